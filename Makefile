@@ -1,0 +1,51 @@
+# make demo runs the whole of it, make test checks it; both make .venv first.
+PYTHON ?= python3
+# Test processes; the suite is bound by compilation, which keeps a core each busy.
+WORKERS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo    STaR on arithmetic in minutes, in runs/arithmetic; the same command goes on"
+	@echo "make test    lint, types and tests"
+	@echo "make format  formats the code and repairs what lint can"
+	@echo "make clean   removes .venv and caches; runs/ stays"
+
+demo: .venv/installed
+	$(BIN)/python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/arithmetic
+
+test: lint
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: .venv/installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "star_jax needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1);" \
+	    "name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "making .venv"
+	@$(PYTHON) -m venv .venv
+
+# The stamps say when setup.py was last installed.
+.venv/installed: setup.py | .venv/bin/pip
+	@echo "installing the packages of setup.py (some minutes the first time)"
+	@$(PIP) -e .
+	@touch $@
+
+.venv/installed-test: setup.py | .venv/bin/pip
+	@echo "installing the packages of setup.py[test] (some minutes the first time)"
+	@$(PIP) -e ".[test]"
+	@touch $@ .venv/installed

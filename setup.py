@@ -1,0 +1,53 @@
+"""Installs star_jax: `pip install -e .`, with `[test]` to work on it."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "star_jax" / "__init__.py").read_text())
+README = HERE / "README.md"
+
+# Lower bounds are what the code needs, upper bounds the next release that may break it: jax and
+# flax change with every minor version, the others with a major one.
+DEPENDENCIES = [
+    "absl-py>=2.1,<3",
+    "etils[epath]>=1.9,<2",
+    "flax>=0.12,<0.14",
+    "jax>=0.10,<0.12",
+    "matplotlib>=3.9,<4",
+    "ml-collections>=1.0,<2",
+    "numpy>=2.0,<3",
+    "optax>=0.2.5,<0.3",
+    "orbax-checkpoint>=0.11.20,<0.13",
+    "rich>=13.7,<16",
+    "safetensors>=0.5,<1",
+    "tensorflow-datasets>=4.9.7,<5",
+    "transformers>=5.0,<6",
+]
+
+EXTRAS = {
+    "test": [
+        "hypothesis>=6.100,<7",
+        "pyright[nodejs]>=1.1.400,<2",  # with its own node, where the machine has none
+        "pytest>=8.3,<10",
+        "pytest-xdist>=3.6,<4",
+        "ruff>=0.12,<0.18",  # its formatting changes with minor versions
+    ],
+    "tpu": ["jax[tpu]"],
+    "gpu": ["jax[cuda12]"],
+}
+
+setup(
+    name="star-jax",
+    version=VERSION[1] if VERSION else None,
+    description="STaR, the Self-Taught Reasoner, in JAX",
+    long_description=README.read_text() if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["star_jax", "star_jax.*"]),
+    python_requires=">=3.11",
+    install_requires=DEPENDENCIES,
+    extras_require=EXTRAS,
+)

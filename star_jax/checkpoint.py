@@ -1,0 +1,81 @@
+"""Saving and restoring arrays by name, with Orbax: every save is whole or absent.
+
+A tree is stored as a flat mapping from the path of each leaf to its array, so a checkpoint can be read
+without the code that wrote it, and restoring names what is missing or of another shape.
+"""
+
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that does not fit the model it is restored into."""
+
+
+class Checkpoints:
+    """Numbered checkpoints of one folder.
+
+    Args:
+        folder: is created when the first checkpoint is written.
+        keep: how many of the newest to keep; None keeps all.
+    """
+
+    def __init__(self, folder: epath.PathLike, keep: int | None = None) -> None:
+        self.folder = epath.Path(folder).resolve()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, create=True
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest(self) -> int | None:
+        """The highest number saved, or None."""
+        return self._manager.latest_step()
+
+    def has(self, number: int) -> bool:
+        """Whether checkpoint `number` is there, complete."""
+        return number in self._manager.all_steps()
+
+    def save(self, number: int, tree: Any) -> None:
+        """Writes `tree` as checkpoint `number`; returns when it is on disk."""
+        self._manager.save(number, args=ocp.args.StandardSave(_named(tree)))
+        self._manager.wait_until_finished()
+
+    def restore(self, number: int, abstract: Any) -> Any:
+        """Reads checkpoint `number` onto the devices.
+
+        Args:
+            number: of a checkpoint that is there.
+            abstract: a tree of jax.ShapeDtypeStruct with the shardings the arrays shall have.
+
+        Raises:
+            CheckpointError: the checkpoint's arrays are not those of `abstract`.
+        """
+        wanted = _named(abstract)
+        metadata = self._manager.item_metadata(number)
+        stored = dict(metadata.items() if hasattr(metadata, "items") else metadata.tree.items())
+        problems = [f"{name} is missing" for name in sorted(wanted.keys() - stored.keys())]
+        problems += [
+            f"{name} is not in the model" for name in sorted(stored.keys() - wanted.keys())
+        ]
+        problems += [
+            f"{name} has shape {tuple(stored[name].shape)}, the model's {tuple(leaf.shape)}"
+            for name, leaf in wanted.items()
+            if name in stored and tuple(stored[name].shape) != tuple(leaf.shape)
+        ]
+        if problems:
+            raise CheckpointError(f"{self.folder}/{number} is of another model: {problems[0]}")
+        found = self._manager.restore(number, args=ocp.args.StandardRestore(wanted))
+        return jax.tree.unflatten(jax.tree.structure(abstract), [found[name] for name in wanted])
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._manager.close()
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """{'blocks.0.attention.q': array, ...}, in the order of the tree's leaves."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -1,0 +1,208 @@
+"""What a run works with, built once from its settings: task, tokenizer, mesh, programs, folder."""
+
+import dataclasses
+from typing import Any
+
+from etils import epath
+from rich.console import Console
+
+from star_jax import files, mesh, prompts, tasks, train
+from star_jax.model.config import ModelConfig
+from star_jax.programs import Learning, Programs
+from star_jax.sampler.decode import make_stop
+from star_jax.sampler.engine import Shape
+from star_jax.sampler.select import Selection
+from star_jax.settings import Settings, SettingsError, differences, to_dict
+from star_jax.tasks import Problem, Task
+from star_jax.tokenizer import ByteTokenizer
+
+_MULTIPLE = 16  # vocabulary, prompt and prefix sizes are rounded up to it, for meshes and vectors
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """Everything but the weights.
+
+    Attributes:
+        settings: validated.
+        folder: of the run.
+        console: for tables and progress.
+        task, tokenizer: the text side.
+        programs: the device side; not compiled yet.
+        shapes: of the sampling programs.
+        held_out: problems of the evaluation.
+        few_shot: the few-shot prompt's tokens, without and with hints; empty without examples.
+    """
+
+    settings: Settings
+    folder: epath.Path
+    console: Console
+    task: Task
+    tokenizer: ByteTokenizer
+    programs: Programs
+    shapes: tuple[Shape, ...]
+    held_out: list[Problem]
+    few_shot: dict[bool, list[int]]
+
+    @property
+    def direct(self) -> bool:
+        """Whether answers are learned without rationales."""
+        return self.settings.method == "direct"
+
+    def round_folder(self, round_: int) -> epath.Path:
+        """The ledger of one round."""
+        return self.folder / "rounds" / f"{round_:04d}"
+
+    def shows_examples(self, round_: int) -> bool:
+        """Whether the model after round `round_` is prompted with the few-shot examples."""
+        return bool(self.few_shot[False]) and round_ < self.settings.few_shot.rounds
+
+    def budget(self, problem: Problem) -> int:
+        """New tokens a completion of `problem` may take."""
+        return self.settings.sampler.max_new_tokens or self.task.budget(problem.group, self.direct)
+
+
+def make_context(settings: Settings, workdir: epath.PathLike, console: Console) -> Context:
+    """Opens the run's folder and builds everything; compiles nothing.
+
+    Raises:
+        SettingsError: the folder is of another configuration, or a batch does not fit the mesh.
+    """
+    folder = open_folder(settings, workdir)
+    tokenizer = ByteTokenizer()
+    digits = settings.task
+    task = tasks.make(
+        digits.name,
+        min_digits=digits.min_digits,
+        max_digits=digits.max_digits,
+        ood_digits=digits.ood_digits,
+    )
+    held_out = task.evaluation(
+        settings.seed, settings.evaluate.problems, settings.evaluate.ood_problems
+    )
+    few_shot = _few_shot(settings, task, tokenizer)
+    shapes = _shapes(settings, task, tokenizer, held_out)
+    prefix = _rounded(max(len(tokens) for tokens in few_shot.values()))
+    programs = _programs(settings, tokenizer, shapes, prefix)
+    return Context(settings, folder, console, task, tokenizer, programs, shapes, held_out, few_shot)
+
+
+def open_folder(settings: Settings, workdir: epath.PathLike) -> epath.Path:
+    """The run's folder with its config.json, made or found.
+
+    Raises:
+        SettingsError: it was made with other settings; the message names each.
+    """
+    folder = epath.Path(workdir)
+    config = folder / "config.json"
+    wanted = to_dict(settings)
+    if config.exists():
+        if different := differences(files.read_json(config), wanted):
+            raise SettingsError(
+                f"{folder} holds a run with other settings; choose another --workdir, delete it, "
+                "or set these back:\n" + "\n".join(different)
+            )
+    else:
+        files.write_json(config, wanted)
+    return folder
+
+
+def _few_shot(settings: Settings, task: Task, tokenizer: ByteTokenizer) -> dict[bool, list[int]]:
+    count = settings.few_shot.examples if settings.few_shot.rounds else 0
+    examples = task.few_shot(settings.seed, count)
+    direct = settings.method == "direct"
+    return {
+        hint: prompts.few_shot(tokenizer, task, examples, hint, direct) for hint in (False, True)
+    }
+
+
+def _shapes(
+    settings: Settings, task: Task, tokenizer: ByteTokenizer, held_out: list[Problem]
+) -> tuple[Shape, ...]:
+    """One shape for what is trained on, and one for the longer problems out of distribution."""
+    inside = [problem for problem in held_out if task.in_distribution(problem.group)]
+    outside = [problem for problem in held_out if not task.in_distribution(problem.group)]
+    direct = settings.method == "direct"
+
+    def shape(problems: list[Problem], rows: int) -> Shape:
+        budgets = (task.budget(problem.group, direct) for problem in problems)
+        budget = settings.sampler.max_new_tokens or max(budgets)
+        rows_ = (prompts.row(tokenizer, task, problem, hint=True) for problem in problems)
+        return Shape(budget=budget, prompt=_rounded(max(map(len, rows_))), rows=rows)
+
+    rows = settings.sampler.rows
+    shapes = [shape(inside, rows)]
+    if outside:
+        shapes.append(shape(outside, min(rows, _rounded(len(outside)))))
+    return tuple(shapes)
+
+
+def _programs(
+    settings: Settings, tokenizer: ByteTokenizer, shapes: tuple[Shape, ...], prefix: int
+) -> Programs:
+    model, sampler = settings.model, settings.sampler
+    grid = mesh.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
+    learning = {"pretrain": _pretraining(settings), "train": _training(settings)}
+    _check_batches(settings, mesh.batch_multiple(grid), shapes)
+    vocab = _rounded(tokenizer.vocab_size)
+    return Programs(
+        ModelConfig(
+            layers=model.layers,
+            width=model.width,
+            heads=model.heads,
+            head_dim=model.head_dim,
+            hidden=model.hidden,
+            rotary=model.rotary,
+            vocab=vocab,
+            context=model.context,
+            dtype=model.dtype,
+        ),
+        grid,
+        stop=make_stop(tokenizer.eos_id, "", tokenizer.token_bytes(), vocab),
+        selection=Selection(sampler.temperature, sampler.top_k, sampler.top_p),
+        shapes=shapes,
+        prefix=prefix,
+        learning=learning,
+    )
+
+
+def _pretraining(settings: Settings) -> Learning:
+    chosen = settings.pretrain
+    optimizer = train.make_optimizer(
+        train.cosine(chosen.learning_rate, chosen.warmup_steps, chosen.steps),
+        clip=chosen.clip,
+        b2=chosen.b2,
+    )
+    return Learning(optimizer, chosen.batch_size, chosen.length, chosen.micro_batch)
+
+
+def _training(settings: Settings) -> Learning:
+    chosen = settings.train
+    optimizer = train.make_optimizer(
+        train.constant(chosen.learning_rate, chosen.warmup_steps),
+        clip=chosen.clip,
+        weight_decay=chosen.weight_decay,
+        b1=chosen.b1,
+        b2=chosen.b2,
+    )
+    return Learning(optimizer, chosen.batch_size, chosen.length, chosen.micro_batch)
+
+
+def _check_batches(settings: Settings, shards: int, shapes: tuple[Shape, ...]) -> None:
+    sizes: dict[str, Any] = {
+        "pretrain.batch_size": settings.pretrain.batch_size,
+        "train.batch_size": settings.train.batch_size,
+        "sampler.rows": settings.sampler.rows,
+    }
+    problems = [
+        f"config.{name} = {size}: must be a multiple of the {shards} devices that share a batch "
+        "(mesh.data x mesh.fsdp)"
+        for name, size in sizes.items()
+        if size % shards
+    ]
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def _rounded(size: int) -> int:
+    return -(-size // _MULTIPLE) * _MULTIPLE

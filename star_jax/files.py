@@ -1,0 +1,59 @@
+"""Files of a run folder, local or remote (gs://): written whole or not at all; JSON files."""
+
+import json
+import os
+from typing import Any
+
+from etils import epath
+
+
+def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
+    """Writes `data` (text as UTF-8) so that a reader finds the old file or the new, never a part.
+
+    A local file is written under a temporary name in the same folder, brought to the disk and
+    renamed; an object store takes an object whole as it is. Missing folders are made.
+    """
+    target = epath.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    raw = data.encode() if isinstance(data, str) else data
+    if "://" in os.fspath(target):
+        target.write_bytes(raw)
+        return
+    temporary = f"{os.fspath(target)}.tmp-{os.getpid()}"
+    with open(temporary, "wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, target)
+    _sync_folder(os.fspath(target.parent))
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+    """Writes `value` as indented JSON, keys in their own order.
+
+    Raises:
+        ValueError: `value` holds a NaN or an infinity, which JSON cannot say.
+    """
+    write_atomic(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: epath.PathLike) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON; the message names the file and the line.
+    """
+    try:
+        return json.loads(epath.Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: not JSON ({error}); restore or delete it") from error
+
+
+def _sync_folder(folder: str) -> None:
+    """Brings a rename to the disk: without it, a power cut may undo what a later file builds on."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

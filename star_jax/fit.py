@@ -1,0 +1,75 @@
+"""The training loop on the host: batches in, checkpoints and metrics out, resumable at any step."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+from etils import epath
+
+from star_jax import packing
+from star_jax.checkpoint import Checkpoints
+from star_jax.packing import Example
+from star_jax.programs import Programs
+from star_jax.state import Params
+
+# (step, metrics): called after every update
+Heard = Callable[[int, dict[str, float]], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One stretch of training.
+
+    Attributes:
+        kind: of update, a name in `Programs`.
+        examples: what to train on.
+        length: tokens of a packed sequence.
+        batch_size: packed sequences an update.
+        steps: updates.
+        seed: of the order of the sequences.
+        save_every: updates between two checkpoints.
+        folder: of those checkpoints; emptied by the caller once the outcome is safe.
+    """
+
+    kind: str
+    examples: Sequence[Example]
+    length: int
+    batch_size: int
+    steps: int
+    seed: int
+    save_every: int
+    folder: epath.Path
+
+
+def fit(
+    programs: Programs, start: Params, plan: Plan, heard: Heard, resumed: Callable[[int], None]
+) -> Params:
+    """Trains from the weights `start` with a fresh optimizer, or goes on from the last checkpoint.
+
+    Args:
+        programs: compiled, with an update called `plan.kind`.
+        start: weights, left as they are.
+        plan: what to do.
+        heard: is told the metrics of every step as it ends.
+        resumed: is told, once and first, at which step training starts (0, or a checkpoint's).
+
+    Returns:
+        The trained weights.
+
+    Raises:
+        ValueError: no examples, or one that is longer than a sequence.
+    """
+    packed = packing.pack(plan.examples, plan.length)
+    checkpoints = Checkpoints(plan.folder, keep=1)
+    state, done = programs.begin(plan.kind, start), checkpoints.latest() or 0
+    if done:
+        state = checkpoints.restore(done, programs.states[plan.kind])
+    resumed(done)
+    batches = packing.batches(packed, plan.batch_size, plan.seed, plan.steps, done)
+    for step, batch in enumerate(batches, done + 1):
+        state, metrics = programs.update(plan.kind, state, batch)
+        heard(step, metrics)
+        if step % plan.save_every == 0 and step < plan.steps:
+            checkpoints.save(step, state)
+    checkpoints.close()
+    return jax.block_until_ready(state.params)

@@ -1,0 +1,38 @@
+"""Runs an experiment: python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/a."""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from star_jax import command_line, settings
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment's config file")
+_WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, local or gs://")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Refuses what cannot be run, then runs it.
+
+    Args:
+      argv: the program's name; `command_line.parse` lets nothing else through.
+    """
+    del argv
+    logging.set_verbosity(logging.WARNING)  # Orbax says a page at every save
+    config_file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
+    workdir = _WORKDIR.value or f"runs/{pathlib.Path(config_file).stem}"
+    try:
+        chosen = settings.from_config(_CONFIG.value)
+        # jax takes seconds to import: a mistyped setting must not wait for it.
+        from star_jax import rounds
+
+        rounds.run(chosen, workdir)
+    except settings.SettingsError as error:
+        command_line.refuse(error)
+    except KeyboardInterrupt:
+        command_line.refuse(f"\nstopped; the same command goes on in {workdir}", status=130)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command_line.parse)

@@ -1,0 +1,65 @@
+"""The device mesh and the one table from logical axes to mesh axes.
+
+Every array of the project names its axes by what they mean ("batch", "heads", ...). This file alone
+decides which mesh axis each of them is split over, and is the only one that knows `PartitionSpec`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp", "tensor")
+
+# Logical axis -> mesh axes it is split over; an axis that is not split maps to None.
+RULES: dict[str, str | tuple[str, ...] | None] = {
+    "batch": ("data", "fsdp"),
+    "length": None,
+    "layers": None,
+    "embed": "fsdp",
+    "heads": "tensor",
+    "head_dim": None,
+    "hidden": "tensor",
+    "vocab": "tensor",
+}
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+    """Lays all devices out as (data, fsdp, tensor); one size may be -1, "the rest".
+
+    Raises:
+        ValueError: when the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices()
+    sizes = [data, fsdp, tensor]
+    if sizes.count(-1) == 1:
+        known = int(np.prod([size for size in sizes if size != -1]))
+        sizes[sizes.index(-1)] = len(devices) // known
+    if int(np.prod(sizes)) != len(devices):
+        raise ValueError(
+            f"config.mesh is data={data} fsdp={fsdp} tensor={tensor}, which does not multiply to the "
+            f"{len(devices)} devices present; set one of them to -1 to take the rest"
+        )
+    return Mesh(np.asarray(devices).reshape(sizes), AXES)
+
+
+def spec(axes: Sequence[str | None]) -> PartitionSpec:
+    """The PartitionSpec of an array whose axes have these logical names (None: not split)."""
+    return PartitionSpec(*(None if axis is None else RULES[axis] for axis in axes))
+
+
+def sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
+    """The sharding of an array with these logical axes; no axes at all means replicated."""
+    return NamedSharding(mesh, spec(axes))
+
+
+def place(mesh: Mesh, tree: Any, *axes: str | None) -> Any:
+    """Puts every host array of `tree` on the mesh, its leading axes named by `axes`."""
+    return jax.device_put(tree, sharding(mesh, *axes))
+
+
+def batch_multiple(mesh: Mesh) -> int:
+    """The number of shards of the "batch" axis: a batch must be a multiple of it."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]

@@ -1,0 +1,1 @@
+"""The decoder: one definition, model families as settings."""

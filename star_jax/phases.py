@@ -1,0 +1,185 @@
+"""The phases of a round as they run: on the device in chunks or steps, on disk as they go.
+
+Each phase shows its progress, writes what it has done whole, and goes on from there when called again.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+
+from star_jax import console, prompts, rationales, report
+from star_jax.context import Context
+from star_jax.fit import Plan, fit
+from star_jax.model.cache import Prefix
+from star_jax.packing import Example
+from star_jax.rationales import Kind, Sample
+from star_jax.sampler import engine
+from star_jax.state import Params
+from star_jax.tasks import Problem
+
+_STREAMS: dict[Kind, int] = {"samples": 0, "rationalized": 1, "evaluation": 2, "hinted": 3}
+_HEARD_EVERY = 10  # steps between two lines of metrics.jsonl
+PRETRAIN_FOLDER = "pretrain"
+
+
+@dataclasses.dataclass
+class Stopwatch:
+    """Seconds by phase, as measured by this process."""
+
+    seconds: dict[str, float]
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to phase `name`."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+
+def sample(
+    context: Context,
+    round_: int,
+    kind: Kind,
+    policy: Params,
+    problems: Sequence[Problem],
+    *,
+    hint: bool,
+    examples: bool,
+) -> list[Sample]:
+    """Has `policy` complete every problem, grades it and writes it to the round's ledger.
+
+    Args:
+        context: of the run.
+        round_: number of the round.
+        kind: the phase, which names the ledger's files.
+        policy: weights to sample from.
+        problems: what to complete.
+        hint: whether the prompt holds the answer.
+        examples: whether the few-shot prompt goes before it.
+
+    Returns:
+        One sample a problem, in the order of `problems`.
+    """
+    folder = context.round_folder(round_)
+    rows = [
+        engine.Row(
+            number,
+            prompts.row(context.tokenizer, context.task, problem, hint),
+            context.budget(problem),
+        )
+        for number, problem in enumerate(problems)
+    ]
+    chunks = engine.plan(rows, context.shapes)
+    done = rationales.shard_count(folder, kind)
+    before = sum(len(chunk.rows) for chunk in chunks[:done])
+    prefix = _prefix(context, policy, hint) if examples and done < len(chunks) else None
+    right = 0
+    title = f"round {round_} {kind}"
+    with console.progress(context.console, title, len(rows), before) as advance:
+        for index, chunk in enumerate(chunks[done:], done):
+            graded = _chunk(context, round_, kind, policy, prefix, chunk, problems, hint)
+            rationales.write_shard(folder, kind, index, graded)
+            right += sum(one.correct for one in graded)
+            advance(len(graded), right=float(right))
+    order = [row.number for chunk in chunks for row in chunk.rows]
+    by_number = dict(zip(order, rationales.read_shards(folder, kind), strict=True))
+    return [by_number[number] for number in range(len(problems))]
+
+
+def _prefix(context: Context, policy: Params, hint: bool) -> Prefix:
+    return context.programs.make_prefix(policy, context.few_shot[hint])
+
+
+def _chunk(
+    context: Context,
+    round_: int,
+    kind: Kind,
+    policy: Params,
+    prefix: Prefix | None,
+    chunk: engine.Chunk,
+    problems: Sequence[Problem],
+    hint: bool,
+) -> list[Sample]:
+    seed = (context.settings.seed, round_, _STREAMS[kind])
+
+    def decode(shape: engine.Shape, tokens, start, number):
+        return context.programs.sample(policy, prefix, seed, shape, tokens, start, number)
+
+    return [
+        rationales.grade(
+            context.task,
+            problems[completion.number],
+            round_,
+            hint,
+            context.tokenizer.decode(completion.tokens),
+            truncated=completion.truncated,
+            tokens=len(completion.tokens),
+            direct=context.direct,
+        )
+        for completion in engine.complete(chunk, decode)
+    ]
+
+
+def pretrain(context: Context, start: Params) -> Params:
+    """The base model: a short training on the task's corpus (format and hints, no arithmetic)."""
+    chosen = context.settings.pretrain
+    seed = context.settings.seed
+    corpus = context.task.corpus(seed, chosen.examples, chosen.hinted, chosen.noise)
+    plan = Plan(
+        kind="pretrain",
+        examples=prompts.documents(context.tokenizer, corpus, chosen.shots),
+        length=chosen.length,
+        batch_size=chosen.batch_size,
+        steps=chosen.steps,
+        seed=seed,
+        save_every=chosen.save_every,
+        folder=context.folder / "checkpoints" / PRETRAIN_FOLDER,
+    )
+    return _fit(context, 0, plan, start)[0]
+
+
+def fine_tune(
+    context: Context, round_: int, base: Params, examples: Sequence[Example], steps: int
+) -> tuple[Params, float]:
+    """Trains the base weights on what the round kept; returns the weights and the last loss."""
+    chosen = context.settings.train
+    plan = Plan(
+        kind="train",
+        examples=examples,
+        length=chosen.length,
+        batch_size=chosen.batch_size,
+        steps=steps,
+        seed=context.settings.seed + round_,
+        save_every=chosen.save_every,
+        folder=context.folder / "checkpoints" / f"training-{round_:04d}",
+    )
+    return _fit(context, round_, plan, base)
+
+
+def _fit(context: Context, round_: int, plan: Plan, start: Params) -> tuple[Params, float]:
+    metrics_file = context.folder / report.METRICS
+    with contextlib.ExitStack() as stack:
+        shown: list[console.Advance] = []
+        last = {"loss": float("nan")}
+
+        def resumed(step: int) -> None:
+            report.truncate_metrics(
+                metrics_file, lambda line: (line["round"], line["step"]) <= (round_, step)
+            )
+            title = f"round {round_} {plan.kind}"
+            shown.append(
+                stack.enter_context(console.progress(context.console, title, plan.steps, step))
+            )
+
+        def heard(step: int, metrics: dict[str, float]) -> None:
+            last.update(metrics)
+            shown[0](1, loss=metrics["loss"])
+            if step % _HEARD_EVERY == 0 or step == plan.steps:
+                line = {"phase": plan.kind, "round": round_, "step": step} | metrics
+                report.append_metrics(metrics_file, line)
+
+        params = fit(context.programs, start, plan, heard, resumed)
+    return params, last["loss"]

@@ -1,0 +1,303 @@
+"""The ledger: what was generated, what was kept, what was dropped and why, as JSON lines."""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from etils import epath
+
+from star_jax import files, grading
+from star_jax.tasks.task import Problem, Task
+
+Kind = Literal["samples", "rationalized", "evaluation", "hinted"]
+Reason = Literal["kept", "wrong answer", "no answer", "truncated"]
+
+_KEPT = "kept.jsonl"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated rationale with its grade: one line of the ledger.
+
+    Attributes:
+        id, group, question, answer: of the problem; `answer` is the gold answer.
+        round: of Algorithm 1, from 1.
+        hint: it was generated with the hint (rationalization).
+        prompt: what the model continued, without the few-shot examples. Once kept, the prompt to
+            train on, which never has the hint.
+        completion: the generated text, without the end-of-text token.
+        predicted: the canonical answer it gives; None where it gives none.
+        correct: it came to its end and gives the gold answer.
+        truncated: it hit the token budget.
+        kept: it passes the filter; so far the same as `correct`.
+        reason: "kept", or why it was dropped.
+        wrong_step: its rationale has a wrong step; None where the task cannot know.
+        tokens: number of generated tokens, end-of-text included.
+    """
+
+    id: str
+    round: int
+    group: str
+    hint: bool
+    question: str
+    prompt: str
+    completion: str
+    predicted: str | None
+    answer: str
+    correct: bool
+    truncated: bool
+    kept: bool
+    reason: Reason
+    wrong_step: bool | None
+    tokens: int
+
+
+_FIELDS = get_type_hints(Sample)  # field -> the type its value must have in a stored line
+
+
+def grade(
+    task: Task,
+    problem: Problem,
+    round: int,
+    hint: bool,
+    completion: str,
+    *,
+    truncated: bool,
+    tokens: int,
+    direct: bool = False,
+) -> Sample:
+    """The ledger's line for one completion of `problem`; see Sample for the arguments."""
+    verdict = grading.grade(task, problem, completion, truncated=truncated, direct=direct)
+    return Sample(
+        id=problem.id,
+        round=round,
+        group=problem.group,
+        hint=hint,
+        question=problem.question,
+        prompt=task.prompt(problem, hint),
+        completion=completion,
+        predicted=verdict.predicted,
+        answer=problem.answer,
+        correct=verdict.correct,
+        truncated=truncated,
+        kept=verdict.correct,
+        reason=_reason(verdict, truncated),
+        wrong_step=task.wrong_step(problem, completion),
+        tokens=tokens,
+    )
+
+
+def _reason(verdict: grading.Verdict, truncated: bool) -> Reason:
+    if verdict.correct:
+        return "kept"
+    if truncated:
+        return "truncated"
+    return "no answer" if verdict.predicted is None else "wrong answer"
+
+
+def failures(samples: Iterable[Sample]) -> list[Sample]:
+    """The samples to rationalize (Algorithm 1, line 4): those that did not come out right."""
+    return [sample for sample in samples if not sample.correct]
+
+
+def keep(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> list[Sample]:
+    """Algorithm 1's filter (lines 5 and 6): what the round trains on.
+
+    All that is right in `samples`, then of `rationalized` what is right and failed in `samples`.
+    The latter is stored as if there had been no hint: with the prompt of the first attempt. Its
+    `hint` still says where it came from.
+
+    Raises:
+        ValueError: two samples have one id, or a rationalized one has no first attempt.
+    """
+    first = _by_id(samples)
+    for sample in _by_id(rationalized).values():
+        if sample.id not in first:
+            raise ValueError(
+                f"rationalized sample {sample.id!r} has no sample without the hint in this round: "
+                "the two files are of different runs"
+            )
+    return [sample for sample in samples if sample.kept] + [
+        dataclasses.replace(sample, prompt=first[sample.id].prompt)
+        for sample in rationalized
+        if sample.kept and not first[sample.id].correct
+    ]
+
+
+def _by_id(samples: Sequence[Sample]) -> dict[str, Sample]:
+    found: dict[str, Sample] = {}
+    for sample in samples:
+        if sample.id in found:
+            raise ValueError(
+                f"two samples of one round have the id {sample.id!r}: the task's ids must be unique"
+            )
+        found[sample.id] = sample
+    return found
+
+
+def write_shard(
+    folder: epath.PathLike, kind: Kind, index: int, samples: Sequence[Sample]
+) -> epath.Path:
+    """Writes folder/<kind>-<index>.jsonl whole and returns its path; `index` counts from 0."""
+    path = epath.Path(folder) / f"{kind}-{index:05d}.jsonl"
+    _write(path, samples)
+    return path
+
+
+def shard_count(folder: epath.PathLike, kind: Kind) -> int:
+    """Number of shards written so far: the index of the next.
+
+    Raises:
+        FileNotFoundError: one is missing before the last.
+    """
+    folder = epath.Path(folder)
+    pattern = re.compile(rf"{kind}-(\d{{5,}})\.jsonl")
+    names = (path.name for path in folder.iterdir()) if folder.exists() else ()
+    found = {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
+    for index in range(len(found)):
+        if index not in found:
+            raise FileNotFoundError(
+                f"{os.fspath(folder / f'{kind}-{index:05d}.jsonl')} is missing though later ones "
+                "are there: restore it, or delete the round's folder to do the round again"
+            )
+    return len(found)
+
+
+def read_shards(folder: epath.PathLike, kind: Kind) -> list[Sample]:
+    """The samples of all shards, in the order they were written; [] if there are none.
+
+    Raises:
+        FileNotFoundError: a shard is missing before the last.
+        ValueError: a line is torn or wrong; the message names file, line and field.
+    """
+    shards = range(shard_count(folder, kind))
+    paths = (epath.Path(folder) / f"{kind}-{index:05d}.jsonl" for index in shards)
+    return [sample for path in paths for sample in _read(path)]
+
+
+def write_kept(folder: epath.PathLike, samples: Sequence[Sample]) -> None:
+    """Writes folder/kept.jsonl whole: what `keep` returned."""
+    _write(epath.Path(folder) / _KEPT, samples)
+
+
+def read_kept(folder: epath.PathLike) -> list[Sample]:
+    """The samples of folder/kept.jsonl.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is torn or wrong; the message names file, line and field.
+    """
+    return _read(epath.Path(folder) / _KEPT)
+
+
+def _write(path: epath.Path, samples: Sequence[Sample]) -> None:
+    # json escapes whatever is not ASCII, so no character of a completion can end a line early
+    lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
+    files.write_atomic(path, "".join(lines))
+
+
+def _read(path: epath.Path) -> list[Sample]:
+    *lines, rest = path.read_bytes().split(b"\n")
+    if rest:
+        raise _damaged(path, len(lines) + 1, "torn, it has no end")
+    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _parse(path: epath.Path, number: int, line: bytes) -> Sample:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise _damaged(path, number, f"torn, or not JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise _damaged(path, number, f"not an object but {record!r}")
+    for name in record.keys() - _FIELDS.keys():
+        raise _damaged(path, number, f"unknown field {name!r}")
+    for name, expected in _FIELDS.items():
+        if name not in record:
+            raise _damaged(path, number, f"no {name!r}")
+        if not _fits(record[name], expected):
+            kind = expected.__name__ if isinstance(expected, type) else expected
+            raise _damaged(path, number, f"{name!r} is {record[name]!r}, must be {kind}")
+    return Sample(**record)
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    if get_origin(expected) is Literal:
+        return value in get_args(expected)
+    return type(value) in (get_args(expected) or (expected,))
+
+
+def _damaged(path: epath.Path, number: int, what: str) -> ValueError:
+    return ValueError(
+        f"{os.fspath(path)} line {number}: {what}; delete the round's folder to do the round again"
+    )
+
+
+def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
+    """The round in numbers.
+
+    Returns: a dict that JSON can hold, with
+        tried, correct: problems tried without the hint, and right.
+        hinted, rationalized: failures tried again with the hint, and then right.
+        kept: what the round trains on.
+        wrong_step_share {generated, rationalized}: share of the kept rationales that have a wrong
+            step although their answer is right; None if none is kept or the task cannot know.
+        truncated, unparsable {generated, rationalized}: share of the tries that hit the budget, and
+            that came to their end without an answer; None if nothing was tried.
+        by_class: the five counts and wrong_step_share for each class.
+    """
+    groups = dict.fromkeys(sample.group for sample in samples)
+    return {
+        **_counts(samples, rationalized),
+        "truncated": _both(samples, rationalized, _truncated_share),
+        "unparsable": _both(samples, rationalized, _unparsable_share),
+        "by_class": {
+            group: _counts(
+                [sample for sample in samples if sample.group == group],
+                [sample for sample in rationalized if sample.group == group],
+            )
+            for group in groups
+        },
+    }
+
+
+def _counts(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
+    kept = keep(samples, rationalized)
+    generated = [sample for sample in kept if not sample.hint]
+    with_hint = [sample for sample in kept if sample.hint]
+    return {
+        "tried": len(samples),
+        "correct": sum(sample.correct for sample in samples),
+        "hinted": len(rationalized),
+        "rationalized": len(with_hint),
+        "kept": len(kept),
+        "wrong_step_share": _both(generated, with_hint, _wrong_step_share),
+    }
+
+
+def _both(
+    generated: Sequence[Sample],
+    rationalized: Sequence[Sample],
+    share: Callable[[Sequence[Sample]], float | None],
+) -> dict[str, float | None]:
+    return {"generated": share(generated), "rationalized": share(rationalized)}
+
+
+def _wrong_step_share(samples: Sequence[Sample]) -> float | None:
+    return _share([s.wrong_step for s in samples if s.wrong_step is not None])
+
+
+def _truncated_share(samples: Sequence[Sample]) -> float | None:
+    return _share([sample.truncated for sample in samples])
+
+
+def _unparsable_share(samples: Sequence[Sample]) -> float | None:
+    return _share([sample.reason == "no answer" for sample in samples])
+
+
+def _share(flags: Sequence[bool]) -> float | None:
+    return sum(flags) / len(flags) if flags else None

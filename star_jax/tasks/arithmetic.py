@@ -1,0 +1,284 @@
+"""Sums of two numbers of equal length, worked out on the scratchpad of Nye et al. (2021).
+
+The text is that of STaR's Figure 3. For 624 + 259 the model reads
+
+    Input:
+    6 2 4 + 2 5 9
+    Target:
+
+and writes the scratchpad, a line for each step: the digits still to add, the digits of the sum so
+far, the carry. The last two lines are the carry before the digits, and the sum:
+
+    <scratch>
+    6 2 4 + 2 5 9 , C: 0
+    6 2 + 2 5 , 3 C: 1
+    6 + 2 , 8 3 C: 0
+    , 8 8 3 C: 0
+    0 8 8 3
+    </scratch>
+    8 8 3
+
+The hint is the sum after "Target:". A problem's class is its number of digits, "1" to "10".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from star_jax.tasks.task import Problem
+
+_END = "</scratch>"
+_TRAIN, _EVALUATION, _FEW_SHOT, _CORPUS = range(4)  # independent streams of random numbers
+
+Step = tuple[int, int]  # a digit of the sum and the carry after it
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Addition as a task.
+
+    Whether a problem is held out is a hash of (seed, a, b): one in ten is, one in five of the
+    hundred sums of one digit. Evaluation draws from these alone, everything else from the rest.
+
+    Attributes:
+        min_digits, max_digits: the classes trained on.
+        ood_digits: evaluation goes on to this many digits, out of distribution; 0 for none.
+    """
+
+    min_digits: int = 1
+    max_digits: int = 5
+    ood_digits: int = 10
+    name: ClassVar[str] = "arithmetic"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_digits <= self.max_digits:
+            raise ValueError(
+                f"min_digits = {self.min_digits}, max_digits = {self.max_digits}: must be "
+                "1 <= min_digits <= max_digits"
+            )
+
+    def train(self, seed: int, round: int, count: int) -> list[Problem]:
+        """`count` problems with classes in turn, so that any stretch of them is balanced.
+
+        Without repeats while a class has problems left; the copies of a repeated one have ids of
+        their own ("6+2", "6+2#2").
+        """
+        return self._in_turn(_TRAIN, seed, round, count)
+
+    def evaluation(self, seed: int, count: int, ood_count: int) -> list[Problem]:
+        """Held-out problems, class after class, without repeats: about 20 exist of one digit."""
+        return [
+            _problem(a, b)
+            for digits in range(self.min_digits, max(self.max_digits, self.ood_digits) + 1)
+            for a, b in _draw(
+                _random(_EVALUATION, seed, 0, digits),
+                seed,
+                digits,
+                count if digits <= self.max_digits else ood_count,
+                held_out=True,
+            )
+        ]
+
+    def in_distribution(self, group: str) -> bool:
+        """Whether numbers of this many digits are trained on."""
+        return self.min_digits <= int(group) <= self.max_digits
+
+    def few_shot(self, seed: int, count: int) -> list[Problem]:
+        """`count` worked sums of each class trained on, shuffled."""
+        examples = self._in_turn(_FEW_SHOT, seed, 0, count * len(self._classes))
+        return [examples[i] for i in _random(_FEW_SHOT, seed).permutation(len(examples))]
+
+    def prompt(self, problem: Problem, hint: bool) -> str:
+        """The problem up to "Target:", and with `hint` the sum there."""
+        target = f" {_spaced(problem.answer)}" if hint else ""
+        return f"Input:\n{problem.question}\nTarget:{target}\n"
+
+    def completion(self, rationale: str, answer: str) -> str:
+        """The scratchpad, then the sum on a line of its own."""
+        return f"{rationale}\n{_spaced(answer)}"
+
+    def direct(self, problem: Problem) -> str:
+        """The sum alone, its digits with spaces between them."""
+        return _spaced(problem.answer)
+
+    def answer(self, completion: str) -> str | None:
+        """The number on the one line after the last "</scratch>"; None for anything else there."""
+        _, end, sum_line = completion.rpartition(f"{_END}\n")
+        return _number(sum_line) if end else None
+
+    def direct_answer(self, completion: str) -> str | None:
+        """The number that is the whole completion; None for anything else."""
+        return _number(completion)
+
+    def wrong_step(self, problem: Problem, completion: str) -> bool | None:
+        """Whether the scratchpad differs anywhere from the true one; None where there is none."""
+        if "<scratch>" not in completion and _END not in completion:
+            return None
+        head, end, _ = completion.rpartition(_END)
+        a, b = _operands(problem)
+        return head + end != scratchpad(a, b, true_steps(a, b))
+
+    def budget(self, group: str, direct: bool = False) -> int:
+        """Bytes of the longest true completion and the end of text.
+
+        A token is a byte or more, so this is enough under every byte-complete tokenizer.
+        """
+        longest = _problem(nines := "9" * int(group), nines)
+        if direct:
+            return len(self.direct(longest)) + 1
+        return len(self.completion(longest.rationale, longest.answer)) + 1
+
+    def corpus(self, seed: int, count: int, hinted: float, noise: float) -> list[tuple[str, str]]:
+        """What the base model is pretrained on: it shows the format, and how to use a hint.
+
+        Args:
+            seed: of the run; held-out problems are left out.
+            count: number of pairs, the same for each class.
+            hinted: share with the hint in the prompt; their scratchpads are true.
+            noise: share of the others whose digits and carries are random. The text is still
+                consistent (what is copied is copied right); only the sums are wrong.
+        """
+        rng = _random(_CORPUS, seed)
+        problems = self._in_turn(_CORPUS, seed, 0, count)
+        return [
+            self._corpus_pair(problems[i], rng, rng.random() < hinted, rng.random() < noise)
+            for i in rng.permutation(count)
+        ]
+
+    def _corpus_pair(
+        self, problem: Problem, rng: np.random.Generator, hint: bool, noisy: bool
+    ) -> tuple[str, str]:
+        prompt = self.prompt(problem, hint)
+        if hint or not noisy:
+            return prompt, self.completion(problem.rationale, problem.answer)
+        a, b = _operands(problem)
+        steps = [(int(rng.integers(10)), int(rng.integers(2))) for _ in a]
+        return prompt, self.completion(scratchpad(a, b, steps), _sum(steps))
+
+    @property
+    def _classes(self) -> range:
+        return range(self.min_digits, self.max_digits + 1)
+
+    def _in_turn(self, stream: int, seed: int, round: int, count: int) -> list[Problem]:
+        """`count` problems that are not held out, one of each class in turn."""
+        number = len(self._classes)
+        shares = [len(range(first, count, number)) for first in range(number)]
+        classes = [
+            self._class(_random(stream, seed, round, digits), seed, digits, share)
+            for digits, share in zip(self._classes, shares, strict=True)
+        ]
+        return [classes[i % number][i // number] for i in range(count)]
+
+    def _class(self, rng: np.random.Generator, seed: int, digits: int, count: int) -> list[Problem]:
+        """`count` problems of one class; where it holds fewer, copies of them follow."""
+        pairs = _draw(rng, seed, digits, count, held_out=False)
+        return [_problem(*pairs[i % len(pairs)], 1 + i // len(pairs)) for i in range(count)]
+
+
+def true_steps(a: str, b: str) -> list[Step]:
+    """The digits of a + b, last digit first, each with the carry after it."""
+    steps: list[Step] = []
+    carry = 0
+    for x, y in zip(reversed(a), reversed(b), strict=True):
+        carry, digit = divmod(int(x) + int(y) + carry, 10)
+        steps.append((digit, carry))
+    return steps
+
+
+def scratchpad(a: str, b: str, steps: Sequence[Step]) -> str:
+    """The scratchpad of a + b, "<scratch>" to "</scratch>", that takes these steps."""
+    lines = ["<scratch>", f"{_spaced(a)} + {_spaced(b)} , C: 0"]
+    digits = ""
+    for done, (digit, carry) in enumerate(steps, 1):
+        digits = f"{digit}{digits}"
+        left = len(a) - done
+        todo = f"{_spaced(a[:left])} + {_spaced(b[:left])} " if left else ""
+        lines.append(f"{todo}, {_spaced(digits)} C: {carry}")
+    return "\n".join([*lines, _spaced(f"{steps[-1][1]}{digits}"), _END])
+
+
+def _problem(a: str, b: str, copy: int = 1) -> Problem:
+    steps = true_steps(a, b)
+    return Problem(
+        id=f"{a}+{b}" + (f"#{copy}" if copy > 1 else ""),
+        question=f"{_spaced(a)} + {_spaced(b)}",
+        answer=_sum(steps),
+        rationale=scratchpad(a, b, steps),
+        group=str(len(a)),
+    )
+
+
+def _operands(problem: Problem) -> tuple[str, str]:
+    a, b = problem.question.replace(" ", "").split("+")
+    return a, b
+
+
+def _sum(steps: Sequence[Step]) -> str:
+    digits = str(steps[-1][1]) + "".join(str(digit) for digit, _ in reversed(steps))
+    return digits.lstrip("0") or "0"
+
+
+def _spaced(digits: str) -> str:
+    return " ".join(digits)
+
+
+def _number(line: str) -> str | None:
+    """The canonical form of one line of ASCII digits and spaces, or None."""
+    digits = line.rstrip("\n").replace(" ", "")
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    return digits.lstrip("0") or "0"
+
+
+def _random(stream: int, seed: int, round: int = 0, digits: int = 0) -> np.random.Generator:
+    return np.random.default_rng([stream, seed, round, digits])
+
+
+def _draw(
+    rng: np.random.Generator, seed: int, digits: int, count: int, *, held_out: bool
+) -> list[tuple[str, str]]:
+    """`count` different pairs of numbers of `digits` digits; all there are where they are fewer.
+
+    Raises:
+        ValueError: `count` is more than half of a class too large to list (3 digits and more).
+    """
+    if digits <= 2:
+        pairs = np.indices((10,) * (2 * digits)).reshape(2 * digits, -1).T
+        pairs = pairs[(digits == 1) | (pairs[:, [0, digits]] > 0).all(axis=1)]
+        return _numbers(rng.permutation(pairs[_is_held_out(seed, pairs) == held_out])[:count])
+    room = 81 * 100 ** (digits - 1) * (1 if held_out else 9) // 20
+    if count > room:
+        raise ValueError(
+            f"{count} different problems of {digits} digits: ask for at most {room} of a class"
+        )
+    drawn: dict[tuple[str, str], None] = {}
+    while len(drawn) < count:
+        pairs = rng.integers(10, size=(2 * count, 2 * digits))
+        pairs[:, [0, digits]] = rng.integers(1, 10, size=(2 * count, 2))
+        drawn.update(dict.fromkeys(_numbers(pairs[_is_held_out(seed, pairs) == held_out])))
+    return list(drawn)[:count]
+
+
+def _numbers(pairs: NDArray[np.int64]) -> list[tuple[str, str]]:
+    """The two numbers in each row of pairs [N, 2 * digits]: first all digits of the one."""
+    rows = ("".join(map(str, row)) for row in pairs.tolist())
+    return [(row[: len(row) // 2], row[len(row) // 2 :]) for row in rows]
+
+
+def _is_held_out(seed: int, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of pairs [N, 2 * digits] belong to evaluation: a hash, the same on every machine."""
+    hashed = _mix(np.full(len(pairs), seed, np.uint64))
+    for column in pairs.T.astype(np.uint64):
+        hashed = _mix(hashed + column)
+    return hashed % np.uint64(10) < (2 if pairs.shape[1] == 2 else 1)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One step of splitmix64 (Steele et al., 2014)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,118 @@
+"""The update: loss, gradient accumulation, optimizer and schedule.
+
+Shapes: B packed sequences, T tokens each, A micro-batches, V vocabulary.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from star_jax.model.decoder import Decoder, attend_segments
+from star_jax.state import Params, StarState
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Packed sequences as the device sees them; fields as in `packing.Packed`.
+
+    Attributes:
+        tokens: [B, T] int32.
+        segments: [B, T] int32, 0 on padding.
+        positions: [B, T] int32, counted from 0 in every segment.
+        weights: [B, T] float32, weight of predicting this token from those before it.
+    """
+
+    tokens: jax.Array
+    segments: jax.Array
+    positions: jax.Array
+    weights: jax.Array
+
+
+def steps_of_round(round_: int, first_steps: int, growth: float, max_steps: int) -> int:
+    """Training steps of round 1, 2, ...: 40 x 1.2^(n-1) with a cap (section 4.1 and appendix)."""
+    return min(max_steps, int(round(first_steps * growth ** (round_ - 1))))
+
+
+def constant(learning_rate: float, warmup_steps: int) -> optax.Schedule:
+    """Linear warm-up, then constant: the paper's schedule for fine-tuning."""
+    return optax.warmup_constant_schedule(0.0, learning_rate, warmup_steps)
+
+
+def cosine(learning_rate: float, warmup_steps: int, steps: int) -> optax.Schedule:
+    """Linear warm-up, then a cosine down to a twentieth at step `steps`: for pretraining."""
+    return optax.warmup_cosine_decay_schedule(
+        0.0, learning_rate, warmup_steps, max(steps, warmup_steps + 1), learning_rate / 20
+    )
+
+
+def make_optimizer(
+    schedule: optax.Schedule,
+    *,
+    clip: float,
+    weight_decay: float = 0.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
+) -> optax.GradientTransformation:
+    """Adam, after clipping the gradient to a global norm of `clip`."""
+    return optax.chain(
+        optax.clip_by_global_norm(clip),
+        optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay),
+    )
+
+
+def token_loss(model: Decoder, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Summed weighted cross-entropy in nats, [], and how many weighted tokens were right, []."""
+    attend = attend_segments(batch.segments)
+    logits = model.logits(model.hidden(batch.tokens, batch.positions, attend))[:, :-1]
+    targets, weights = batch.tokens[:, 1:], batch.weights[:, 1:]
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    right = (jnp.argmax(logits, axis=-1) == targets) * weights
+    return jnp.sum(loss * weights), jnp.sum(right)
+
+
+def update(
+    graph: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    accumulation: int,
+    state: StarState,
+    batch: Batch,
+) -> tuple[StarState, dict[str, jax.Array]]:
+    """One optimizer step on a batch; pure.
+
+    The batch is cut into `accumulation` micro-batches whose gradient sums are added before they are
+    divided by the weight of the whole batch, so the result does not depend on the cut.
+
+    Returns:
+        The new state and metrics: loss (nats per weighted token), token_accuracy, gradient_norm, tokens.
+    """
+
+    def loss_fn(params: Params, part: Batch) -> tuple[jax.Array, jax.Array]:
+        return token_loss(nnx.merge(graph, params), part)
+
+    def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
+        (loss, right), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, part)
+        return jax.tree.map(jnp.add, carry, (grads, loss, right)), None
+
+    zeros = (jax.tree.map(jnp.zeros_like, state.params), jnp.float32(0), jnp.float32(0))
+    parts = jax.tree.map(lambda x: _split(x, accumulation), batch)
+    (grads, loss, right), _ = jax.lax.scan(add, zeros, parts)
+    total = jnp.maximum(batch.weights[:, 1:].sum(), 1.0)
+    grads = jax.tree.map(lambda g: g / total, grads)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {
+        "loss": loss / total,
+        "token_accuracy": right / total,
+        "gradient_norm": optax.global_norm(grads),
+        "tokens": (batch.segments > 0).sum(),
+    }
+    return StarState(params, opt_state, state.step + 1), metrics
+
+
+def _split(x: jax.Array, parts: int) -> jax.Array:
+    """[B, ...] to [A, B/A, ...]; every micro-batch takes rows from every shard of the batch axis."""
+    return x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)

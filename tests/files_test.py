@@ -1,0 +1,93 @@
+import math
+import multiprocessing
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from etils import epath
+
+from star_jax import files
+
+
+@pytest.mark.parametrize(
+    ("data", "written"), [("é\r\n", "é\r\n".encode()), (b"\0\xff", b"\0\xff"), ("", b"")]
+)
+def test_what_is_written_is_what_was_given(tmp_path: Path, data: str | bytes, written: bytes):
+    files.write_atomic(tmp_path / "made" / "for it" / "file", data)
+    assert (tmp_path / "made" / "for it" / "file").read_bytes() == written
+
+
+@pytest.mark.parametrize("kind", [str, Path, epath.Path])
+def test_a_second_write_replaces_the_first_and_leaves_nothing_else(tmp_path: Path, kind: type):
+    path = kind(tmp_path / "file")
+    files.write_atomic(path, "a long first version")
+    files.write_atomic(path, "second")
+    assert (tmp_path / "file").read_text() == "second"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files.write_atomic(tmp_path / "file", "old")
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        files.write_atomic(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def _write_for_ever(path: str) -> None:
+    version = 0
+    while True:
+        version += 1
+        files.write_atomic(path, f"{version} " * 20_000)
+
+
+def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path):
+    path = tmp_path / "file"
+    spawn = multiprocessing.get_context("spawn")
+    for delay in (0.0, 0.003, 0.01):
+        writer = spawn.Process(target=_write_for_ever, args=(str(path),))
+        path.unlink(missing_ok=True)
+        writer.start()
+        deadline = time.monotonic() + 60
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(delay)
+        assert writer.pid is not None
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        words = path.read_text().split()
+        assert len(words) == 20_000 and len(set(words)) == 1
+
+
+def test_json_survives_the_round_trip_in_its_order(tmp_path: Path):
+    value = {"z": [1, 2.5, None, True], "a": {"é": "\u2028"}}
+    files.write_json(tmp_path / "value.json", value)
+    assert files.read_json(tmp_path / "value.json") == value
+    assert list(files.read_json(tmp_path / "value.json")) == ["z", "a"]
+    assert (tmp_path / "value.json").read_text().endswith("}\n")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_has_no_word_for_nan(tmp_path: Path, number: float):
+    with pytest.raises(ValueError):
+        files.write_json(tmp_path / "value.json", {"loss": number})
+    assert not (tmp_path / "value.json").exists()
+
+
+@pytest.mark.parametrize("text", ['{"a": 1', "", "\udcff".encode("utf-8", "surrogateescape")])
+def test_what_is_not_json_is_named(tmp_path: Path, text: str | bytes):
+    files.write_atomic(tmp_path / "value.json", text)
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/value.json: not JSON")):
+        files.read_json(tmp_path / "value.json")
+
+
+def test_a_missing_file_is_told_from_a_damaged_one(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        files.read_json(tmp_path / "none.json")

@@ -1,0 +1,103 @@
+"""The command line as a user meets it: in processes of their own, with the rounds faked."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = "--config=configs/arithmetic.py"
+
+# Runs star_jax.main as `python -m` does; its rounds print what they are given.
+DRIVER = """
+import runpy, sys, types
+from star_jax.settings import SettingsError
+
+def run(settings, workdir):
+    if settings.seed == 13:
+        raise SettingsError("the folder was made with seed: 12")
+    if settings.seed == 14:
+        raise KeyboardInterrupt
+    print(settings.rationalize.enabled, settings.rounds.count, settings.train.clip, workdir)
+
+sys.modules["star_jax.rounds"] = fake = types.ModuleType("star_jax.rounds")
+fake.run = run
+try:
+    runpy.run_module("star_jax.main", run_name="__main__", alter_sys=True)
+finally:
+    assert "jax" not in sys.modules
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", DRIVER, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        ([], "True 8 1.0 runs/arithmetic"),
+        (["--workdir=runs/x", "--config.train.clip=2"], "True 8 2.0 runs/x"),
+        (["--config.rationalize.enabled=false", "--config.rounds.count=16"], "False 16 1.0 runs/arithmetic"),
+        (["--noconfig.rationalize.enabled"], "False 8 1.0 runs/arithmetic"),
+        (["--config.rationalize.enabled"], "True 8 1.0 runs/arithmetic"),
+    ],
+)  # fmt: skip
+def test_runs(arguments: list[str], printed: str):
+    done = run(CONFIG, *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed + "\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ([], 2, "--config is missing; try --config=configs/arithmetic.py"),
+        (["--config=configs/arithmetik.py"], 2, "--config=configs/arithmetik.py: no such file; did you mean configs/arithmetic.py?"),
+        ([CONFIG, "--config.rounds.cuont=3"], 2, "config.rounds.cuont: no such setting; did you mean 'config.rounds.count'?"),
+        ([CONFIG, "--config.ruonds.count=3"], 2, "config.ruonds.count: no such setting; did you mean 'config.rounds.count'?"),
+        ([CONFIG, "--config.rounds.count=many"], 2, "config.rounds.count = 'many': must be a whole number in [0, 1000]"),
+        ([CONFIG, "--config.model.rotary=15"], 2, "config.model.rotary = 15: must be even"),
+        ([CONFIG, "--config.rationalize.enabled", "false"], 2, "false: not a flag; settings are --config.NAME=VALUE"),
+        ([CONFIG, "--workdri=x"], 2, "Unknown command line flag 'workdri'. Did you mean: workdir ?"),
+        ([CONFIG, "--config.seed=13"], 2, "the folder was made with seed: 12"),
+        ([CONFIG, "--config.seed=14"], 130, "\nstopped; the same command goes on in runs/arithmetic"),
+    ],
+)  # fmt: skip
+def test_refuses_plainly(arguments: list[str], status: int, says: str):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", says + "\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("    config.rounds.cuont = 3", 'mine.py line 4: AttributeError: .*Did you mean.*"count"'),
+        ("    config.rounds.count = 'many'", "mine.py line 4: TypeError: "),
+        ("    config.rounds.count = (", "mine.py line 4: SyntaxError: "),
+        ("    return None", "the config is None, not a ConfigDict"),
+        (
+            "    config.rounds.count = -1",
+            r"config.rounds.count = -1: must be a whole number in \[0, ",
+        ),
+    ],
+)
+def test_says_what_is_wrong_in_a_config_file(tmp_path: pathlib.Path, body: str, says: str):
+    head = "from star_jax import settings\ndef get_config():\n    config = settings.defaults()\n"
+    config = tmp_path / "mine.py"
+    config.write_text(f"{head}{body}\n    return config\n")
+    done = run(f"--config={config}")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert re.search(says, done.stderr), done.stderr
+
+
+def test_help():
+    done = run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--config.rationalize.enabled=false" in done.stdout
+    assert "  --workdir " in done.stdout
+    assert "--logtostderr" not in done.stdout  # absl's own flags are no help
+    assert "rounds.count=8 " in run("--helpfull").stdout

@@ -1,0 +1,106 @@
+import dataclasses
+
+import pytest
+
+from star_jax import packing, prompts, rationales, tasks
+from star_jax.rationales import Sample
+from star_jax.tokenizer import ByteTokenizer
+
+TOKENIZER = ByteTokenizer()
+TASK = tasks.make("arithmetic")
+PROBLEMS = TASK.train(seed=0, round=1, count=10)
+BOS, EOS = [TOKENIZER.bos_id], [TOKENIZER.eos_id]
+
+
+def kept_sample(problem: tasks.Problem, hint: bool) -> Sample:
+    gold = TASK.completion(problem.rationale, problem.answer)
+    return rationales.grade(TASK, problem, 1, hint, gold, truncated=False, tokens=len(gold) + 1)
+
+
+@pytest.mark.parametrize("hint", [False, True])
+def test_a_row_is_the_head_of_a_document(hint: bool):
+    ids = prompts.row(TOKENIZER, TASK, PROBLEMS[2], hint)
+    assert ids[:1] == BOS
+    assert TOKENIZER.decode(ids[1:]) == TASK.prompt(PROBLEMS[2], hint)
+    assert (TASK.prompt(PROBLEMS[2], True) == TOKENIZER.decode(ids)) == hint
+
+
+@pytest.mark.parametrize("hint", [False, True])
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_few_shot_prompt_is_whole_documents(hint: bool, direct: bool):
+    expected = []
+    for problem in PROBLEMS[:3]:
+        gold = TASK.completion(problem.rationale, problem.answer)
+        completion = TASK.direct(problem) if direct else gold
+        expected += BOS + TOKENIZER.encode(TASK.prompt(problem, hint) + completion) + EOS
+    assert prompts.few_shot(TOKENIZER, TASK, PROBLEMS[:3], hint, direct) == expected
+
+
+def test_no_examples_are_no_few_shot_prompt():
+    assert prompts.few_shot(TOKENIZER, TASK, [], hint=False) == []
+
+
+def test_few_shot_prompt_and_row_read_like_pretraining_documents():
+    shown, asked = PROBLEMS[:2]
+    gold = [TASK.completion(p.rationale, p.answer) for p in (shown, asked)]
+    documents = [
+        packing.encode(TOKENIZER, TASK.prompt(p, False), completion)
+        for p, completion in zip((shown, asked), gold, strict=True)
+    ]
+    sampled = prompts.few_shot(TOKENIZER, TASK, [shown], hint=False)
+    sampled += prompts.row(TOKENIZER, TASK, asked, hint=False)
+    sampled += TOKENIZER.encode(gold[1]) + EOS
+    assert packing.join(documents).tokens.tolist() == sampled
+
+
+@pytest.mark.parametrize("problem", PROBLEMS[:5], ids=lambda problem: problem.id)
+@pytest.mark.parametrize("hint", [False, True])
+def test_training_reads_the_prompt_without_hint_and_learns_the_rest(
+    problem: tasks.Problem, hint: bool
+):
+    sample = kept_sample(problem, hint)
+    example = prompts.training_example(TOKENIZER, TASK, sample)
+    learnt = example.weights == 1
+    border = int(learnt.argmax())
+    assert example.tokens[:border].tolist() == prompts.row(TOKENIZER, TASK, problem, hint=False)
+    assert example.tokens[border:].tolist() == TOKENIZER.encode(sample.completion) + EOS
+    assert learnt[border:].all() and not example.weights[:border].any()
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "<scratch>\n6 + 2 , C: 0\n, 8 C: 0\n0 8\n</scratch>\n8",
+        "First: 6. Then: 2.\n</scratch>\n8",
+        ":::\n</scratch>\n8",
+        "Input:\n6 + 2\nTarget:\n</scratch>\n8",  # the words of the prompt once more
+    ],
+)
+def test_a_rationale_with_colons_keeps_its_head_in_the_loss(completion: str):
+    # the released code learns only what follows the last colon
+    problem = tasks.Problem("6+2", "6 + 2", "8", rationale="", group="1")
+    sample = rationales.grade(TASK, problem, 1, False, completion, truncated=False, tokens=9)
+    example = prompts.training_example(TOKENIZER, TASK, sample)
+    assert TOKENIZER.decode(example.tokens[example.weights == 1]) == completion
+    assert example.weights.sum() == len(completion) + 1
+
+
+def test_training_on_what_the_filter_dropped_is_refused():
+    dropped = dataclasses.replace(kept_sample(PROBLEMS[0], False), kept=False, reason="truncated")
+    with pytest.raises(ValueError, match=r"was dropped \(truncated\)"):
+        prompts.training_example(TOKENIZER, TASK, dropped)
+
+
+def test_the_prompt_stored_with_what_is_kept_is_the_one_trained_on():
+    problem = PROBLEMS[3]
+    failed = rationales.grade(TASK, problem, 1, False, "", truncated=False, tokens=1)
+    (kept,) = rationales.keep([failed], [kept_sample(problem, hint=True)])
+    example = prompts.training_example(TOKENIZER, TASK, kept)
+    assert TOKENIZER.decode(example.tokens) == kept.prompt + kept.completion
+
+
+def test_a_direct_example_is_the_answer_alone():
+    example = prompts.direct_example(TOKENIZER, TASK, PROBLEMS[4])
+    assert TOKENIZER.decode(example.tokens[example.weights == 0]) == TASK.prompt(PROBLEMS[4], False)
+    learnt = example.tokens[example.weights == 1].tolist()
+    assert learnt == TOKENIZER.encode(TASK.direct(PROBLEMS[4])) + EOS

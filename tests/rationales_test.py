@@ -1,0 +1,282 @@
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from star_jax import rationales, tasks
+from star_jax.rationales import Kind, Sample
+
+TASK = tasks.make("arithmetic")
+PROBLEM = TASK.train(seed=0, round=1, count=3)[2]
+GOLD = TASK.completion(PROBLEM.rationale, PROBLEM.answer)
+GUESSED = f"<scratch>\n</scratch>\n{TASK.direct(PROBLEM)}"
+KINDS: tuple[Kind, ...] = ("samples", "rationalized")
+
+
+def sample(id: str, *, correct: bool, hint: bool = False, **fields: Any) -> Sample:
+    base = Sample(
+        id=id,
+        round=1,
+        group="2",
+        hint=hint,
+        question=f"question {id}",
+        prompt=f"prompt {id}" + " with the hint" * hint,
+        completion="rationale",
+        predicted="1",
+        answer="1" if correct else "2",
+        correct=correct,
+        truncated=False,
+        kept=correct,
+        reason="kept" if correct else "wrong answer",
+        wrong_step=False,
+        tokens=7,
+    )
+    return dataclasses.replace(base, **fields)
+
+
+@pytest.mark.parametrize(
+    ("completion", "truncated", "reason", "wrong_step"),
+    [
+        (GOLD, False, "kept", False),
+        (GUESSED, False, "kept", True),  # right for the wrong reason: the filter cannot tell
+        (GOLD + " 0", False, "wrong answer", False),
+        (PROBLEM.rationale, False, "no answer", False),
+        ("", False, "no answer", None),
+        (GOLD, True, "truncated", False),
+        (GOLD[:-2], True, "truncated", False),
+        (GOLD[:30], True, "truncated", True),
+    ],
+)
+@pytest.mark.parametrize("hint", [False, True])
+def test_grade(completion: str, truncated: bool, reason: str, wrong_step: bool | None, hint: bool):
+    graded = rationales.grade(TASK, PROBLEM, 3, hint, completion, truncated=truncated, tokens=11)
+    kept = reason == "kept"
+    assert (graded.reason, graded.kept, graded.correct) == (reason, kept, kept)
+    assert (graded.wrong_step, graded.truncated, graded.tokens) == (wrong_step, truncated, 11)
+    assert (graded.id, graded.group, graded.round) == (PROBLEM.id, PROBLEM.group, 3)
+    assert (graded.question, graded.answer) == (PROBLEM.question, PROBLEM.answer)
+    assert (graded.hint, graded.prompt) == (hint, TASK.prompt(PROBLEM, hint))
+    assert (graded.completion, graded.predicted) == (completion, TASK.answer(completion))
+
+
+RIGHT, WRONG = {"correct": True}, {"correct": False}
+# what a right answer turns into where it ran into the budget
+CUT_OFF = {"correct": False, "truncated": True, "reason": "truncated"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept_from"),
+    [
+        (RIGHT, None, "first"),
+        (WRONG, None, None),
+        (CUT_OFF, None, None),
+        (WRONG, RIGHT, "second"),
+        (WRONG, WRONG, None),
+        (WRONG, CUT_OFF, None),
+        (CUT_OFF, RIGHT, "second"),
+        (RIGHT, RIGHT, "first"),
+        (RIGHT, WRONG, "first"),
+    ],
+)
+def test_filter_of_algorithm_1(
+    first: dict[str, Any], second: dict[str, Any] | None, kept_from: str | None
+):
+    samples = [sample("x", **first)]
+    hinted = [] if second is None else [sample("x", hint=True, **second)]
+    kept = rationales.keep(samples, hinted)
+    assert [s.hint for s in kept] == {"first": [False], "second": [True], None: []}[kept_from]
+
+
+def test_what_is_kept_from_the_hint_is_stored_without_it():
+    hinted = sample("x", correct=True, hint=True, completion="the better rationale")
+    (kept,) = rationales.keep([sample("x", correct=False)], [hinted])
+    assert kept == dataclasses.replace(hinted, prompt="prompt x")
+    assert kept.hint  # where it came from is not forgotten
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12))
+def test_every_right_problem_is_kept_once(outcomes: list[tuple[bool, bool]]):
+    samples = [sample(str(i), correct=first) for i, (first, _) in enumerate(outcomes)]
+    hinted = [
+        sample(s.id, correct=outcomes[int(s.id)][1], hint=True)
+        for s in rationales.failures(samples)
+    ]
+    kept = rationales.keep(samples, hinted)
+    assert sorted(int(s.id) for s in kept) == [i for i, pair in enumerate(outcomes) if any(pair)]
+    assert [s.hint for s in kept] == sorted(s.hint for s in kept)
+
+
+def test_failures_are_what_was_not_right():
+    samples = [sample("a", **RIGHT), sample("b", **WRONG), sample("c", **CUT_OFF)]
+    assert [s.id for s in rationales.failures(samples)] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (["x", "x"], [], "two samples of one round have the id 'x'"),
+        (["x"], ["x", "x"], "two samples of one round have the id 'x'"),
+        (["x"], ["y"], "rationalized sample 'y' has no sample without the hint"),
+    ],
+)
+def test_a_ledger_that_does_not_add_up_is_refused(
+    first: list[str], second: list[str], message: str
+):
+    with pytest.raises(ValueError, match=message):
+        rationales.keep(
+            [sample(id, correct=False) for id in first],
+            [sample(id, correct=True, hint=True) for id in second],
+        )
+
+
+# a generated completion holds any character at all, those that end lines included
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(TEXT, st.none() | TEXT, st.none() | st.booleans()), max_size=5))
+def test_samples_survive_the_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, fields: list[tuple[str, str | None, bool | None]]
+):
+    folder = tmp_path_factory.mktemp("round")
+    samples = [
+        sample(str(i), correct=False, completion=text, predicted=predicted, wrong_step=wrong)
+        for i, (text, predicted, wrong) in enumerate(fields)
+    ]
+    rationales.write_kept(folder, samples)
+    assert rationales.read_kept(folder) == samples
+    rationales.write_shard(folder, "samples", 0, samples)
+    assert rationales.read_shards(folder, "samples") == samples
+
+
+def test_shards_are_read_in_the_order_they_were_written(tmp_path: Path):
+    for index in range(12):
+        for kind in KINDS:
+            found = sample(f"{kind} {index}", correct=True)
+            path = rationales.write_shard(tmp_path, kind, index, [found] * (index % 3))
+            assert path.name == f"{kind}-{index:05d}.jsonl"
+    for kind in KINDS:
+        expected = [f"{kind} {index}" for index in range(12) for _ in range(index % 3)]
+        assert [s.id for s in rationales.read_shards(tmp_path, kind)] == expected
+        assert rationales.shard_count(tmp_path, kind) == 12
+
+
+@pytest.mark.parametrize("folder", [".", "not there"])
+def test_no_shards_are_no_samples(tmp_path: Path, folder: str):
+    assert rationales.read_shards(tmp_path / folder, "samples") == []
+    assert rationales.shard_count(tmp_path / folder, "samples") == 0
+
+
+def test_what_a_killed_writer_leaves_is_no_shard(tmp_path: Path):
+    rationales.write_shard(tmp_path, "samples", 0, [sample("x", correct=True)])
+    (tmp_path / "samples-00001.jsonl.tmp-123").write_text('{"id": "y')
+    assert [s.id for s in rationales.read_shards(tmp_path, "samples")] == ["x"]
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_gap_names_the_missing_file(tmp_path: Path, missing: int):
+    for index in range(3):
+        rationales.write_shard(tmp_path, "samples", index, [])
+    (tmp_path / f"samples-0000{missing}.jsonl").unlink()
+    path = re.escape(str(tmp_path / f"samples-0000{missing}.jsonl"))
+    with pytest.raises(FileNotFoundError, match=f"{path} is missing"):
+        rationales.read_shards(tmp_path, "samples")
+
+
+def _changed(change: Callable[[dict[str, Any]], Any]) -> bytes:
+    record = dataclasses.asdict(sample("y", correct=True))
+    change(record)
+    return json.dumps(record).encode() + b"\n"
+
+
+WHOLE = _changed(lambda record: None)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (WHOLE[:50], "torn"),
+        (WHOLE[:-1], "torn"),  # reads well, but nobody knows what it was going to be
+        (WHOLE[:50] + b"\n", "torn, or not JSON"),
+        (WHOLE[50:], "torn, or not JSON"),
+        (b"\n", "torn, or not JSON"),
+        (b"\0" * 9 + b"\n", "torn, or not JSON"),
+        (b"\xff\n", "torn, or not JSON"),
+        (b"[1]\n", r"not an object but \[1\]"),
+        (_changed(lambda r: r.pop("answer")), "no 'answer'"),
+        (_changed(lambda r: r.update(score=1)), "unknown field 'score'"),
+        (_changed(lambda r: r.update(round="1")), "'round' is '1', must be int"),
+        (_changed(lambda r: r.update(tokens=1.5)), "'tokens' is 1.5"),
+        (_changed(lambda r: r.update(tokens=True)), "'tokens' is True"),
+        (_changed(lambda r: r.update(kept=1)), "'kept' is 1"),
+        (_changed(lambda r: r.update(predicted=7)), r"'predicted' is 7, must be str \| None"),
+        (_changed(lambda r: r.update(completion=None)), "'completion' is None"),
+        (_changed(lambda r: r.update(reason="luck")), "'reason' is 'luck'"),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path: Path, line: bytes, message: str):
+    path = rationales.write_shard(tmp_path, "samples", 0, [sample("x", correct=True)] * 2)
+    path.write_bytes(path.read_bytes() + line)
+    with pytest.raises(ValueError) as raised:
+        rationales.read_shards(tmp_path, "samples")
+    assert str(raised.value).startswith(f"{path} line 3: ")
+    assert re.search(message, str(raised.value))
+
+
+def test_summary():
+    samples = [
+        sample("a", correct=True, wrong_step=True),
+        sample("b", correct=True, group="3"),
+        sample("c", correct=False, wrong_step=True),
+        sample("d", correct=False, reason="no answer", predicted=None),
+        sample("e", **CUT_OFF),
+    ]
+    hinted = [
+        sample("c", correct=True, hint=True, wrong_step=True),
+        sample("d", correct=True, hint=True, wrong_step=None),
+        sample("e", correct=False, hint=True, wrong_step=True, reason="no answer"),
+    ]
+    summary = rationales.summarize(samples, hinted)
+    assert summary == {
+        "tried": 5,
+        "correct": 2,
+        "hinted": 3,
+        "rationalized": 2,
+        "kept": 4,
+        "wrong_step_share": {"generated": 1 / 2, "rationalized": 1.0},
+        "truncated": {"generated": 1 / 5, "rationalized": 0.0},
+        "unparsable": {"generated": 1 / 5, "rationalized": 1 / 3},
+        "by_class": {
+            "2": {
+                "tried": 4,
+                "correct": 1,
+                "hinted": 3,
+                "rationalized": 2,
+                "kept": 3,
+                "wrong_step_share": {"generated": 1.0, "rationalized": 1.0},
+            },
+            "3": {
+                "tried": 1,
+                "correct": 1,
+                "hinted": 0,
+                "rationalized": 0,
+                "kept": 1,
+                "wrong_step_share": {"generated": 0.0, "rationalized": None},
+            },
+        },
+    }
+    assert json.loads(json.dumps(summary)) == summary
+
+
+def test_summary_of_nothing_has_no_shares():
+    summary = rationales.summarize([], [])
+    assert (summary["tried"], summary["kept"], summary["by_class"]) == (0, 0, {})
+    for name in ("wrong_step_share", "truncated", "unparsable"):
+        assert summary[name] == {"generated": None, "rationalized": None}

@@ -1,0 +1,90 @@
+"""What holds for every task in the table."""
+
+import dataclasses
+
+import pytest
+
+from star_jax import tasks
+from star_jax.tasks import Problem, Task
+
+EVERY = pytest.mark.parametrize("task", [tasks.make(name) for name in tasks.TASKS])
+
+
+def test_a_problem_cannot_be_changed():
+    problem = Problem("1+1", "1 + 1", "2", "", "1")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(problem, "answer", "3")  # noqa: B010  (a plain assignment fails the type check)
+
+
+def test_make_passes_the_settings_on():
+    assert tasks.make("arithmetic", min_digits=2, max_digits=3, ood_digits=0) == tasks.Arithmetic(
+        min_digits=2, max_digits=3, ood_digits=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("arithmetics", "no task is called 'arithmetics'; did you mean 'arithmetic'"),
+        ("zzz", "no task is called 'zzz'. The tasks are: arithmetic"),
+    ],
+)
+def test_make_refuses_an_unknown_name(name: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        tasks.make(name)
+
+
+@EVERY
+def test_its_name_is_its_key(task: Task):
+    assert isinstance(task, tasks.TASKS[task.name])
+
+
+@EVERY
+@pytest.mark.parametrize("seed", [0, 7])
+def test_training_and_few_shot_problems_are_never_evaluated(task: Task, seed: int):
+    held_out = {problem.question for problem in task.evaluation(seed, 200, 20)}
+    seen = [p for round in (1, 2, 3) for p in task.train(seed, round, 3000)]
+    seen += task.few_shot(seed, 10)
+    assert held_out.isdisjoint(problem.question for problem in seen)
+
+
+@EVERY
+def test_problems_are_a_function_of_their_arguments(task: Task):
+    assert task.train(0, 1, 50) == task.train(0, 1, 50)
+    assert task.train(0, 1, 50) != task.train(0, 2, 50)
+    assert task.train(0, 1, 50) != task.train(1, 1, 50)
+    assert task.evaluation(0, 5, 5) == task.evaluation(0, 5, 5)
+    assert task.evaluation(0, 5, 5) != task.evaluation(1, 5, 5)
+    assert task.few_shot(0, 2) == task.few_shot(0, 2)
+    assert task.corpus(0, 9, 0.5, 0.5) == task.corpus(0, 9, 0.5, 0.5)
+
+
+@EVERY
+def test_ids_are_unique_in_a_list(task: Task):
+    for problems in (task.train(0, 1, 3000), task.evaluation(0, 200, 20)):
+        assert len({problem.id for problem in problems}) == len(problems)
+
+
+@EVERY
+def test_gold_text_is_graded_right(task: Task):
+    for problem in task.train(0, 1, 60) + task.evaluation(0, 5, 5) + task.few_shot(0, 2):
+        gold = task.completion(problem.rationale, problem.answer)
+        assert task.answer(gold) == problem.answer
+        assert task.direct_answer(task.direct(problem)) == problem.answer
+        assert task.wrong_step(problem, gold) is False
+        assert len(gold.encode()) + 1 <= task.budget(problem.group)
+
+
+@EVERY
+def test_a_stored_problem_gives_the_same_prompt(task: Task):
+    for problem in task.train(0, 1, 20):
+        stored = Problem(problem.id, problem.question, problem.answer, "", problem.group)
+        for hint in (False, True):
+            assert task.prompt(stored, hint) == task.prompt(problem, hint)
+
+
+@EVERY
+def test_only_training_groups_are_in_distribution(task: Task):
+    trained = {problem.group for problem in task.train(0, 1, 100)}
+    for problem in task.evaluation(0, 3, 3):
+        assert task.in_distribution(problem.group) == (problem.group in trained)
