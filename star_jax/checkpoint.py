@@ -1,7 +1,7 @@
 """Saving and restoring arrays by name, with Orbax: every save is whole or absent.
 
-A tree is stored as a flat mapping from the path of each leaf to its array, so a checkpoint can be read
-without the code that wrote it, and restoring names what is missing or of another shape.
+A tree is stored as a flat mapping from the path of each leaf to its array, so a checkpoint can be
+read without the code that wrote it, and restoring names what is missing or of another shape.
 """
 
 from typing import Any
@@ -26,9 +26,14 @@ class Checkpoints:
     def __init__(self, folder: epath.PathLike, keep: int | None = None) -> None:
         self.folder = epath.Path(folder).resolve()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=False, create=True
+            max_to_keep=keep,
+            enable_async_checkpointing=False,
+            create=True,
+            cleanup_tmp_directories=True,  # what a killed save left
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._manager = ocp.CheckpointManager(
+            self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
 
     def latest(self) -> int | None:
         """The highest number saved, or None."""
@@ -54,8 +59,7 @@ class Checkpoints:
             CheckpointError: the checkpoint's arrays are not those of `abstract`.
         """
         wanted = _named(abstract)
-        metadata = self._manager.item_metadata(number)
-        stored = dict(metadata.items() if hasattr(metadata, "items") else metadata.tree.items())
+        stored = self._manager.item_metadata(number).tree
         problems = [f"{name} is missing" for name in sorted(wanted.keys() - stored.keys())]
         problems += [
             f"{name} is not in the model" for name in sorted(stored.keys() - wanted.keys())
@@ -76,6 +80,6 @@ class Checkpoints:
 
 
 def _named(tree: Any) -> dict[str, Any]:
-    """{'blocks.0.attention.q': array, ...}, in the order of the tree's leaves."""
+    """{'blocks.0.attention.q.value': array, ...}, in the order of the tree's leaves."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -1,18 +1,20 @@
 """What a run works with, built once from its settings: task, tokenizer, mesh, programs, folder."""
 
 import dataclasses
-from typing import Any
+import math
 
 from etils import epath
+from jax.sharding import Mesh
 from rich.console import Console
 
-from star_jax import files, mesh, prompts, tasks, train
+from star_jax import mesh, prompts, tasks, train
+from star_jax.folder import open_folder
 from star_jax.model.config import ModelConfig
 from star_jax.programs import Learning, Programs
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
-from star_jax.settings import Settings, SettingsError, differences, to_dict
+from star_jax.settings import Settings, SettingsError
 from star_jax.tasks import Problem, Task
 from star_jax.tokenizer import ByteTokenizer
 
@@ -66,9 +68,9 @@ def make_context(settings: Settings, workdir: epath.PathLike, console: Console) 
     """Opens the run's folder and builds everything; compiles nothing.
 
     Raises:
-        SettingsError: the folder is of another configuration, or a batch does not fit the mesh.
+        SettingsError: the folder is of another configuration, a batch does not fit the mesh, or a
+            length does not hold what it is for.
     """
-    folder = open_folder(settings, workdir)
     tokenizer = ByteTokenizer()
     digits = settings.task
     task = tasks.make(
@@ -81,30 +83,13 @@ def make_context(settings: Settings, workdir: epath.PathLike, console: Console) 
         settings.seed, settings.evaluate.problems, settings.evaluate.ood_problems
     )
     few_shot = _few_shot(settings, task, tokenizer)
-    shapes = _shapes(settings, task, tokenizer, held_out)
+    grid = _mesh(settings)
+    shapes = _shapes(settings, task, tokenizer, held_out, mesh.batch_multiple(grid))
     prefix = _rounded(max(len(tokens) for tokens in few_shot.values()))
-    programs = _programs(settings, tokenizer, shapes, prefix)
+    _check(settings, shapes, prefix, mesh.batch_multiple(grid))
+    programs = _programs(settings, tokenizer, grid, shapes, prefix)
+    folder = open_folder(settings, workdir)  # last: what cannot run leaves no folder behind
     return Context(settings, folder, console, task, tokenizer, programs, shapes, held_out, few_shot)
-
-
-def open_folder(settings: Settings, workdir: epath.PathLike) -> epath.Path:
-    """The run's folder with its config.json, made or found.
-
-    Raises:
-        SettingsError: it was made with other settings; the message names each.
-    """
-    folder = epath.Path(workdir)
-    config = folder / "config.json"
-    wanted = to_dict(settings)
-    if config.exists():
-        if different := differences(files.read_json(config), wanted):
-            raise SettingsError(
-                f"{folder} holds a run with other settings; choose another --workdir, delete it, "
-                "or set these back:\n" + "\n".join(different)
-            )
-    else:
-        files.write_json(config, wanted)
-    return folder
 
 
 def _few_shot(settings: Settings, task: Task, tokenizer: ByteTokenizer) -> dict[bool, list[int]]:
@@ -116,12 +101,21 @@ def _few_shot(settings: Settings, task: Task, tokenizer: ByteTokenizer) -> dict[
     }
 
 
+def _mesh(settings: Settings) -> Mesh:
+    try:
+        return mesh.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+
+
 def _shapes(
-    settings: Settings, task: Task, tokenizer: ByteTokenizer, held_out: list[Problem]
+    settings: Settings, task: Task, tokenizer: ByteTokenizer, held_out: list[Problem], shards: int
 ) -> tuple[Shape, ...]:
     """One shape for what is trained on, and one for the longer problems out of distribution."""
-    inside = [problem for problem in held_out if task.in_distribution(problem.group)]
-    outside = [problem for problem in held_out if not task.in_distribution(problem.group)]
+    # A few held-out problems may all have short hints: the first round's are looked at as well.
+    seen = held_out + task.train(settings.seed, 1, settings.rounds.problems)
+    inside = [problem for problem in seen if task.in_distribution(problem.group)]
+    outside = [problem for problem in seen if not task.in_distribution(problem.group)]
     direct = settings.method == "direct"
 
     def shape(problems: list[Problem], rows: int) -> Shape:
@@ -133,17 +127,20 @@ def _shapes(
     rows = settings.sampler.rows
     shapes = [shape(inside, rows)]
     if outside:
-        shapes.append(shape(outside, min(rows, _rounded(len(outside)))))
+        few = _rounded(len(outside), math.lcm(_MULTIPLE, shards))
+        shapes.append(shape(outside, min(rows, few)))
     return tuple(shapes)
 
 
 def _programs(
-    settings: Settings, tokenizer: ByteTokenizer, shapes: tuple[Shape, ...], prefix: int
+    settings: Settings,
+    tokenizer: ByteTokenizer,
+    grid: Mesh,
+    shapes: tuple[Shape, ...],
+    prefix: int,
 ) -> Programs:
     model, sampler = settings.model, settings.sampler
-    grid = mesh.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
     learning = {"pretrain": _pretraining(settings), "train": _training(settings)}
-    _check_batches(settings, mesh.batch_multiple(grid), shapes)
     vocab = _rounded(tokenizer.vocab_size)
     return Programs(
         ModelConfig(
@@ -188,8 +185,9 @@ def _training(settings: Settings) -> Learning:
     return Learning(optimizer, chosen.batch_size, chosen.length, chosen.micro_batch)
 
 
-def _check_batches(settings: Settings, shards: int, shapes: tuple[Shape, ...]) -> None:
-    sizes: dict[str, Any] = {
+def _check(settings: Settings, shapes: tuple[Shape, ...], prefix: int, shards: int) -> None:
+    """Refuses what only shows once there are devices and problems."""
+    sizes = {
         "pretrain.batch_size": settings.pretrain.batch_size,
         "train.batch_size": settings.train.batch_size,
         "sampler.rows": settings.sampler.rows,
@@ -200,9 +198,20 @@ def _check_batches(settings: Settings, shards: int, shapes: tuple[Shape, ...]) -
         for name, size in sizes.items()
         if size % shards
     ]
+    trained, longest = shapes[0], max(shape.prompt + shape.budget for shape in shapes)
+    example = trained.prompt + trained.budget
+    lengths = {
+        "train.length": (settings.train.length, example, "a question and its completion"),
+        "model.context": (settings.model.context, prefix + longest, "what is sampled"),
+    }
+    problems += [
+        f"config.{name} = {length}: must be at least {least}, to hold {what}"
+        for name, (length, least, what) in lengths.items()
+        if length < least
+    ]
     if problems:
         raise SettingsError("\n".join(problems))
 
 
-def _rounded(size: int) -> int:
-    return -(-size // _MULTIPLE) * _MULTIPLE
+def _rounded(size: int, multiple: int = _MULTIPLE) -> int:
+    return -(-size // multiple) * multiple

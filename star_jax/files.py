@@ -2,9 +2,12 @@
 
 import json
 import os
+import pathlib
 from typing import Any
 
 from etils import epath
+
+_TEMPORARY = ".tmp-"  # between a file's name and its writer's process id
 
 
 def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
@@ -19,13 +22,20 @@ def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
     if "://" in os.fspath(target):
         target.write_bytes(raw)
         return
-    temporary = f"{os.fspath(target)}.tmp-{os.getpid()}"
+    temporary = f"{os.fspath(target)}{_TEMPORARY}{os.getpid()}"
     with open(temporary, "wb") as file:
         file.write(raw)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, target)
     _sync_folder(os.fspath(target.parent))
+
+
+def sweep(folder: epath.PathLike) -> None:
+    """Removes what killed writers left under a folder; object stores are never left with any."""
+    if "://" not in os.fspath(folder):
+        for leftover in pathlib.Path(folder).rglob(f"*{_TEMPORARY}[0-9]*"):
+            leftover.unlink()
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from star_jax import command_line, settings
+from star_jax import command_line, folder, settings
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment's config file")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, local or gs://")
@@ -24,7 +24,8 @@ def main(argv: Sequence[str]) -> None:
     workdir = _WORKDIR.value or f"runs/{pathlib.Path(config_file).stem}"
     try:
         chosen = settings.from_config(_CONFIG.value)
-        # jax takes seconds to import: a mistyped setting must not wait for it.
+        folder.check(chosen, workdir)
+        # jax takes seconds to import: what is refused must not wait for it.
         from star_jax import rounds
 
         rounds.run(chosen, workdir)

@@ -26,21 +26,25 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
 }
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """Lays all devices out as (data, fsdp, tensor); one size may be -1, "the rest".
+def make_mesh(
+    data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None
+) -> Mesh:
+    """Lays the devices (None: all there are) out as (data, fsdp, tensor).
+
+    One size may be -1, "the rest".
 
     Raises:
         ValueError: when the sizes do not multiply to the number of devices.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     sizes = [data, fsdp, tensor]
     if sizes.count(-1) == 1:
         known = int(np.prod([size for size in sizes if size != -1]))
         sizes[sizes.index(-1)] = len(devices) // known
-    if int(np.prod(sizes)) != len(devices):
+    if min(sizes) < 1 or int(np.prod(sizes)) != len(devices):
         raise ValueError(
-            f"config.mesh is data={data} fsdp={fsdp} tensor={tensor}, which does not multiply to the "
-            f"{len(devices)} devices present; set one of them to -1 to take the rest"
+            f"config.mesh is data={data} fsdp={fsdp} tensor={tensor}, which does not multiply to "
+            f"the {len(devices)} devices present; set one of them to -1 to take the rest"
         )
     return Mesh(np.asarray(devices).reshape(sizes), AXES)
 

@@ -1,12 +1,16 @@
 """The phases of a round as they run: on the device in chunks or steps, on disk as they go.
 
-Each phase shows its progress, writes what it has done whole, and goes on from there when called again.
+Each phase shows its progress, writes what it has done whole, and goes on from there when called
+again.
 """
 
 import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+
+from etils import epath
+from numpy.typing import NDArray
 
 from star_jax import console, prompts, rationales, report
 from star_jax.context import Context
@@ -20,7 +24,6 @@ from star_jax.tasks import Problem
 
 _STREAMS: dict[Kind, int] = {"samples": 0, "rationalized": 1, "evaluation": 2, "hinted": 3}
 _HEARD_EVERY = 10  # steps between two lines of metrics.jsonl
-PRETRAIN_FOLDER = "pretrain"
 
 
 @dataclasses.dataclass
@@ -105,7 +108,9 @@ def _chunk(
 ) -> list[Sample]:
     seed = (context.settings.seed, round_, _STREAMS[kind])
 
-    def decode(shape: engine.Shape, tokens, start, number):
+    def decode(
+        shape: engine.Shape, tokens: NDArray, start: NDArray, number: NDArray
+    ) -> tuple[NDArray, NDArray, NDArray]:
         return context.programs.sample(policy, prefix, seed, shape, tokens, start, number)
 
     return [
@@ -127,7 +132,7 @@ def pretrain(context: Context, start: Params) -> Params:
     """The base model: a short training on the task's corpus (format and hints, no arithmetic)."""
     chosen = context.settings.pretrain
     seed = context.settings.seed
-    corpus = context.task.corpus(seed, chosen.examples, chosen.hinted, chosen.noise)
+    corpus = context.task.corpus(seed, chosen.examples, chosen.hinted, chosen.easy)
     plan = Plan(
         kind="pretrain",
         examples=prompts.documents(context.tokenizer, corpus, chosen.shots),
@@ -136,7 +141,7 @@ def pretrain(context: Context, start: Params) -> Params:
         steps=chosen.steps,
         seed=seed,
         save_every=chosen.save_every,
-        folder=context.folder / "checkpoints" / PRETRAIN_FOLDER,
+        folder=_checkpoints(context, 0),
     )
     return _fit(context, 0, plan, start)[0]
 
@@ -154,9 +159,19 @@ def fine_tune(
         steps=steps,
         seed=context.settings.seed + round_,
         save_every=chosen.save_every,
-        folder=context.folder / "checkpoints" / f"training-{round_:04d}",
+        folder=_checkpoints(context, round_),
     )
     return _fit(context, round_, plan, base)
+
+
+def clear(context: Context, round_: int) -> None:
+    """Removes the checkpoints made while a round was trained, once its outcome is safe."""
+    if (folder := _checkpoints(context, round_)).exists():
+        folder.rmtree()
+
+
+def _checkpoints(context: Context, round_: int) -> epath.Path:
+    return context.folder / "checkpoints" / f"training-{round_:04d}"
 
 
 def _fit(context: Context, round_: int, plan: Plan, start: Params) -> tuple[Params, float]:

@@ -138,12 +138,19 @@ class Programs:
         start: NDArray,
         number: NDArray,
     ) -> tuple[NDArray, NDArray, NDArray]:
-        """Decodes one chunk (see `engine.Decode`); draws are keyed by `seed` and the row's number."""
+        """Decodes one chunk (see `engine.Decode`); `seed` and a row's number key its draws."""
         rows = (mesh_lib.place(self.mesh, x, "batch") for x in (tokens, start, number))
         key = self._whole(np.asarray(seed, np.uint32))
         name = ("sample", shape, prefix is not None)
         out: Generated = self._run(name, params, prefix, key, *rows)
         return np.asarray(out.tokens), np.asarray(out.length), np.asarray(out.finished)
+
+    def accumulation(self, kind: str) -> int:
+        """The fewest micro-batches that divide a device's sequences and keep to the limit."""
+        learning = self._learning[kind]
+        each = learning.batch_size // mesh_lib.batch_multiple(self.mesh)
+        limit = learning.micro_batch or each
+        return next(n for n in range(1, each + 1) if each % n == 0 and each // n <= limit)
 
     def _run(self, name: Any, *args: Any) -> Any:
         begun = time.perf_counter()
@@ -173,7 +180,7 @@ class Programs:
     def _lower_update(self, kind: str) -> Any:
         learning = self._learning[kind]
         update = functools.partial(
-            train.update, self.graph, learning.optimizer, self._accumulation(kind)
+            train.update, self.graph, learning.optimizer, self.accumulation(kind)
         )
         shape = (learning.batch_size, learning.length)
         ids = self._shaped(shape, np.int32, "batch")
@@ -184,7 +191,14 @@ class Programs:
     def _lower_prefix(self) -> Any:
         ids = self._shaped((self._prefix,), np.int32)
         length = self._shaped((), np.int32)
-        return _jit(self._make_prefix).lower(self.params, ids, length)
+        return _jit(self._make_prefix, out=self._abstract_prefix()).lower(self.params, ids, length)
+
+    def _abstract_prefix(self) -> kv.Prefix:
+        ids = self._shaped((self._prefix,), np.int32)
+        length = self._shaped((), np.int32)
+        shapes = jax.eval_shape(self._make_prefix, self.params, ids, length)
+        axes = ("heads", "length", "head_dim")
+        return jax.tree.map(lambda x: self._shaped(x.shape, x.dtype, *axes[: x.ndim]), shapes)
 
     def _make_prefix(self, params: Params, tokens: jax.Array, length: jax.Array) -> kv.Prefix:
         return kv.make_prefix(nnx.merge(self.graph, params), tokens, length)
@@ -209,22 +223,11 @@ class Programs:
                 selection=selection,
             )
 
-        ids = self._shaped((self._prefix,), np.int32)
-        length = self._shaped((), np.int32)
-        prefix = jax.eval_shape(self._make_prefix, self.params, ids, length) if shared else None
-        if shared:
-            prefix = jax.tree.map(lambda x: self._shaped(x.shape, x.dtype), prefix)
+        prefix = self._abstract_prefix() if shared else None
         rows = self._shaped((shape.rows,), np.int32, "batch")
         tokens = self._shaped((shape.rows, shape.prompt), np.int32, "batch")
         key = self._shaped((3,), np.uint32)
         return _jit(sample).lower(self.params, prefix, key, tokens, rows, rows)
-
-    def _accumulation(self, kind: str) -> int:
-        """The fewest micro-batches that divide a device's sequences and keep to the limit."""
-        learning = self._learning[kind]
-        each = learning.batch_size // mesh_lib.batch_multiple(self.mesh)
-        limit = learning.micro_batch or each
-        return next(n for n in range(1, each + 1) if each % n == 0 and each // n <= limit)
 
 
 def _jit(function: Callable, *, out: Any = None, donate: tuple[int, ...] = ()) -> Any:
@@ -240,6 +243,6 @@ class CompilationCount:
         self.total = 0
         jax.monitoring.register_event_duration_secs_listener(self._hear)
 
-    def _hear(self, event: str, duration: float, **kwargs: Any) -> None:
-        del duration, kwargs
+    def _hear(self, event: str, duration_secs: float, **kwargs: Any) -> None:
+        del duration_secs, kwargs
         self.total += event == "/jax/core/compile/backend_compile_duration"

@@ -65,8 +65,8 @@ def documents(
 ) -> list[packing.Example]:
     """Pretraining documents: (prompt, completion) pairs, 1 to `shots` in a row in each.
 
-    Sizes take turns (1, 2, ..., `shots`, 1, ...), so the model meets a question after none and after
-    some worked ones.
+    Sizes take turns (1, 2, ..., `shots`, 1, ...), so the model meets a question after none and
+    after some worked ones.
     """
     examples = [packing.encode(tokenizer, *pair) for pair in corpus]
     found: list[packing.Example] = []

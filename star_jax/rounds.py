@@ -7,8 +7,8 @@
       fine-tune     M, not M_{n-1}, is trained on what was kept: M_n
     and M_n is evaluated on held-out problems.
 
-Every phase leaves what it did in the run's folder. A run that was killed is started again by the same
-command: what is there is read, what is not is done.
+Every phase leaves what it did in the run's folder. A run that was killed is started again by the
+same command: what is there is read, what is not is done.
 """
 
 import time
@@ -41,30 +41,41 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     Raises:
         SettingsError: `workdir` belongs to a run with other settings.
     """
-    compilations = CompilationCount()
     context = make_context(settings, workdir, Console())
     weights = Checkpoints(context.folder / "checkpoints" / "rounds")
-    records = _finished(context, weights)
+    records = _finished(context)
+    if records:
+        _publish(context, records)  # the run may have been killed before it could
     if len(records) <= _last(settings, records):
-        _compile(context)
-        base = _base(context, weights)
-        policy = base
-        if len(records) > 1:
-            policy = weights.restore(len(records) - 1, context.programs.params)
-        while len(records) <= _last(settings, records):
-            meter = _Meter(context, compilations, first=not records)
-            if not records:
-                record = _evaluate_base(context, base, meter)
-            else:
-                policy, record = _round(context, len(records), policy, base, weights, meter)
-            records.append(meter.close(record))
-            _report(context, records)
+        _go_on(context, weights, records)
     weights.close()
-    outcome = report.result(records)
     if len(records) > 1:
         shown.print_rounds(context.console, records, _UNIT)
     shown.closing(context.console, context.folder)
-    return outcome
+    return report.result(records)
+
+
+def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> None:
+    """Adds the records of the rounds that are not done, from the base model on."""
+    meter = _Meter(context)
+    with meter.watch.phase("compile"):
+        _compile(context)
+    with meter.watch.phase("pretrain"):
+        base = _base(context, weights)
+    policy = base
+    if records:
+        policy = weights.restore(len(records) - 1, context.programs.params)
+        meter.restart()  # what it took to be here again is no round's work
+    while len(records) <= _last(context.settings, records):
+        if not records:
+            record = _evaluate_base(context, base, meter)
+        else:
+            policy, record = _round(context, len(records), policy, base, weights, meter)
+        records.append(record | meter.read())
+        files.write_json(context.round_folder(record["round"]) / _SUMMARY, records[-1])
+        _publish(context, records)
+        shown.print_round(context.console, records[-1], _UNIT)
+        meter.restart()
 
 
 def _round(
@@ -79,7 +90,9 @@ def _round(
     examples, counts = (_gold if context.direct else _bootstrap)(context, n, policy, meter)
     chosen = context.settings.train
     steps = steps_of_round(n, chosen.first_steps, chosen.growth, chosen.max_steps)
-    steps = steps if examples else 0  # nothing kept, nothing learned: M_n = M
+    if not examples:
+        context.console.print(f"round {n}: nothing was kept to train on; M_{n} is the base model")
+        steps = 0
     with meter.watch.phase("train"):
         policy, loss = base, None
         outcome = context.round_folder(n) / "train.json"
@@ -183,23 +196,29 @@ def _evaluate_base(context: Context, base: Params, meter: "_Meter") -> Record:
 
 
 class _Meter:
-    """What is measured of a round: seconds by phase, time outside device programs, compilations."""
+    """What this process measures of a round: seconds by phase, idle devices, compilations."""
 
-    def __init__(self, context: Context, compilations: CompilationCount, first: bool) -> None:
+    def __init__(self, context: Context) -> None:
+        self._context, self._compilations = context, CompilationCount()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins to measure the next round."""
         self.watch = Stopwatch({})
-        self._context, self._count = context, compilations
-        self._compiled = 0 if first else compilations.total
-        self._device = context.programs.device_seconds
+        self._compiled = self._compilations.total
+        self._device = self._context.programs.device_seconds
         self._begun = time.perf_counter()
 
-    def close(self, record: Record) -> Record:
+    def read(self) -> Record:
+        """The measurements so far; `host_share` is of the time that nothing was compiled in."""
         total = time.perf_counter() - self._begun
+        running = total - self.watch.seconds.get("compile", 0.0)
         device = self._context.programs.device_seconds - self._device
-        seconds = {phase: round(self.watch.seconds.get(phase, 0.0), 3) for phase in shown.PHASES}
-        return record | {
-            "compilations": self._count.total - self._compiled,
-            "host_share": round(1 - device / total, 4),
-            "seconds": seconds | {"total": round(total, 3)},
+        seconds = dict.fromkeys(shown.PHASES, 0.0) | self.watch.seconds | {"total": total}
+        return {
+            "compilations": self._compilations.total - self._compiled,
+            "host_share": round(1 - device / running, 4),
+            "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
         }
 
 
@@ -214,7 +233,7 @@ def _last(settings: Settings, records: list[Record]) -> int:
     return settings.rounds.count
 
 
-def _finished(context: Context, weights: Checkpoints) -> list[Record]:
+def _finished(context: Context) -> list[Record]:
     """The records of the rounds that are done, from 0 on."""
     records: list[Record] = []
     while (path := context.round_folder(len(records)) / _SUMMARY).exists():
@@ -230,14 +249,9 @@ def _compile(context: Context) -> None:
         context.programs.compile(advance)
 
 
-def _report(context: Context, records: list[Record]) -> None:
-    """Makes the round official: its summary, then the whole result and its plot, then the table."""
-    record = records[-1]
-    files.write_json(context.round_folder(record["round"]) / _SUMMARY, record)
-    files.write_json(context.folder / report.RESULT, report.result(records))
-    report.plot(report.result(records), context.folder / report.PLOT, _UNIT)
-    for done in (f"training-{record['round']:04d}", phases.PRETRAIN_FOLDER):
-        folder = context.folder / "checkpoints" / done
-        if folder.exists():
-            folder.rmtree()
-    shown.print_round(context.console, record, _UNIT)
+def _publish(context: Context, records: list[Record]) -> None:
+    """Writes the result and its plot, and removes the checkpoints of training that is done."""
+    outcome = report.result(records)
+    files.write_json(context.folder / report.RESULT, outcome)
+    report.plot(outcome, context.folder / report.PLOT, _UNIT)
+    phases.clear(context, records[-1]["round"])

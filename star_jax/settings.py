@@ -67,7 +67,7 @@ class Pretrain:
     learning_rate: float = _number(2e-3, "(0, 10]", "Adam's highest; a cosine down from there")
     examples: int = _number(20000, "[1, inf)", "examples in the corpus")
     hinted: float = _number(0.7, "[0, 1]", "share of the examples that have a hint")
-    noise: float = _number(1.0, "[0, 1]", "share of those without whose digits are random")
+    easy: float = _number(0.5, "[0, 1]", "share of those without that the base can add")
     shots: int = _number(1, "[1, 100]", "most examples in a document")
     batch_size: int = _number(16, "[1, 65536]", "packed sequences in an update")
     length: int = _number(256, "[16, 1048576]", "tokens in a packed sequence")

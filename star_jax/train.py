@@ -23,7 +23,8 @@ class Batch:
         tokens: [B, T] int32.
         segments: [B, T] int32, 0 on padding.
         positions: [B, T] int32, counted from 0 in every segment.
-        weights: [B, T] float32, weight of predicting this token from those before it.
+        weights: [B, T] float32, weight of predicting this token from those before it; 0 on the
+            first token of a segment, which no token of its own comes before.
     """
 
     tokens: jax.Array
@@ -87,7 +88,8 @@ def update(
     divided by the weight of the whole batch, so the result does not depend on the cut.
 
     Returns:
-        The new state and metrics: loss (nats per weighted token), token_accuracy, gradient_norm, tokens.
+        The new state and metrics: loss (nats per weighted token), token_accuracy (share of the
+        weighted tokens), gradient_norm (before clipping), tokens (padding not counted).
     """
 
     def loss_fn(params: Params, part: Batch) -> tuple[jax.Array, jax.Array]:
@@ -107,12 +109,12 @@ def update(
     metrics = {
         "loss": loss / total,
         "token_accuracy": right / total,
-        "gradient_norm": optax.global_norm(grads),
+        "gradient_norm": optax.tree.norm(grads),
         "tokens": (batch.segments > 0).sum(),
     }
     return StarState(params, opt_state, state.step + 1), metrics
 
 
 def _split(x: jax.Array, parts: int) -> jax.Array:
-    """[B, ...] to [A, B/A, ...]; every micro-batch takes rows from every shard of the batch axis."""
+    """[B, ...] to [A, B/A, ...]; every micro-batch takes rows of every shard of the batch axis."""
     return x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)

@@ -228,31 +228,47 @@ def read(prompt: str, completion: str) -> tuple[Problem, bool]:
     return problem(a, b), target != "Target:"
 
 
-@pytest.mark.parametrize(("hinted", "noise"), [(0.5, 1.0), (0.0, 0.0), (1.0, 1.0), (0.3, 0.5)])
-def test_corpus_shares(hinted: float, noise: float):
+def written_steps(completion: str) -> list[tuple[int, int]]:
+    """The digits and carries that a scratchpad comes to, last digit first, and that it is whole."""
+    carries = [int(line[-1]) for line in completion.split("\n") if "C: " in line]
+    digits = completion.split("\n")[-3].replace(" ", "")
+    assert carries[0] == 0 and digits[0] == str(carries[-1])
+    assert TASK.answer(completion) == str(int(digits))
+    return list(zip(map(int, reversed(digits[1:])), carries[1:], strict=True))
+
+
+@pytest.mark.parametrize(("hinted", "easy"), [(0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0)])
+def test_corpus_shares(hinted: float, easy: float):
     counts = Counter()
-    for prompt, completion in TASK.corpus(seed=0, count=2000, hinted=hinted, noise=noise):
+    for prompt, completion in TASK.corpus(seed=0, count=2000, hinted=hinted, easy=easy):
         shown, hint = read(prompt, completion)
-        counts[hint, completion == gold(shown)] += 1
-    assert counts[True, False] == 0  # what has a hint is true
-    assert sum(counts.values()) == 2000
-    assert counts[True, True] / 2000 == pytest.approx(hinted, abs=0.04)
-    # by chance, noise is true for one in twenty of the sums of one digit
-    assert counts[False, False] / 2000 == pytest.approx((1 - hinted) * noise, abs=0.04)
+        columns = zip(*shown.id.split("+"), strict=True)
+        known = all(int(x) + int(y) <= 4 for x, y in columns)
+        counts[hint, known] += 1
+        if hint or known:
+            assert completion == gold(shown), "what has a hint, or is easy, is right"
+    assert counts[True, True] + counts[True, False] == pytest.approx(2000 * hinted, abs=80)
+    # a few of the others are easy by chance
+    few = 0.05 * (1 - hinted) * 2000
+    wanted = (1 - hinted) * easy * 2000
+    assert wanted - 80 <= counts[False, True] <= wanted + few + 80
 
 
-def test_noise_keeps_all_but_the_sums():
-    task_corpus = TASK.corpus(seed=0, count=500, hinted=0.0, noise=1.0)
-    for prompt, completion in task_corpus:
+def test_beyond_what_is_known_a_digit_is_copied_and_the_rest_follows():
+    wrong = 0
+    for prompt, completion in TASK.corpus(seed=0, count=500, hinted=0.0, easy=0.0):
         shown, _ = read(prompt, completion)
         a, b = shown.id.split("+")
-        carries = [int(line[-1]) for line in completion.split("\n") if "C: " in line]
-        digits = completion.split("\n")[-3].replace(" ", "")
-        steps = list(zip(map(int, reversed(digits[1:])), carries[1:], strict=True))
-        assert carries[0] == 0 and digits[0] == str(carries[-1])
+        steps = written_steps(completion)
         assert completion.startswith(scratchpad(a, b, steps) + "\n")
-        assert TASK.answer(completion) == str(int(digits))
         assert len(completion) + 1 <= TASK.budget(shown.group)
+        before = 0
+        for x, y, (digit, carry) in zip(reversed(a), reversed(b), steps, strict=True):
+            column = int(x) + int(y) + before
+            assert (digit, carry) == (column, 0) if column <= 4 else digit in (int(x), int(y))
+            before = carry
+        wrong += completion != gold(shown)
+    assert wrong > 400
 
 
 def test_the_corpus_holds_nothing_that_is_evaluated():

@@ -91,3 +91,13 @@ def test_what_is_not_json_is_named(tmp_path: Path, text: str | bytes):
 def test_a_missing_file_is_told_from_a_damaged_one(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         files.read_json(tmp_path / "none.json")
+
+
+def test_sweeping_removes_unfinished_files_at_any_depth_and_no_others(tmp_path: Path):
+    for name in ("a.json", "a.json.tmp-12", "b/c/d.jsonl.tmp-3456", "b/c/d.tmp", "b.tmp-x"):
+        files.write_atomic(tmp_path / name, "")
+    files.sweep(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"a.json", "b/c/d.tmp", "b.tmp-x"}
+    files.sweep(tmp_path / "not there")
+    files.sweep("gs://bucket/run")  # never asked

@@ -19,8 +19,8 @@ PACKAGE = [path for path in FILES if path.is_relative_to(ROOT / "star_jax")]
 LAYERS = {"mesh": 0, "model": 1, "state": 2, "sampler": 3, "train": 3, "star_step": 4}
 # What knows strings and numpy, and never jax, not even by way of another module.
 TEXT_SIDE = {
-    *("allowed", "command_line", "files", "grading", "packing", "prompts", "rationales"),
-    *("settings", "tasks", "tokenizer"),
+    *("allowed", "command_line", "files", "folder", "grading", "packing", "prompts"),
+    *("rationales", "settings", "tasks", "tokenizer"),
 }
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorstore"}
 MAX_LINES = {"star_jax/main.py": 60}

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from star_jax import folder, settings
+
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = "--config=configs/arithmetic.py"
 
@@ -31,9 +33,16 @@ finally:
 """
 
 
+@pytest.fixture(autouse=True)
+def _away_from_the_runs_of_this_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", DRIVER, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +78,13 @@ def test_runs(arguments: list[str], printed: str):
 def test_refuses_plainly(arguments: list[str], status: int, says: str):
     done = run(*arguments)
     assert (done.returncode, done.stdout, done.stderr) == (status, "", says + "\n")
+
+
+def test_refuses_the_folder_of_another_run(tmp_path: pathlib.Path):
+    folder.open_folder(settings.Settings(seed=7), tmp_path / "runs" / "arithmetic")
+    done = run(CONFIG)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "seed: 7 in the folder, 0 now" in done.stderr.splitlines()[1:]
 
 
 @pytest.mark.parametrize(

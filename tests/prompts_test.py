@@ -104,3 +104,25 @@ def test_a_direct_example_is_the_answer_alone():
     assert TOKENIZER.decode(example.tokens[example.weights == 0]) == TASK.prompt(PROBLEMS[4], False)
     learnt = example.tokens[example.weights == 1].tolist()
     assert learnt == TOKENIZER.encode(TASK.direct(PROBLEMS[4])) + EOS
+
+
+CORPUS = [("Q1 ", "A1"), ("Q2 ", "A2"), ("Q3 ", "A3"), ("Q4 ", "A4"), ("Q5 ", "A5")]
+
+
+@pytest.mark.parametrize(
+    ("shots", "sizes"), [(1, [1, 1, 1, 1, 1]), (2, [1, 2, 1, 1]), (3, [1, 2, 2]), (9, [1, 2, 2])]
+)
+def test_documents_hold_every_pair_once_in_turns_of_one_to_shots(shots: int, sizes: list[int]):
+    documents = prompts.documents(TOKENIZER, CORPUS, shots)
+    assert [document.tokens.tolist().count(TOKENIZER.eos_id) for document in documents] == sizes
+    whole = packing.join(documents)
+    text = "".join(prompt + completion for prompt, completion in CORPUS)
+    assert TOKENIZER.decode(whole.tokens.tolist()) == text
+
+
+def test_all_completions_of_a_document_are_learned_and_no_prompt():
+    (*_, document) = prompts.documents(TOKENIZER, CORPUS[:3], 2)
+    learnt = document.tokens[document.weights == 1].tolist()
+    expected = [TOKENIZER.encode(completion) + EOS for _, completion in CORPUS[1:3]]
+    assert learnt == sum(expected, [])
+    assert TOKENIZER.decode(document.tokens[document.weights == 0].tolist()) == "Q2 Q3 "

@@ -16,7 +16,7 @@ TASK = tasks.make("arithmetic")
 PROBLEM = TASK.train(seed=0, round=1, count=3)[2]
 GOLD = TASK.completion(PROBLEM.rationale, PROBLEM.answer)
 GUESSED = f"<scratch>\n</scratch>\n{TASK.direct(PROBLEM)}"
-KINDS: tuple[Kind, ...] = ("samples", "rationalized")
+KINDS: tuple[Kind, ...] = ("samples", "rationalized", "evaluation", "hinted")
 
 
 def sample(id: str, *, correct: bool, hint: bool = False, **fields: Any) -> Sample:
@@ -63,6 +63,22 @@ def test_grade(completion: str, truncated: bool, reason: str, wrong_step: bool |
     assert (graded.question, graded.answer) == (PROBLEM.question, PROBLEM.answer)
     assert (graded.hint, graded.prompt) == (hint, TASK.prompt(PROBLEM, hint))
     assert (graded.completion, graded.predicted) == (completion, TASK.answer(completion))
+
+
+@pytest.mark.parametrize(
+    ("completion", "truncated", "reason"),
+    [
+        (TASK.direct(PROBLEM), False, "kept"),
+        (TASK.direct(PROBLEM), True, "truncated"),
+        (TASK.direct(PROBLEM) + " 0", False, "wrong answer"),
+        (GOLD, False, "no answer"),  # asked for the answer alone
+    ],
+)
+def test_grade_of_a_direct_answer(completion: str, truncated: bool, reason: str):
+    graded = rationales.grade(
+        TASK, PROBLEM, 1, False, completion, truncated=truncated, tokens=3, direct=True
+    )
+    assert (graded.reason, graded.kept) == (reason, reason == "kept")
 
 
 RIGHT, WRONG = {"correct": True}, {"correct": False}

@@ -68,7 +68,7 @@ def test_whole_numbers_become_floats_where_floats_are_meant():
     [
         ({"rounds__cuont": 3}, "config.rounds.cuont: no such setting; did you mean 'config.rounds.count'?"),
         ({"metod": "direct"}, "config.metod: no such setting; did you mean 'config.method'?"),
-        ({"rounds__clip": 1.0}, "config.rounds.clip: no such setting; did you mean 'config.train.clip'?"),
+        ({"rounds__clip": 1.0}, "config.rounds.clip: no such setting; did you mean 'config.pretrain.clip' or 'config.train.clip'?"),
         ({"mesh__zzz": 1}, "config.mesh.zzz: no such setting; config.mesh has data, fsdp, tensor"),
         ({"mesh": 8}, "config.mesh = 8: is a section; set what is in it: data, fsdp, tensor"),
         ({"train__learning_rate": -1.0}, "config.train.learning_rate = -1.0: must be a number in (0, 10]"),
@@ -86,11 +86,11 @@ def test_whole_numbers_become_floats_where_floats_are_meant():
         ({"model__rotary": 34}, "config.model.rotary = 34: must be at most model.head_dim = 32"),
         ({"mesh__tensor": 3}, "config.model.heads = 4: must be a multiple of mesh.tensor = 3"),
         ({"mesh__fsdp": -1}, "config.mesh.data = -1: only one of mesh.data, mesh.fsdp, mesh.tensor can be -1"),
-        ({"pretrain__steps": 9}, "config.pretrain.warmup = 30: must be at most pretrain.steps = 9"),
+        ({"pretrain__steps": 9}, "config.pretrain.warmup_steps = 50: must be at most pretrain.steps = 9"),
         ({"pretrain__length": 2048}, "config.pretrain.length = 2048: must be at most model.context = 1024"),
         ({"train__length": 2048}, "config.train.length = 2048: must be at most model.context = 1024"),
         ({"train__max_steps": 9}, "config.train.first_steps = 40: must be at most train.max_steps = 9"),
-        ({"train__accumulation": 3}, "config.train.batch_size = 16: must be a multiple of train.accumulation = 3"),
+        ({"train__micro_batch": -1}, "config.train.micro_batch = -1: must be a whole number in [0, 65536]"),
         ({"sampler__max_new_tokens": 2000}, "config.sampler.max_new_tokens = 2000: must be at most model.context = 1024"),
         ({"sampler__top_k": 40}, "config.sampler.top_k = 40: changes nothing at sampler.temperature = 0.0; set that above 0 as well"),
         ({"sampler__top_p": 0.9}, "config.sampler.top_p = 0.9: changes nothing at sampler.temperature = 0.0; set that above 0 as well"),
@@ -120,13 +120,13 @@ def test_accepts(values: dict[str, object]):
 
 
 def test_refuses_everything_at_once_and_blames_nothing_twice():
-    lines = refusal(changed(seed=-1, train__accumulation=0, rounds__cuont=3, model__rotary=33))
+    lines = refusal(changed(seed=-1, train__micro_batch=-1, rounds__cuont=3, model__rotary=33))
     assert [line.split(" = ")[0].split(":")[0] for line in sorted(lines)] == [
         "config.model.rotary",
         "config.model.rotary",
         "config.rounds.cuont",
         "config.seed",
-        "config.train.accumulation",
+        "config.train.micro_batch",
     ]
 
 

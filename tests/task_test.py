@@ -73,6 +73,8 @@ def test_gold_text_is_graded_right(task: Task):
         assert task.direct_answer(task.direct(problem)) == problem.answer
         assert task.wrong_step(problem, gold) is False
         assert len(gold.encode()) + 1 <= task.budget(problem.group)
+        direct = task.direct(problem)
+        assert len(direct.encode()) + 1 <= task.budget(problem.group, direct=True)
 
 
 @EVERY

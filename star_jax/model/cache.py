@@ -1,9 +1,9 @@
 """Keys and values kept from one decoding step to the next.
 
-Two kinds. A `Prefix` holds the few-shot prompt that all rows share: computed once, no batch axis. A
-`Cache` holds each row's own tokens; rows are padded on the left, so every row writes its next token at
-the same place and the update is one in-place slice. A cache is as long as what is filled needs and is
-grown in a few static sizes (`grow`): attention never reads the empty rest.
+Two kinds. A `Prefix` holds the few-shot prompt that all rows share: computed once, no batch axis.
+A `Cache` holds each row's own tokens; rows are padded on the left, so every row writes its next
+token at the same place and the update is one in-place slice. A cache is as long as what is filled
+needs and is grown in a few static sizes (`grow`): attention never reads the empty rest.
 
 Shapes: L layers, B rows, H heads, D head_dim, S prefix tokens, W the cache's present length.
 """

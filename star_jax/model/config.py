@@ -5,7 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """What a decoder is built from; names follow DESIGN of the GPT-J family (Wang, 2021).
+    """What a decoder is built from; names follow the GPT-J family (Wang, 2021).
 
     Attributes:
         layers: number of blocks.

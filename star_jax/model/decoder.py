@@ -1,8 +1,8 @@
 """The decoder: embedding, blocks, head. NNX modules, used through `nnx.split` as pure functions.
 
-The residual is parallel and the rotary embedding partial and interleaved, as in GPT-J. How keys meet
-queries is not decided here: each call brings an `attend` function, so that training (packed segments)
-and sampling (a cache, `model/cache.py`) run the same weights through the same lines.
+The residual is parallel and the rotary embedding partial and interleaved, as in GPT-J. How keys
+meet queries is not decided here: each call brings an `attend` function, so that training (packed
+segments) and sampling (a cache, `model/cache.py`) run the same weights through the same lines.
 
 Shapes: B rows, T tokens, E width, H heads, D head_dim, F hidden, V vocab.
 """
@@ -32,7 +32,7 @@ def _constant(value: float, shape: tuple[int, ...], axes: tuple[str, ...]) -> nn
 
 
 def branches(config: ModelConfig) -> int:
-    """How many outputs are added into the residual stream; their weights start smaller by its root."""
+    """How many outputs are added into the residual stream; each starts smaller by its root."""
     return 2 * config.layers
 
 
@@ -45,6 +45,7 @@ class Norm(nnx.Module):
         self.bias = _constant(0.0, (config.width,), ("embed",))
 
     def __call__(self, x_BxTxE: jax.Array) -> jax.Array:
+        """Each token's vector with mean 0 and variance 1, scaled and shifted: [B, T, E]."""
         x = x_BxTxE.astype(jnp.float32)
         x = x - x.mean(-1, keepdims=True)
         x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.epsilon)
@@ -65,6 +66,7 @@ class Attention(nnx.Module):
         self.out = _weight(rngs, outward, ("heads", "head_dim", "embed"), fan_in)
 
     def __call__(self, x: jax.Array, positions: jax.Array, layer: int, attend: Attend) -> jax.Array:
+        """The heads' outputs, summed: [B, T, E] to [B, T, E]; `positions` is [B, T]."""
         q, k, v = (
             jnp.einsum("bte,ehd->bhtd", x, w[...].astype(x.dtype)) for w in (self.q, self.k, self.v)
         )
@@ -84,6 +86,7 @@ class Mlp(nnx.Module):
         self.down_bias = _constant(0.0, (config.width,), ("embed",))
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, T, E] to [B, T, E], each token by itself."""
         h = x @ self.up[...].astype(x.dtype) + self.up_bias[...].astype(x.dtype)
         h = jax.nn.gelu(h, approximate=True)
         return h @ self.down[...].astype(x.dtype) + self.down_bias[...].astype(x.dtype)
@@ -98,6 +101,7 @@ class Block(nnx.Module):
         self.mlp = Mlp(config, rngs)
 
     def __call__(self, x: jax.Array, positions: jax.Array, layer: int, attend: Attend) -> jax.Array:
+        """The residual stream [B, T, E] after this block; `positions` is [B, T]."""
         h = self.norm(x)
         return x + self.attention(h, positions, layer, attend) + self.mlp(h)
 
@@ -127,7 +131,10 @@ class Decoder(nnx.Module):
 
 
 def rotate(x_BxHxTxD: jax.Array, positions_BxT: jax.Array, config: ModelConfig) -> jax.Array:
-    """Rotary position embedding (Su et al., 2021, eq. 34) on pairs (2i, 2i+1) of the first dimensions."""
+    """Rotary position embedding (Su et al., 2021, eq. 34) of the first `rotary` dimensions.
+
+    Pairs are (2i, 2i+1). Positions are int32 [B, T]; shape and type of the result are those of x.
+    """
     half = config.rotary // 2
     frequencies = config.rotary_base ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angles = positions_BxT[:, None, :, None].astype(jnp.float32) * frequencies
@@ -147,7 +154,8 @@ def attention(
 
     A source is (keys, values, mask): keys and values [B, H, S, D], or [H, S, D] when all rows share
     them (then the product is one dense matrix product); the mask broadcasts to [B, H, T, S] and is
-    True where a key may be seen. The softmax runs over the keys of all sources together, in float32.
+    True where a key may be seen. The softmax runs over the keys of all sources together, in
+    float32.
     """
     q = q_BxHxTxD * q_BxHxTxD.shape[-1] ** -0.5
     scores = []
@@ -162,7 +170,7 @@ def attention(
         jnp.einsum(f"bhts,{_axes(v)}->bhtd", weight.astype(v.dtype), v)
         for weight, (_, v, _) in zip(weights, sources, strict=True)
     )
-    return (mixed / total).astype(q.dtype)
+    return jnp.divide(mixed, total).astype(q.dtype)
 
 
 def _axes(keys: jax.Array) -> str:

@@ -1,7 +1,7 @@
 """From rows of prompt tokens to completions: chunks, padding and the trip to the device and back.
 
-A sampler has a few static shapes (`Shape`). Rows are ordered by prompt length and cut into chunks; a
-chunk runs in the smallest shape that holds its rows, and its last rows stay empty where it is not
+A sampler has a few static shapes (`Shape`). Rows are ordered by prompt length and cut into chunks;
+a chunk runs in the smallest shape that holds its rows, and its last rows stay empty where it is not
 full. A completion depends on the row and its number only, never on the chunk it happened to be in.
 """
 

@@ -35,7 +35,7 @@ def restrict(logits_BxV: jax.Array, top_k: int, top_p: float) -> jax.Array:
     The most likely token always stays. Of equal logits at the edge of top-k all stay.
     """
     if top_k:
-        kth = jax.lax.top_k(logits_BxV, top_k)[0][:, -1:]
+        kth = jax.lax.top_k(logits_BxV, min(top_k, logits_BxV.shape[1]))[0][:, -1:]
         logits_BxV = jnp.where(logits_BxV < kth, -jnp.inf, logits_BxV)
     if top_p < 1.0:
         ordered = jnp.sort(logits_BxV, axis=-1, descending=True)

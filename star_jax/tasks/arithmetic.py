@@ -33,6 +33,8 @@ from star_jax.tasks.task import Problem
 _END = "</scratch>"
 _TRAIN, _EVALUATION, _FEW_SHOT, _CORPUS = range(4)  # independent streams of random numbers
 
+_KNOWN_SUM = 4  # what the pretraining corpus shows how to add
+
 Step = tuple[int, int]  # a digit of the sum and the carry after it
 
 
@@ -131,32 +133,37 @@ class Arithmetic:
             return len(self.direct(longest)) + 1
         return len(self.completion(longest.rationale, longest.answer)) + 1
 
-    def corpus(self, seed: int, count: int, hinted: float, noise: float) -> list[tuple[str, str]]:
-        """What the base model is pretrained on: it shows the format, and how to use a hint.
+    def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
+        """What the base model is pretrained on: scratchpads of someone who can add up to four.
+
+        With a hint all is right. Without one, a column whose sum (carry included) is at most four
+        is right; in any other the digit written is one of the column's two, and the carry a guess.
+        What follows from these is consistent. So it shows the format, how to use a hint, where to
+        look and what to copy, and fifteen of the hundred sums of two digits.
 
         Args:
             seed: of the run; held-out problems are left out.
             count: number of pairs, the same for each class.
-            hinted: share with the hint in the prompt; their scratchpads are true.
-            noise: share of the others whose digits and carries are random. The text is still
-                consistent (what is copied is copied right); only the sums are wrong.
+            hinted: share with the hint in the prompt.
+            easy: share of the others that have no column beyond four.
         """
         rng = _random(_CORPUS, seed)
         problems = self._in_turn(_CORPUS, seed, 0, count)
         return [
-            self._corpus_pair(problems[i], rng, rng.random() < hinted, rng.random() < noise)
+            self._corpus_pair(problems[i], seed, rng, rng.random() < hinted, rng.random() < easy)
             for i in rng.permutation(count)
         ]
 
     def _corpus_pair(
-        self, problem: Problem, rng: np.random.Generator, hint: bool, noisy: bool
+        self, problem: Problem, seed: int, rng: np.random.Generator, hint: bool, easy: bool
     ) -> tuple[str, str]:
-        prompt = self.prompt(problem, hint)
-        if hint or not noisy:
-            return prompt, self.completion(problem.rationale, problem.answer)
-        a, b = _operands(problem)
-        steps = [(int(rng.integers(10)), int(rng.integers(2))) for _ in a]
-        return prompt, self.completion(scratchpad(a, b, steps), _sum(steps))
+        if hint:
+            return self.prompt(problem, hint), self.completion(problem.rationale, problem.answer)
+        if easy:
+            problem = _easy(rng, seed, int(problem.group))
+        a, b = problem.question.replace(" ", "").split("+")
+        steps = _guessed_steps(a, b, rng)
+        return self.prompt(problem, hint), self.completion(scratchpad(a, b, steps), _sum(steps))
 
     @property
     def _classes(self) -> range:
@@ -186,6 +193,30 @@ def true_steps(a: str, b: str) -> list[Step]:
         carry, digit = divmod(int(x) + int(y) + carry, 10)
         steps.append((digit, carry))
     return steps
+
+
+def _guessed_steps(a: str, b: str, rng: np.random.Generator) -> list[Step]:
+    """The steps of someone who can add up to four: beyond, one of the two digits and some carry."""
+    steps: list[Step] = []
+    carry = 0
+    for column in zip(reversed(a), reversed(b), strict=True):
+        digit = int(column[0]) + int(column[1]) + carry
+        carry = 0
+        if digit > _KNOWN_SUM:
+            digit, carry = int(column[rng.integers(2)]), int(rng.integers(2))
+        steps.append((digit, carry))
+    return steps
+
+
+def _easy(rng: np.random.Generator, seed: int, digits: int) -> Problem:
+    """A problem that is not held out, no column of which is beyond what the base model knows."""
+    low = np.array([int(digits > 1)] + [0] * (digits - 1))  # no leading zero
+    while True:
+        a = rng.integers(low, _KNOWN_SUM - low + 1)
+        b = rng.integers(low, _KNOWN_SUM - a + 1)
+        pair = np.concatenate((a, b))[None]
+        if not _is_held_out(seed, pair)[0]:
+            return _problem(*_numbers(pair)[0])
 
 
 def scratchpad(a: str, b: str, steps: Sequence[Step]) -> str:

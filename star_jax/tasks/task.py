@@ -85,6 +85,6 @@ class Task(Protocol):
         """
         ...
 
-    def corpus(self, seed: int, count: int, hinted: float, noise: float) -> list[tuple[str, str]]:
+    def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
         """(prompt, completion) pairs that teach the format and not the skill; see the task."""
         ...

@@ -1,0 +1,118 @@
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import reference
+import toys
+from star_jax import packing
+from star_jax.model.config import ModelConfig
+from star_jax.model.decoder import attend_segments, attention, rotate
+from star_jax.packing import Packed
+from star_jax.state import Params
+from toys import SMALL
+
+PARAMS = toys.params(SMALL)
+DOCUMENTS = toys.documents([9, 5, 4, 12, 1], SMALL.vocab)
+PACKED = packing.pack(DOCUMENTS, 16)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def run(config: ModelConfig, params: Params, tokens: Any, positions: Any, segments: Any) -> Any:
+    model = nnx.merge(toys.graph(config), params)
+    return model.logits(model.hidden(tokens, positions, attend_segments(segments)))
+
+
+def forward(config: ModelConfig, packed: Packed) -> np.ndarray:
+    return np.asarray(run(config, PARAMS, packed.tokens, packed.positions, packed.segments))
+
+
+@pytest.mark.parametrize("rotary", [8, 4, 2])
+def test_packed_documents_agree_with_the_formula_of_gpt_j(rotary: int):
+    config = dataclasses.replace(SMALL, rotary=rotary)
+    found = forward(config, PACKED)
+    weights = reference.weights(PARAMS)
+    seen = 0
+    for row, segment in np.ndindex(len(PACKED), int(PACKED.segments.max())):
+        here = PACKED.segments[row] == segment + 1
+        if here.any():
+            tokens = PACKED.tokens[row, here].tolist()
+            expected = reference.logits(config, weights, tokens)
+            np.testing.assert_allclose(found[row, here], expected, rtol=1e-4, atol=1e-4)
+            seen += 1
+    assert seen == len(DOCUMENTS)
+
+
+def test_bfloat16_computes_roughly_and_answers_in_float32():
+    config = dataclasses.replace(SMALL, dtype="bfloat16")
+    rough, fine = (forward(c, PACKED) for c in (config, SMALL))
+    assert rough.dtype == jnp.float32
+    real = PACKED.segments > 0
+    difference = np.abs(rough - fine)[real].mean()
+    assert 1e-4 < difference < 0.15
+
+
+@pytest.mark.parametrize("base", [10_000.0, 100.0])
+def test_rotate_turns_pairs_by_their_position(base: float):
+    config = dataclasses.replace(SMALL, rotary=6, rotary_base=base)
+    x = np.random.default_rng(0).normal(size=(2, 2, 5, 8)).astype(np.float32)
+    positions = np.array([[0, 1, 2, 3, 4], [7, 0, 0, 120, 3]], np.int32)
+    found = np.asarray(rotate(jnp.asarray(x), jnp.asarray(positions), config))
+    for row, head in np.ndindex(2, 2):
+        expected = reference.rotate(x[row, head], positions[row].tolist(), 6, base)
+        np.testing.assert_allclose(found[row, head], expected, atol=2e-5)
+    assert (found[..., 6:] == x[..., 6:]).all()  # partial: the rest of a head stays
+
+
+def test_rotation_shows_in_scores_only_by_distance():
+    draws = np.random.default_rng(1)
+    q, k = (jnp.asarray(draws.normal(size=(1, 1, 1, 8)), jnp.float32) for _ in "qk")
+
+    def score(query: int, key: int) -> float:
+        turned = [rotate(x, jnp.array([[at]]), SMALL) for x, at in ((q, query), (k, key))]
+        return float((turned[0] * turned[1]).sum())
+
+    assert score(9, 4) == pytest.approx(score(105, 100), abs=1e-4)
+    assert score(9, 4) != pytest.approx(score(9, 5), abs=1e-3)
+
+
+def test_attention_over_two_sources_is_attention_over_both_as_one():
+    draws = np.random.default_rng(2)
+
+    def draw(*shape: int) -> jax.Array:
+        return jnp.asarray(draws.normal(size=shape), jnp.float32)
+
+    q, own, shared = (
+        draw(3, 2, 4, 8),
+        (draw(3, 2, 6, 8), draw(3, 2, 6, 8)),
+        (draw(2, 5, 8), draw(2, 5, 8)),
+    )
+    seen_own = jnp.asarray(draws.random((3, 1, 4, 6)) < 0.7).at[..., 0].set(True)
+    seen_shared = jnp.arange(5) < 3
+    found = jax.jit(attention)(q, [(*own, seen_own), (*shared, seen_shared)])
+    keys, values = (
+        jnp.concatenate((x, jnp.broadcast_to(y, (3, 2, 5, 8))), axis=2)
+        for x, y in zip(own, shared, strict=True)
+    )
+    seen = jnp.concatenate((seen_own, jnp.broadcast_to(seen_shared, (3, 1, 4, 5))), axis=-1)
+    scores = np.einsum("bhtd,bhsd->bhts", q, keys) / np.sqrt(8)
+    weights = reference.softmax(np.where(seen, scores, -np.inf))
+    np.testing.assert_allclose(found, np.einsum("bhts,bhsd->bhtd", weights, values), atol=1e-5)
+
+
+def test_nothing_is_seen_of_other_documents_nor_of_what_comes_later():
+    row, here = 0, PACKED.segments[0] == 1
+    last = int(here.sum()) - 1
+    changed = PACKED.tokens.copy()
+    changed[row, last:] = (
+        changed[row, last:] + 1
+    ) % 32  # last token of document 1, all of the next
+    found = forward(SMALL, dataclasses.replace(PACKED, tokens=changed))
+    before = forward(SMALL, PACKED)
+    assert (found[row, :last] == before[row, :last]).all()
+    assert (found[row, last] != before[row, last]).any()

@@ -1,0 +1,122 @@
+"""A run small enough for tests: every phase of the real thing in a few seconds, and fake devices.
+
+This file is a config file too: `--config=tests/fakes.py` is the tiny run on the command line.
+"""
+
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from star_jax import settings
+from star_jax.sampler.engine import Shape
+from star_jax.tokenizer import ByteTokenizer
+
+TOKENIZER = ByteTokenizer()
+ROOT = pathlib.Path(__file__).parents[1]
+
+# One digit is enough for a base that is sometimes right by luck, sometimes thanks to the hint.
+TINY: dict[str, Any] = {
+    "task.max_digits": 1,
+    "task.ood_digits": 0,
+    "model.layers": 2,
+    "model.width": 32,
+    "model.heads": 2,
+    "model.head_dim": 16,
+    "model.hidden": 64,
+    "model.rotary": 8,
+    "model.context": 256,
+    "pretrain.steps": 200,
+    "pretrain.warmup_steps": 10,
+    "pretrain.learning_rate": 1e-2,
+    "pretrain.examples": 400,
+    "pretrain.easy": 1.0,
+    "pretrain.batch_size": 8,
+    "pretrain.length": 128,
+    "pretrain.micro_batch": 0,
+    "pretrain.save_every": 80,
+    "sampler.rows": 16,
+    "rounds.count": 2,
+    "rounds.problems": 60,
+    "train.first_steps": 10,
+    "train.batch_size": 8,
+    "train.length": 128,
+    "train.micro_batch": 0,
+    "train.learning_rate": 3e-3,
+    "train.warmup_steps": 2,
+    "train.save_every": 4,
+    "evaluate.problems": 20,
+}
+
+
+def get_config() -> ConfigDict:
+    """The tiny run."""
+    return _config(TINY)
+
+
+def tiny(changes: dict[str, Any] | None = None) -> settings.Settings:
+    """The settings of the tiny run, with some changed: {"rounds.count": 3}."""
+    return settings.from_config(_config(TINY | (changes or {})))
+
+
+def _config(values: dict[str, Any]) -> ConfigDict:
+    config = settings.defaults()
+    with config.unlocked():
+        config.update_from_flattened_dict(values)
+    return config
+
+
+def command(workdir: pathlib.Path, *arguments: str) -> list[str]:
+    """The command line of the tiny run."""
+    program = [sys.executable, "-m", "star_jax.main", "--config=tests/fakes.py"]
+    return [*program, f"--workdir={workdir}", *arguments]
+
+
+def environment(cache: pathlib.Path, devices: int = 1) -> dict[str, str]:
+    """For processes of one test: `devices` virtual ones, and programs compiled once for all."""
+    return os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
+
+
+class Devices:
+    """Stands in for `Programs` in sampling: says what it is told to, and notes what it was asked.
+
+    Attributes:
+        answer: (prompt, number of the row) -> text, to be ended by end-of-text unless cut off by
+            the budget.
+        calls: per chunk: weights, prefix, seed, shape and the rows' numbers.
+        prefixes: the tokens that prefixes were made of.
+        lasts: how many more chunks it does before it breaks down.
+    """
+
+    def __init__(self, answer: Callable[[str, int], str], lasts: int = 10**9) -> None:
+        self.answer, self.lasts = answer, lasts
+        self.calls: list[tuple[Any, Any, Any, Shape, list[int]]] = []
+        self.prefixes: list[list[int]] = []
+
+    def make_prefix(self, policy: Any, tokens: list[int]) -> str:
+        del policy
+        self.prefixes.append(tokens)
+        return "prefix"
+
+    def sample(self, policy, prefix, seed, shape: Shape, tokens, start, number):
+        if len(self.calls) == self.lasts:
+            raise KeyboardInterrupt
+        rows = np.flatnonzero(start < shape.prompt)
+        self.calls.append((policy, prefix, seed, shape, number[rows].tolist()))
+        written = np.zeros((shape.rows, shape.budget), np.int32)
+        length, finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
+        for row in rows:
+            prompt = TOKENIZER.decode(tokens[row, start[row] :].tolist())
+            ids = [*TOKENIZER.encode(self.answer(prompt, int(number[row]))), TOKENIZER.eos_id]
+            length[row], finished[row] = min(len(ids), shape.budget), len(ids) <= shape.budget
+            written[row, : length[row]] = ids[: shape.budget]
+        return written, length, finished

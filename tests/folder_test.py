@@ -1,0 +1,51 @@
+import pathlib
+
+import pytest
+
+import fakes
+from star_jax import files, folder, settings
+from star_jax.settings import SettingsError
+
+
+def test_a_new_folder_gets_the_settings(tmp_path: pathlib.Path):
+    chosen = fakes.tiny()
+    made = folder.open_folder(chosen, tmp_path / "a" / "run")
+    assert files.read_json(made / "config.json") == settings.to_dict(chosen)
+
+
+def test_the_same_settings_open_it_again(tmp_path: pathlib.Path):
+    chosen = fakes.tiny()
+    folder.open_folder(chosen, tmp_path)
+    before = (tmp_path / "config.json").stat()
+    assert folder.open_folder(chosen, tmp_path) == tmp_path
+    assert (tmp_path / "config.json").stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize("door", [folder.check, folder.open_folder])
+def test_other_settings_are_refused_by_name(tmp_path: pathlib.Path, door):
+    folder.open_folder(fakes.tiny(), tmp_path)
+    with pytest.raises(SettingsError) as refused:
+        door(fakes.tiny({"seed": 3, "rounds.count": 5}), tmp_path)
+    first, *differences = str(refused.value).splitlines()
+    assert str(tmp_path) in first and "--workdir" in first
+    assert differences == ["seed: 0 in the folder, 3 now", "rounds.count: 2 in the folder, 5 now"]
+
+
+def test_a_check_writes_nothing(tmp_path: pathlib.Path):
+    folder.check(fakes.tiny(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_opening_removes_what_a_killed_writer_left_and_nothing_else(tmp_path: pathlib.Path):
+    kept = [
+        tmp_path / "rounds" / "0001" / "samples-00000.jsonl",
+        tmp_path / "metrics.jsonl",
+        tmp_path / "notes.tmp-mine",
+        tmp_path / "checkpoints" / "rounds" / "1.orbax-checkpoint-tmp" / "default",  # Orbax's own
+    ]
+    left = [kept[0].with_name("samples-00001.jsonl.tmp-77"), tmp_path / "result.json.tmp-1"]
+    for path in kept + left:
+        files.write_atomic(path, "text")
+    folder.open_folder(fakes.tiny(), tmp_path)
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in left)

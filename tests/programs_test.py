@@ -1,0 +1,213 @@
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import reference
+import toys
+from star_jax import mesh, packing
+from star_jax.programs import CompilationCount, Learning, Programs
+from star_jax.sampler.engine import Completion, Row, Shape, complete, plan
+from star_jax.sampler.select import Selection
+from star_jax.state import Params
+from toys import BYTES, eight_devices
+
+SHAPE = Shape(budget=6, prompt=10, rows=8)
+PREFIX = [5, 9, 100, 3, 20]
+PACKED = packing.pack(toys.documents([24, 9, 13, 5, 17, 24, 20, 3, 11, 8, 22, 6], 259), 24)
+ROWS = [
+    Row(number, document.tokens.tolist(), SHAPE.budget)
+    for number, document in enumerate(toys.documents([3, 10, 7, 1, 5, 4, 2, 4, 9, 6, 5], 259))
+]
+SEED = (1, 2, 3)
+
+
+@functools.cache
+def made(devices: tuple[int, int, int], selection: Selection = toys.GREEDY) -> Programs:
+    grid = mesh.make_mesh(*devices, devices=jax.devices()[: int(np.prod(devices))])
+    greedy = selection == toys.GREEDY
+    programs = toys.programs(
+        grid,
+        shapes=[SHAPE],
+        prefix=16 if greedy else 0,
+        selection=selection,
+        learning=toys.LEARNING if greedy else None,
+    )
+    programs.compile()
+    return programs
+
+
+ONE = (1, 1, 1)
+
+
+def start(programs: Programs, seed: int = 0) -> Params:
+    """The same weights on whatever devices: drawn by numpy."""
+    layout = jax.tree.map(lambda x: x.sharding, programs.params)
+    return jax.device_put(toys.params(BYTES, seed), layout)
+
+
+def sample(
+    programs: Programs,
+    params: Params,
+    rows: list[Row],
+    before: list[int] | None = None,
+    seed: tuple[int, int, int] = SEED,
+) -> list[Completion]:
+    prefix = programs.make_prefix(params, before) if before else None
+
+    def decode(*args: Any) -> Any:
+        return programs.sample(params, prefix, seed, *args)
+
+    found = [one for chunk in plan(rows, [SHAPE]) for one in complete(chunk, decode)]
+    return sorted(found, key=lambda one: one.number)
+
+
+def learn(programs: Programs, steps: int) -> tuple[Params, list[dict[str, float]]]:
+    learner, heard = programs.begin("train", start(programs)), []
+    for batch in packing.batches(PACKED, 8, seed=0, steps=steps):
+        learner, metrics = programs.update("train", learner, batch)
+        heard.append(metrics)
+    return learner.params, heard
+
+
+@pytest.mark.parametrize("before", [[], PREFIX], ids=["alone", "after a few-shot prompt"])
+def test_greedy_samples_are_those_of_full_forward_passes(before: list[int]):
+    programs = made(ONE)
+    weights = reference.weights(toys.params(BYTES))
+    for row, found in zip(ROWS, sample(programs, start(programs), ROWS, before), strict=True):
+        expected = reference.greedy(
+            BYTES, weights, before + list(row.tokens), row.budget, toys.END, 259
+        )
+        assert found == Completion(row.number, expected, truncated=expected[-1] != toys.END)
+
+
+@eight_devices
+@pytest.mark.parametrize("devices", [(8, 1, 1), (2, 2, 2)], ids=str)
+class TestMesh:
+    @pytest.mark.parametrize("before", [[], PREFIX], ids=["alone", "after a few-shot prompt"])
+    def test_samples_are_the_same(self, devices: tuple[int, int, int], before: list[int]):
+        one, many = (sample(p, start(p), ROWS, before) for p in (made(ONE), made(devices)))
+        assert one == many
+
+    def test_training_is_the_same_to_rounding(self, devices: tuple[int, int, int]):
+        (one, metrics), (many, others) = (learn(p, 3) for p in (made(ONE), made(devices)))
+        for a, b in zip(metrics, others, strict=True):
+            assert a == pytest.approx(b, rel=1e-4)
+        for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(many), strict=True):
+            assert np.linalg.norm(np.asarray(x) - np.asarray(y)) <= 1e-4 * np.linalg.norm(x)
+
+    def test_first_weights_are_the_same(self, devices: tuple[int, int, int]):
+        one, many = (jax.tree.leaves(made(mesh).init(7)) for mesh in (ONE, devices))
+        for x, y in zip(one, many, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7)
+
+    def test_weights_lie_where_they_should(self, devices: tuple[int, int, int]):
+        programs = made(devices)
+        learner = programs.begin("train", programs.init(0))
+        after, _ = programs.update("train", learner, PACKED.rows(np.zeros(8, np.int64)))
+        wanted = [x.sharding for x in jax.tree.leaves(programs.states["train"])]
+        for found, sharding in zip(jax.tree.leaves(after), wanted, strict=True):
+            assert found.sharding.is_equivalent_to(sharding, found.ndim)
+
+
+def test_nothing_is_compiled_after_compile():
+    programs, rows = made(ONE), ROWS
+    compilations = CompilationCount()
+    params = programs.init(3)
+    for before in ([], PREFIX):
+        sample(programs, params, rows, before)
+    learner = programs.begin("train", params)
+    for batch in packing.batches(PACKED, 8, seed=0, steps=3):
+        learner, _ = programs.update("train", learner, batch)
+    sample(programs, learner.params, rows, PREFIX)  # what was learned is sampled from as it is
+    programs.begin("train", learner.params)
+    assert compilations.total == 0
+
+
+def test_compilations_are_counted():
+    compilations = CompilationCount()
+    jax.jit(lambda x: 3 * x + 17)(np.arange(5)).block_until_ready()
+    assert compilations.total > 0
+
+
+def test_learning_leaves_the_base_weights_as_they_are():
+    programs = made(ONE)
+    base = programs.init(0)
+    before = [np.array(x) for x in jax.tree.leaves(base)]
+    first = learner = programs.begin("train", base)
+    for batch in packing.batches(PACKED, 8, seed=0, steps=3):
+        learner, _ = programs.update("train", learner, batch)
+    assert all(x.is_deleted() for x in jax.tree.leaves(first.params))  # donated: one copy in memory
+    assert all(map(np.array_equal, before, jax.tree.leaves(base)))
+
+
+def test_every_learner_begins_with_a_fresh_optimizer():
+    # the released code goes on with the pretraining run's Adam moments
+    programs = made(ONE)
+    learner = programs.begin("train", start(programs))
+    learner, _ = programs.update("train", learner, PACKED.rows(np.zeros(8, np.int64)))
+    assert any(np.any(x) for x in jax.tree.leaves(learner.opt_state))
+    again = programs.begin("train", learner.params)
+    assert not any(np.any(x) for x in jax.tree.leaves((again.opt_state, again.step)))
+    assert all(map(np.array_equal, jax.tree.leaves(again.params), jax.tree.leaves(learner.params)))
+
+
+def test_weights_follow_from_the_seed():
+    one, same, other = (jax.tree.leaves(made(ONE).init(seed)) for seed in (0, 0, 1))
+    assert all(map(np.array_equal, one, same)) and not all(map(np.array_equal, one, other))
+
+
+class TestDraws:
+    PROGRAMS = staticmethod(functools.partial(made, ONE, Selection(1.0, top_k=50, top_p=0.99)))
+
+    def test_follow_from_seed_and_number(self):
+        programs = self.PROGRAMS()
+        params = start(programs)
+        found = sample(programs, params, ROWS)
+        assert sample(programs, params, ROWS) == found
+        some = sample(programs, params, ROWS[1::3])  # other neighbours, other chunks
+        assert some == found[1::3]
+        for seed in ((0, 2, 3), (1, 0, 3), (1, 2, 0)):
+            assert sample(programs, params, ROWS, seed=seed) != found
+
+    def test_differ_between_rows_of_one_prompt(self):
+        programs = self.PROGRAMS()
+        rows = [Row(number, [1, 50, 60], SHAPE.budget) for number in range(8)]
+        found = sample(programs, start(programs), rows)
+        assert len({tuple(one.tokens) for one in found}) == 8
+
+
+def test_device_seconds_are_counted():
+    programs = made(ONE)
+    before = programs.device_seconds
+    programs.init(0)
+    assert programs.device_seconds > before
+
+
+def test_compile_tells_of_every_program():
+    told = []
+    programs = toys.programs(toys.one_device(), learning=None)
+    programs.compile(lambda: told.append(1))
+    assert len(told) == len(programs) == 1
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "micro_batch", "devices", "parts"),
+    [
+        (8, 0, 1, 1),  # no limit
+        (8, 8, 1, 1),
+        (8, 3, 1, 4),  # 3 does not divide 8: 2 at a time
+        (8, 1, 1, 8),
+        (12, 5, 1, 3),
+        pytest.param(16, 1, 8, 2, marks=eight_devices),
+        pytest.param(16, 2, 8, 1, marks=eight_devices),
+    ],
+)
+def test_micro_batches_are_as_large_as_allowed(
+    batch_size: int, micro_batch: int, devices: int, parts: int
+):
+    grid = mesh.make_mesh(devices=jax.devices()[:devices])
+    programs = toys.programs(grid, learning=Learning(toys.optimizer(), batch_size, 24, micro_batch))
+    assert programs.accumulation("train") == parts

@@ -1,0 +1,352 @@
+"""Whole runs in this process: what they leave, in which order they do it, and how they end."""
+
+import dataclasses
+import io
+import os
+import pathlib
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+from jax.experimental.compilation_cache import compilation_cache
+from rich.console import Console
+
+import fakes
+from star_jax import context, files, phases, rationales, report, rounds, tasks
+from star_jax.checkpoint import Checkpoints
+from star_jax.rationales import Kind, Sample
+from star_jax.settings import SettingsError
+from star_jax.train import steps_of_round
+
+KINDS: tuple[Kind, ...] = ("samples", "rationalized", "evaluation", "hinted")
+UNSEEN = {"task.ood_digits": 2, "evaluate.ood_problems": 5}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The programs that several runs share are compiled once."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in zip(names, (str(tmp_path_factory.mktemp("cache")), 0.0), strict=True):
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@dataclasses.dataclass
+class Run:
+    """A run that is done: its folder, its result, and what it did in order."""
+
+    folder: pathlib.Path
+    result: dict[str, Any]
+    steps: list[tuple[Any, ...]]
+
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        return self.result["rounds"]
+
+    def samples(self, number: int, kind: Kind) -> list[Sample]:
+        return rationales.read_shards(self.folder / "rounds" / f"{number:04d}", kind)
+
+    def kept(self, number: int) -> list[Sample]:
+        return rationales.read_kept(self.folder / "rounds" / f"{number:04d}")
+
+
+def fingerprint(params: Any) -> bytes:
+    return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params))
+
+
+def watched(folder: pathlib.Path, changes: dict[str, Any], base: Run | None = None) -> Run:
+    """Runs the tiny experiment, and notes which weights each phase works with.
+
+    With `base`, its base model is taken: the same would be pretrained, given time.
+    """
+    if base:
+        weights = pathlib.Path("checkpoints", "rounds", "0")
+        shutil.copytree(base.folder / weights, folder / weights)
+    steps: list[tuple[Any, ...]] = []
+    sample, fine_tune = phases.sample, phases.fine_tune
+
+    def sample_and_note(context, number, kind, policy, problems, **chosen):
+        steps.append((number, kind, fingerprint(policy), len(problems), chosen))
+        return sample(context, number, kind, policy, problems, **chosen)
+
+    def fine_tune_and_note(context, number, base, examples, count):
+        trained, loss = fine_tune(context, number, base, examples, count)
+        steps.append(
+            (number, "train", fingerprint(base), len(examples), count, fingerprint(trained))
+        )
+        return trained, loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phases, "sample", sample_and_note)
+        patch.setattr(phases, "fine_tune", fine_tune_and_note)
+        return Run(folder, rounds.run(fakes.tiny(changes), folder), steps)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return watched(tmp_path_factory.mktemp("whole"), UNSEEN)
+
+
+def test_the_weights_go_round_as_in_algorithm_1(whole: Run):
+    (_, _, base, *_), hinted = whole.steps[:2]
+    assert hinted[1:3] == ("hinted", base)
+    policy = base
+    rest = iter(whole.steps[2:])
+    for number in (1, 2):
+        generate, rationalize, train, evaluate = (next(rest) for _ in range(4))
+        record = whole.rounds[number]
+        assert generate[:4] == (number, "samples", policy, record["tried"])
+        assert rationalize[:4] == (number, "rationalized", policy, record["hinted"])
+        steps = steps_of_round(number, 10, 1.2, 8000)
+        assert train[:5] == (number, "train", base, record["kept"], steps), "M is trained, not M_n"
+        policy = train[5]
+        assert policy != base
+        assert evaluate[:3] == (number, "evaluation", policy)
+    assert not list(rest)
+
+
+def test_the_hint_is_given_to_what_failed_and_only_then(whole: Run):
+    for number, kind, *_, chosen in (step for step in whole.steps if step[1] != "train"):
+        assert chosen == {"hint": kind in ("rationalized", "hinted"), "examples": False}
+        for sample in whole.samples(number, kind):
+            told = f"Target: {' '.join(sample.answer)}\n" in sample.prompt
+            assert sample.hint == told == chosen["hint"]
+    for number in (1, 2):
+        failed = [s.id for s in whole.samples(number, "samples") if not s.correct]
+        assert sorted(failed) == sorted(s.id for s in whole.samples(number, "rationalized"))
+
+
+def test_every_problem_is_in_the_ledger_once(whole: Run):
+    # 60 and 19 problems do not fill chunks of 16 rows: the last one is not dropped.
+    task = tasks.make("arithmetic", max_digits=1, ood_digits=2)
+    held_out = [problem.id for problem in task.evaluation(0, 20, 5)]
+    assert len(held_out) % 16
+    for number in (1, 2):
+        train = [problem.id for problem in task.train(0, number, 60)]
+        assert Counter(s.id for s in whole.samples(number, "samples")) == Counter(train)
+        assert Counter(s.id for s in whole.samples(number, "evaluation")) == Counter(held_out)
+        assert set(held_out).isdisjoint(train)
+
+
+def test_what_is_kept_is_right_whole_and_read_again_without_the_hint(whole: Run):
+    for number in (1, 2):
+        tried = whole.samples(number, "samples") + whole.samples(number, "rationalized")
+        kept = whole.kept(number)
+        assert {s.id for s in kept} == {s.id for s in tried if s.correct}
+        assert {s.hint for s in kept} == {False, True}, "the tiny run keeps some of both"
+        for sample in kept:
+            assert sample.predicted == sample.answer and not sample.truncated
+            assert sample.prompt.endswith("Target:\n")
+
+
+def test_the_result_says_what_the_ledger_says(whole: Run):
+    assert whole.result == files.read_json(whole.folder / report.RESULT)
+    assert whole.result["base_accuracy"] == whole.rounds[0]["accuracy"]
+    assert whole.result["accuracy"] == whole.rounds[-1]["accuracy"]
+    for record in whole.rounds:
+        number = record["round"]
+        inside = [s for s in whole.samples(number, "evaluation") if s.group == "1"]
+        unseen = [s for s in whole.samples(number, "evaluation") if s.group == "2"]
+        assert record["accuracy"] == np.mean([s.correct for s in inside])
+        assert record["accuracy_by_class"] == {"1": record["accuracy"]}
+        assert record["out_of_distribution"] == {"2": np.mean([s.correct for s in unseen])}
+        samples, hinted = whole.samples(number, "samples"), whole.samples(number, "rationalized")
+        assert record["tried"] == len(samples)
+        assert record["correct"] == sum(s.correct for s in samples)
+        assert record["rationalized"] == sum(s.correct for s in hinted)
+        assert record["kept"] == record["correct"] + record["rationalized"]
+        assert record["wrong_step_share"].keys() == {"generated", "rationalized"}
+        if number:
+            wrong = [s.wrong_step is True for s in whole.kept(number) if s.hint]
+            assert record["wrong_step_share"]["rationalized"] == np.mean(wrong)
+            assert np.isfinite(record["train_loss"])
+
+
+def test_round_0_is_the_base_model(whole: Run):
+    base = whole.rounds[0]
+    assert (base["round"], base["train_steps"], base["train_loss"]) == (0, 0, None)
+    assert (base["tried"], base["kept"], base["correct"], base["rationalized"]) == (0, 0, 0, 0)
+    hinted = whole.samples(0, "hinted")
+    assert base["hinted_accuracy_by_class"] == {"1": np.mean([s.correct for s in hinted])}
+    assert {s.group for s in hinted} == {"1"}
+    assert all(record.keys() <= base.keys() for record in whole.rounds[1:])
+
+
+def test_everything_is_compiled_before_round_1(whole: Run):
+    first, *rest = (record["compilations"] for record in whole.rounds)
+    made = context.make_context(fakes.tiny(UNSEEN), whole.folder, Console(file=io.StringIO()))
+    assert first >= len(made.programs)
+    assert rest == [0, 0]
+
+
+def test_seconds_are_told_apart_by_phase(whole: Run):
+    base, *rest = (record["seconds"] for record in whole.rounds)
+    assert base["compile"] > 0 and base["pretrain"] > 0 and base["evaluate"] > 0
+    for seconds in rest:
+        done = {"generate", "rationalize", "train", "evaluate"}
+        assert seconds.keys() == done | {"total"}
+        assert all(seconds[phase] > 0 for phase in done)
+    for seconds in (base, *rest):
+        total = seconds.pop("total")
+        assert sum(seconds.values()) <= total + 0.01
+        seconds["total"] = total
+    for record in whole.rounds:
+        assert 0 < record["host_share"] < 1
+
+
+def test_training_starts_with_a_fresh_optimizer_at_step_1(whole: Run):
+    lines = report.read_metrics(whole.folder / report.METRICS)
+    assert [(x["phase"], x["round"], x["step"]) for x in lines if x["round"]] == [
+        ("train", 1, 10),
+        ("train", 2, 10),
+        ("train", 2, 12),
+    ]
+    assert not (whole.folder / "checkpoints" / "training-0002").exists()
+
+
+def test_a_run_that_is_done_is_only_shown_again(whole: Run, monkeypatch, capsys):
+    (whole.folder / report.RESULT).unlink()
+    (whole.folder / report.PLOT).unlink()
+    monkeypatch.setattr(rounds, "_compile", lambda context: pytest.fail("compiles again"))
+    assert rounds.run(fakes.tiny(UNSEEN), whole.folder) == whole.result
+    assert files.read_json(whole.folder / report.RESULT) == whole.result
+    assert (whole.folder / report.PLOT).exists()
+    assert "all rounds" in capsys.readouterr().out
+
+
+def test_other_settings_are_refused_and_change_nothing(whole: Run):
+    with pytest.raises(SettingsError, match=r"seed: 0 in the folder, 5 now\ntrain.clip: 1.0 in"):
+        rounds.run(fakes.tiny(UNSEEN | {"seed": 5, "train.clip": 0.5}), whole.folder)
+    assert files.read_json(whole.folder / report.RESULT) == whole.result
+
+
+class Killed(BaseException):
+    """Stands for a kill that comes at a file operation."""
+
+
+def test_killed_at_every_file_it_still_ends_the_same(whole: Run, tmp_path, monkeypatch, capsys):
+    made = context.make_context(fakes.tiny(UNSEEN), whole.folder, Console(file=io.StringIO()))
+    made.programs.compile()
+    replace, seen = os.replace, set[tuple[str, str]]()
+
+    def open_again(settings, workdir, console):
+        files.sweep(workdir)
+        return dataclasses.replace(made, folder=epath.Path(workdir))
+
+    def replace_once(source, target):
+        name = str(pathlib.Path(target).relative_to(tmp_path))
+        for when in ("before", "after"):
+            if when == "after":
+                replace(source, target)
+            if (name, when) not in seen and (when == "before" or name.endswith(".json")):
+                seen.add((name, when))
+                raise Killed
+
+    monkeypatch.setattr(rounds, "make_context", open_again)
+    monkeypatch.setattr(rounds, "_compile", lambda context: None)
+    monkeypatch.setattr(files.os, "replace", replace_once)
+    result = None
+    while result is None:
+        try:
+            result = rounds.run(fakes.tiny(UNSEEN), tmp_path)
+        except Killed:
+            capsys.readouterr()
+    assert len(seen) > 40
+    assert report.deterministic(result) == report.deterministic(whole.result)
+    for path in (whole.folder / "rounds").rglob("*.jsonl"):
+        copy = tmp_path / path.relative_to(whole.folder)
+        assert copy.read_bytes() == path.read_bytes()
+    assert (tmp_path / report.METRICS).read_bytes() == (whole.folder / report.METRICS).read_bytes()
+    assert not list(tmp_path.rglob("*.tmp-*"))
+
+
+def test_without_rationalization_only_what_was_generated_is_kept(whole: Run, tmp_path):
+    run = watched(tmp_path, {"rationalize.enabled": False, "rounds.count": 1}, whole)
+    record = run.rounds[1]
+    assert [step[1] for step in run.steps] == [
+        "evaluation",
+        "hinted",
+        "samples",
+        "train",
+        "evaluation",
+    ]
+    assert record["kept"] == record["correct"] > 0
+    assert record["rationalized"] == record["hinted"] == 0
+    assert record["wrong_step_share"]["rationalized"] is None
+    assert not list(tmp_path.rglob("rationalized-*"))
+
+
+def test_direct_answers_are_learned_from_gold_without_sampling(whole: Run, tmp_path):
+    run = watched(tmp_path, {"method": "direct", "rounds.count": 1}, whole)
+    assert [step[:2] for step in run.steps] == [(0, "evaluation"), (1, "train"), (1, "evaluation")]
+    assert run.steps[1][3] == run.rounds[1]["kept"] == 60
+    assert run.rounds[1]["tried"] == 0
+    for sample in run.samples(1, "evaluation"):
+        assert "scratch" not in sample.completion
+        assert sample.tokens <= len("1 8") + 1
+
+
+def test_few_shot_examples_are_shown_in_the_first_rounds_only(whole: Run, tmp_path):
+    run = watched(tmp_path, {"few_shot.examples": 1, "few_shot.rounds": 1}, whole)
+    shown = {(step[0], step[1]): step[-1]["examples"] for step in run.steps if step[1] != "train"}
+    assert shown == {
+        (0, "evaluation"): True,
+        (0, "hinted"): True,
+        (1, "samples"): True,
+        (1, "rationalized"): True,
+        (1, "evaluation"): False,
+        (2, "samples"): False,
+        (2, "rationalized"): False,
+        (2, "evaluation"): False,
+    }
+    for sample in run.samples(1, "samples"):
+        assert sample.prompt.count("Input:") == 1
+    assert [record["compilations"] for record in run.rounds[1:]] == [0, 0]
+
+
+def test_rounds_that_keep_nothing_are_survived_and_patience_ends_them(tmp_path, capsys):
+    changes = {"pretrain.steps": 0, "rounds.count": 5, "rounds.patience": 2}
+    run = watched(tmp_path, changes)
+    assert [record["round"] for record in run.rounds] == [0, 1, 2]
+    assert [record["kept"] for record in run.rounds] == [0, 0, 0]
+    assert [record["train_steps"] for record in run.rounds] == [0, 0, 0]
+    assert [record["train_loss"] for record in run.rounds] == [None] * 3
+    assert "round 1: nothing was kept to train on; M_1 is the base model" in capsys.readouterr().out
+    weights = Checkpoints(tmp_path / "checkpoints" / "rounds")
+    made = context.make_context(fakes.tiny(changes), tmp_path, Console(file=io.StringIO()))
+    found = [fingerprint(weights.restore(n, made.programs.params)) for n in (0, 1, 2)]
+    assert found[0] == found[1] == found[2]
+    for sample in run.samples(1, "samples"):
+        assert sample.truncated and sample.reason == "truncated", "it cannot stop: never trained"
+    assert rounds.run(fakes.tiny(changes), tmp_path) == run.result, "and does not go on later"
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "last"),
+    [
+        ([], 0, 9),
+        ([], 1, 9),
+        ([0.5], 1, 9),
+        ([0.5, 0.5], 0, 9),
+        ([0.5, 0.5], 1, 1),
+        ([0.5, 0.6], 1, 9),
+        ([0.5, 0.6, 0.6], 1, 2),
+        ([0.5, 0.4, 0.6], 2, 9),
+        ([0.5, 0.6, 0.5, 0.6], 2, 3),
+        ([0.5, 0.6, 0.5, 0.7], 2, 9),
+        ([0.0] * 10, 9, 9),
+    ],
+)
+def test_the_last_round(accuracies: list[float], patience: int, last: int):
+    settings = fakes.tiny({"rounds.count": 9, "rounds.patience": patience})
+    assert rounds._last(settings, [{"accuracy": accuracy} for accuracy in accuracies]) == last

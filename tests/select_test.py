@@ -1,0 +1,94 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import reference
+from star_jax.sampler.select import Selection, restrict, select
+
+VOCAB = 8
+DRAWS = 20_000
+KEYS = jax.random.split(jax.random.key(0), DRAWS)
+LOGITS = np.array([2.0, 0.5, 1.0, -1.0, 0.0, 1.5, -np.inf, 0.2], np.float32)
+
+# Few distinct values, so that ties are common; -inf is what padding of the vocabulary becomes.
+ROWS = st.lists(
+    st.sampled_from([-np.inf, -3.0, -1.0, -0.5, 0.0, 0.25, 1.0, 2.0, 4.0]),
+    min_size=VOCAB,
+    max_size=VOCAB,
+).filter(lambda row: max(row) > -np.inf)
+
+
+# Odd values, which no sum of these probabilities comes near: float32 and float64 agree.
+TOP_P = [0.0513, 0.3107, 0.4969, 0.7723, 0.9017, 0.9991, 1.0]
+
+
+def frequencies(selection: Selection) -> np.ndarray:
+    tokens = select(jnp.broadcast_to(LOGITS, (DRAWS, VOCAB)), KEYS, selection)
+    assert (tokens.shape, tokens.dtype) == ((DRAWS,), jnp.int32)
+    return np.bincount(tokens, minlength=VOCAB) / DRAWS
+
+
+def expected(selection: Selection) -> np.ndarray:
+    logits = LOGITS.astype(np.float64) / selection.temperature
+    left = reference.kept(logits.tolist(), selection.top_k, selection.top_p)
+    return reference.softmax(np.where([n in left for n in range(VOCAB)], logits, -np.inf))
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(0, VOCAB), st.sampled_from(TOP_P))
+def test_restrict_keeps_exactly_the_set(row: list[float], top_k: int, top_p: float):
+    logits = np.array([row, row[::-1]], np.float32)
+    found = np.asarray(restrict(jnp.asarray(logits), top_k, top_p))
+    for before, after in zip(logits, found, strict=True):
+        left = {n for n in reference.kept(before.tolist(), top_k, top_p) if before[n] > -np.inf}
+        assert {n for n in range(VOCAB) if after[n] > -np.inf} == left
+        assert left and all(after[n] == before[n] for n in left)
+
+
+@settings(deadline=None)
+@given(ROWS)
+def test_greedy_is_the_first_of_the_most_likely(row: list[float]):
+    keys = KEYS[:1]
+    assert select(jnp.asarray([row], jnp.float32), keys, Selection()).tolist() == [
+        int(np.argmax(row))
+    ]
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(1.0),
+        Selection(0.5),
+        Selection(2.0),
+        Selection(1.0, top_k=3),
+        Selection(0.7, top_p=0.9),
+        Selection(1.5, top_k=5, top_p=0.8),
+    ],
+    ids=str,
+)
+def test_draws_have_the_probabilities_of_the_formula(selection: Selection):
+    found, wanted = frequencies(selection), expected(selection)
+    assert not found[wanted == 0].any()
+    spread = np.sqrt(wanted * (1 - wanted) / DRAWS)
+    assert (np.abs(found - wanted) <= 4 * spread).all()
+
+
+@pytest.mark.parametrize(
+    "selection", [Selection(1.0, top_k=1), Selection(3.0, top_p=0.01)], ids=str
+)
+def test_where_one_token_is_left_it_is_the_most_likely(selection: Selection):
+    assert frequencies(selection).tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_top_k_of_more_than_the_vocabulary_keeps_all():
+    assert (np.asarray(restrict(jnp.asarray([LOGITS]), VOCAB + 5, 1.0)) == LOGITS).all()
+
+
+def test_a_draw_follows_from_its_own_key():
+    logits = jnp.broadcast_to(LOGITS, (64, VOCAB))
+    tokens = select(logits, KEYS[:64], Selection(1.0))
+    order = np.random.default_rng(0).permutation(64)
+    assert (select(logits, KEYS[order], Selection(1.0)) == tokens[order]).all()

@@ -1,0 +1,132 @@
+"""Models small enough to test with, and a stand-in for a trained one."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import Mesh
+
+from star_jax import mesh as mesh_lib
+from star_jax import state, train
+from star_jax.model.config import ModelConfig
+from star_jax.model.decoder import Attend, Decoder
+from star_jax.packing import Example, Packed
+from star_jax.programs import Learning, Programs
+from star_jax.sampler.decode import make_stop
+from star_jax.sampler.engine import Shape
+from star_jax.sampler.select import Selection
+from star_jax.state import Params
+from star_jax.tokenizer import ByteTokenizer
+
+END = 2  # end-of-text
+GREEDY = Selection()
+SMALL = ModelConfig(
+    layers=2, width=16, heads=2, head_dim=8, hidden=24, rotary=4, vocab=32, context=256
+)
+ONE_LAYER = replace(SMALL, layers=1)
+BYTES = replace(ONE_LAYER, vocab=272)  # has room for the byte-level tokenizer
+
+eight_devices = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight devices")
+
+
+def optimizer() -> optax.GradientTransformation:
+    return train.make_optimizer(train.constant(1e-2, 2), clip=1.0)
+
+
+LEARNING = Learning(optimizer(), batch_size=8, length=24, micro_batch=0)
+
+
+def params(config: ModelConfig, seed: int = 0) -> Params:
+    """Weights of which each matters: no bias is 0, no scale 1, and attention is strong and sharp."""
+    draws = np.random.default_rng(seed)
+
+    def fill(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        x = draws.normal(size=leaf.shape)
+        if name.endswith("scale.value"):
+            x = 1 + 0.3 * x
+        elif len(leaf.shape) == 1:
+            x = 0.3 * x
+        elif "embedding" not in name:
+            x *= 2 / np.sqrt(config.width)
+        return jnp.asarray(x, leaf.dtype)
+
+    shapes = nnx.eval_shape(lambda: state.init_params(config, jax.random.key(0)))
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+@functools.cache
+def graph(config: ModelConfig) -> nnx.GraphDef[Decoder]:
+    """What turns weights into a Decoder again."""
+    return state.graph(config)
+
+
+def documents(sizes: Sequence[int], vocabulary: int, seed: int = 0) -> list[Example]:
+    """Random documents of these lengths, weighted on random tokens but the first."""
+    draws = np.random.default_rng(seed)
+    found = []
+    for size in sizes:
+        weights = (draws.random(size) < 0.6).astype(np.float32)
+        weights[0] = 0  # nothing comes before it
+        found.append(Example(draws.integers(3, vocabulary, size).astype(np.int32), weights))
+    return found
+
+
+def batch(packed: Packed) -> train.Batch:
+    arrays = (packed.tokens, packed.segments, packed.positions, packed.weights)
+    return train.Batch(*map(jnp.asarray, arrays))
+
+
+class Scripted:
+    """Stands in for a Decoder: after a one-token prompt, row b writes script[b, 0], script[b, 1], ...
+
+    Where the script says -1, all tokens are equally likely.
+    """
+
+    def __init__(self, script_BxN: jax.Array, vocab: int) -> None:
+        self._script, self._vocab = script_BxN, vocab
+
+    def decoder(self) -> Decoder:
+        return cast(Decoder, self)
+
+    def hidden(self, tokens_BxT: jax.Array, positions_BxT: jax.Array, attend: Attend) -> jax.Array:
+        rows, length = tokens_BxT.shape
+        nothing = jnp.zeros((rows, 1, length, 1))
+        attend(0, nothing, nothing, nothing)
+        return positions_BxT
+
+    def logits(self, x_BxT: jax.Array) -> jax.Array:
+        token = jnp.take_along_axis(self._script, x_BxT, axis=1)
+        return 50.0 * jax.nn.one_hot(token, self._vocab)
+
+
+def programs(
+    mesh: Mesh,
+    *,
+    shapes: Sequence[Shape] = (),
+    prefix: int = 0,
+    selection: Selection = GREEDY,
+    learning: Learning | None = LEARNING,
+) -> Programs:
+    """Of the model `BYTES`, not compiled yet; `learning` is called "train"."""
+    tokenizer = ByteTokenizer()
+    return Programs(
+        BYTES,
+        mesh,
+        stop=make_stop(tokenizer.eos_id, "", tokenizer.token_bytes(), BYTES.vocab),
+        selection=selection,
+        shapes=shapes,
+        prefix=prefix,
+        learning={"train": learning} if learning else {},
+    )
+
+
+def one_device() -> Mesh:
+    return mesh_lib.make_mesh(devices=jax.devices()[:1])

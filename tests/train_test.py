@@ -1,0 +1,227 @@
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import reference
+import toys
+from star_jax import packing, state, train
+from star_jax.model.config import ModelConfig
+from star_jax.packing import Packed
+from star_jax.state import Params, StarState
+from star_jax.tokenizer import ByteTokenizer
+from toys import BYTES, ONE_LAYER
+
+DOCUMENTS = toys.documents([9, 5, 4, 12, 1, 7, 16, 3, 2, 11, 14, 6], ONE_LAYER.vocab)
+ROWS = len(DOCUMENTS)
+
+
+def filled(packed: Packed) -> train.Batch:
+    """As a batch of `ROWS` rows: what is missing is padding."""
+    missing = ((0, ROWS - len(packed)), (0, 0))
+    return toys.batch(Packed(*(np.pad(x, missing) for x in vars(packed).values())))
+
+
+PACKED = filled(packing.pack(DOCUMENTS, 16))
+LEARNER = state.init_state(toys.params(ONE_LAYER, seed=2), toys.optimizer())
+
+
+@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.value_and_grad, argnums=1, has_aux=True)
+def loss_and_gradients(config: ModelConfig, params: Params, batch: train.Batch) -> Any:
+    return train.token_loss(nnx.merge(toys.graph(config), params), batch)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def update(accumulation: int, learner: StarState, batch: train.Batch) -> Any:
+    graph = toys.graph(ONE_LAYER)
+    return train.update(graph, toys.optimizer(), accumulation, learner, batch)
+
+
+def unpacked() -> train.Batch:
+    """Every document in a row of its own."""
+    rows = [vars(packing.pack([document], 16)) for document in DOCUMENTS]
+    return toys.batch(Packed(*(np.concatenate([row[name] for row in rows]) for name in rows[0])))
+
+
+def close(found: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5) -> None:
+    compare = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol)
+    jax.tree.map(compare, found, expected)
+
+
+class TestLoss:
+    @pytest.mark.parametrize("packed", [PACKED, unpacked()], ids=["packed", "unpacked"])
+    def test_is_that_of_the_documents_one_by_one(self, packed: train.Batch):
+        params = LEARNER.params
+        plain = reference.weights(params)
+        each = [
+            reference.loss(ONE_LAYER, plain, one.tokens.tolist(), one.weights.tolist())
+            for one in DOCUMENTS
+        ]
+        (loss, right), _ = loss_and_gradients(ONE_LAYER, params, packed)
+        assert float(loss) == pytest.approx(sum(one for one, _ in each), rel=1e-5)
+        assert right == sum(right for _, right in each) > 0
+
+    def test_packed_and_unpacked_have_the_same_gradients(self):
+        assert PACKED.segments.max() > 2 and not PACKED.segments[-1].any()
+        params = LEARNER.params
+        results = [loss_and_gradients(ONE_LAYER, params, p) for p in (PACKED, unpacked())]
+        assert min(np.abs(x).max() for x in jax.tree.leaves(results[0][1])) > 1e-3
+        close(results[0], results[1], atol=1e-4)
+
+    def test_gradients_are_the_slope_of_the_formula(self):
+        params = LEARNER.params
+        _, gradients = loss_and_gradients(ONE_LAYER, params, PACKED)
+        plain, slopes = reference.weights(params), reference.weights(gradients)
+        draws = np.random.default_rng(1)
+        for name in plain:
+            direction = draws.normal(size=plain[name].shape)
+
+            def loss(step: float, name: str = name, direction: np.ndarray = direction) -> float:
+                moved = plain | {name: plain[name] + step * direction}
+                return sum(
+                    reference.loss(ONE_LAYER, moved, one.tokens.tolist(), one.weights.tolist())[0]
+                    for one in DOCUMENTS
+                )
+
+            expected = (loss(1e-5) - loss(-1e-5)) / 2e-5
+            assert (slopes[name] * direction).sum() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+    def test_covers_a_rationale_with_colons_whole_and_no_prompt(self):
+        # the released code's mask starts after the last colon
+        tokenizer, params = ByteTokenizer(), toys.params(BYTES)
+        prompt, completion = "Input:\n6 + 2\nTarget:\n", "6 + 2 , 8 C: 0\n, 8 C: 0\n8"
+        example = packing.encode(tokenizer, prompt, completion)
+        batch = toys.batch(packing.pack([example], 64))
+        graph = toys.graph(BYTES)
+        loss, _ = jax.jit(lambda: train.token_loss(nnx.merge(graph, params), batch))()
+        probabilities = reference.softmax(
+            reference.logits(BYTES, reference.weights(params), example.tokens.tolist())
+        )
+        learnt = [*tokenizer.encode(completion), tokenizer.eos_id]
+        first = len(example.tokens) - len(learnt)
+        expected = [-np.log(probabilities[first - 1 + n, token]) for n, token in enumerate(learnt)]
+        assert float(loss) == pytest.approx(sum(expected), rel=1e-5)
+
+
+class TestUpdate:
+    @pytest.mark.parametrize("accumulation", [2, 4])
+    def test_accumulation_changes_nothing(self, accumulation: int):
+        (one, metrics), (other, others) = (update(n, LEARNER, PACKED) for n in (1, accumulation))
+        close(metrics, others)
+        close(one.opt_state, other.opt_state)
+        close(one.params, other.params, atol=1e-4)  # Adam divides by gradients near 0
+
+    def test_metrics_say_what_they_are(self):
+        (loss, right), gradients = loss_and_gradients(ONE_LAYER, LEARNER.params, PACKED)
+        weight = float(PACKED.weights[:, 1:].sum())
+        _, metrics = update(1, LEARNER, PACKED)
+        assert float(metrics["loss"]) == pytest.approx(float(loss) / weight, rel=1e-5)
+        assert float(metrics["token_accuracy"]) == pytest.approx(float(right) / weight)
+        norm = np.sqrt(sum(np.square(x).sum() for x in jax.tree.leaves(gradients))) / weight
+        assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-5)
+        assert metrics["tokens"] == int((PACKED.segments > 0).sum())
+
+    def test_is_the_optimizers_step_on_the_mean_gradient(self):
+        _, gradients = loss_and_gradients(ONE_LAYER, LEARNER.params, PACKED)
+        mean = jax.tree.map(lambda x: x / PACKED.weights[:, 1:].sum(), gradients)
+        learner = LEARNER
+        for step in range(2):
+            learner = update(1, learner, PACKED)[0]
+            assert learner.step == step + 1
+        expected = jax.jit(toys.optimizer().update)(mean, LEARNER.opt_state, LEARNER.params)[1]
+        first = update(1, LEARNER, PACKED)[0]
+        close(first.opt_state, expected)
+        close(first.params, LEARNER.params, 0, 0)  # warm-up starts at a rate of 0
+        moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), learner.params, LEARNER.params)
+        assert min(jax.tree.leaves(moved)) > 1e-3
+
+    def test_it_learns(self):
+        learner, losses = LEARNER, []
+        for _ in range(25):
+            learner, metrics = update(1, learner, PACKED)
+            losses.append(float(metrics["loss"]))
+        assert losses[-1] < 0.7 * losses[0]
+
+    def test_a_batch_without_weight_changes_no_weight(self):
+        nothing = dataclasses.replace(PACKED, weights=jnp.zeros_like(PACKED.weights))
+        learner, metrics = update(1, dataclasses.replace(LEARNER), nothing)
+        close(learner.params, LEARNER.params, 0, 0)
+        assert metrics["loss"] == metrics["gradient_norm"] == 0
+
+
+class TestOptimizer:
+    @pytest.mark.parametrize("clip", [1e9, 1.0])
+    @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+    def test_is_adam_with_clipping_and_warm_up(self, clip: float, weight_decay: float):
+        draws = np.random.default_rng(0)
+        start = draws.normal(size=7)
+        gradients = [draws.normal(size=7) * scale for scale in (0.1, 3.0, 0.5, 2.0, 0.01, 1.0)]
+        optimizer = train.make_optimizer(
+            train.constant(0.1, 3), clip=clip, weight_decay=weight_decay, b1=0.8, b2=0.95
+        )
+
+        def tree(x: np.ndarray) -> dict[str, jax.Array]:  # clipping is by the norm of all of it
+            return {
+                "a": jnp.asarray(x[:4].reshape(2, 2), jnp.float32),
+                "b": jnp.asarray(x[4:], jnp.float32),
+            }
+
+        @jax.jit
+        def step(params: Any, moments: Any, gradient: Any) -> Any:
+            change, moments = optimizer.update(gradient, moments, params)
+            return optax.apply_updates(params, change), moments
+
+        params = tree(start)
+        moments = optimizer.init(params)
+        for gradient in gradients:
+            params, moments = step(params, moments, tree(gradient))
+        expected = reference.adam(
+            start,
+            gradients,
+            lambda n: 0.1 * min(1, n / 3),
+            clip=clip,
+            b1=0.8,
+            b2=0.95,
+            weight_decay=weight_decay,
+        )
+        close(params, tree(expected))
+
+    @pytest.mark.parametrize(("step", "rate"), [(0, 0), (50, 5e-7), (100, 1e-6), (7912, 1e-6)])
+    def test_constant_is_the_papers_schedule(self, step: int, rate: float):
+        assert np.asarray(train.constant(1e-6, 100)(step)) == pytest.approx(rate)
+
+    @pytest.mark.parametrize(
+        ("step", "rate"),
+        [(0, 0), (5, 0.5), (10, 1), (60, (1 + 0.05) / 2), (110, 0.05), (500, 0.05)],
+    )
+    def test_cosine_ends_at_a_twentieth(self, step: int, rate: float):
+        assert np.asarray(train.cosine(1.0, 10, 110)(step)) == pytest.approx(rate, abs=1e-6)
+
+    def test_cosine_may_end_within_its_warm_up(self):
+        assert np.asarray(train.cosine(1.0, 10, 5)(5)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("round_", "steps"),
+    [
+        (1, 40),
+        (2, 48),
+        (3, 58),
+        (4, 69),
+        (5, 83),
+        (6, 100),
+        (16, 616),
+        (29, 6594),
+        (31, 8000),
+        (99, 8000),
+    ],
+)
+def test_steps_grow_by_a_fifth_to_the_cap(round_: int, steps: int):
+    assert train.steps_of_round(round_, 40, 1.2, 8000) == steps
