@@ -18,7 +18,7 @@ demo: .venv/installed
 	$(BIN)/python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/arithmetic
 
 test: lint
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

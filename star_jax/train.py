@@ -34,8 +34,8 @@ class Batch:
 
 
 def steps_of_round(round_: int, first_steps: int, growth: float, max_steps: int) -> int:
-    """Training steps of round 1, 2, ...: 40 x 1.2^(n-1) with a cap (section 4.1 and appendix)."""
-    return min(max_steps, int(round(first_steps * growth ** (round_ - 1))))
+    """Training steps of round 1, 2, ...: 40 x 1.2^(n-1), rounded down, with a cap (appendix)."""
+    return min(max_steps, int(first_steps * growth ** (round_ - 1)))
 
 
 def constant(learning_rate: float, warmup_steps: int) -> optax.Schedule:

@@ -33,7 +33,8 @@ from star_jax.tasks.task import Problem
 _END = "</scratch>"
 _TRAIN, _EVALUATION, _FEW_SHOT, _CORPUS = range(4)  # independent streams of random numbers
 
-_KNOWN_SUM = 4  # what the pretraining corpus shows how to add
+_RIGHT = 1 / 3  # share of the columns without a hint that the pretraining corpus adds right
+_EASY_SUM = 9  # largest sum of a column in its easy problems
 
 Step = tuple[int, int]  # a digit of the sum and the carry after it
 
@@ -134,18 +135,19 @@ class Arithmetic:
         return len(self.completion(longest.rationale, longest.answer)) + 1
 
     def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
-        """What the base model is pretrained on: scratchpads of someone who can add up to four.
+        """What the base model is pretrained on: scratchpads of someone with a rough sense of number.
 
-        With a hint all is right. Without one, a column whose sum (carry included) is at most four
-        is right; in any other the digit written is one of the column's two, and the carry a guess.
-        What follows from these is consistent. So it shows the format, how to use a hint, where to
-        look and what to copy, and fifteen of the hundred sums of two digits.
+        With a hint all is right. Without one, the sum of each column is right one time in three and
+        otherwise one too many; what follows from it is consistent. So it shows the format, how to
+        use a hint, where to look and what to copy, and not how to add: whoever writes the likeliest
+        digit is wrong. Nor is it sure of wrong sums, which matters as much: such a model would
+        first unlearn to look at the digits at all.
 
         Args:
             seed: of the run; held-out problems are left out.
             count: number of pairs, the same for each class.
             hinted: share with the hint in the prompt.
-            easy: share of the others that have no column beyond four.
+            easy: share of the others that carry nothing; these are learned first.
         """
         rng = _random(_CORPUS, seed)
         problems = self._in_turn(_CORPUS, seed, 0, count)
@@ -196,24 +198,24 @@ def true_steps(a: str, b: str) -> list[Step]:
 
 
 def _guessed_steps(a: str, b: str, rng: np.random.Generator) -> list[Step]:
-    """The steps of someone who can add up to four: beyond, one of the two digits and some carry."""
+    """The steps of someone whose sums are right one time in three and otherwise one too many."""
     steps: list[Step] = []
     carry = 0
-    for column in zip(reversed(a), reversed(b), strict=True):
-        digit = int(column[0]) + int(column[1]) + carry
-        carry = 0
-        if digit > _KNOWN_SUM:
-            digit, carry = int(column[rng.integers(2)]), int(rng.integers(2))
+    for x, y in zip(reversed(a), reversed(b), strict=True):
+        total = int(x) + int(y) + carry
+        if rng.random() >= _RIGHT:
+            total = min(total + 1, 19)
+        carry, digit = divmod(total, 10)
         steps.append((digit, carry))
     return steps
 
 
 def _easy(rng: np.random.Generator, seed: int, digits: int) -> Problem:
-    """A problem that is not held out, no column of which is beyond what the base model knows."""
+    """A problem that is not held out, with no column beyond `_EASY_SUM`."""
     low = np.array([int(digits > 1)] + [0] * (digits - 1))  # no leading zero
     while True:
-        a = rng.integers(low, _KNOWN_SUM - low + 1)
-        b = rng.integers(low, _KNOWN_SUM - a + 1)
+        a = rng.integers(low, _EASY_SUM - low + 1)
+        b = rng.integers(low, _EASY_SUM - a + 1)
         pair = np.concatenate((a, b))[None]
         if not _is_held_out(seed, pair)[0]:
             return _problem(*_numbers(pair)[0])
