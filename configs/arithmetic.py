@@ -31,6 +31,9 @@ def get_config(variant: str = "demo") -> ConfigDict:
         steps=1000, batch_size=12, length=length, hinted=0.45, easy=0.5, save_every=250
     )
     # A byte model of a million weights needs more updates than GPT-J's 40, and smaller ones do.
-    config.train.update(first_steps=1000, batch_size=12, length=length, b2=0.98, save_every=250)
+    config.train.update(
+        first_steps=500, growth=4.0, batch_size=12, length=length, b2=0.98, save_every=250
+    )
+    config.rationalize.rehearsal = 0.2
     config.rounds.count = 2
     return config

@@ -41,10 +41,33 @@ def few_shot(
     return ids
 
 
-def training_example(tokenizer: ByteTokenizer, task: Task, sample: Sample) -> packing.Example:
+def training_examples(
+    tokenizer: ByteTokenizer, task: Task, kept: Sequence[Sample], rehearsal: float = 0.0
+) -> list[packing.Example]:
+    """What a round trains on: every kept sample without the hint, and a share of them with it too.
+
+    The share is not the paper's (there it is 0). A small model that only ever trains without hints
+    forgets to follow one, and then the next round's rationalization fails.
+
+    Args:
+        tokenizer: gives the tokens.
+        task: gives the text.
+        kept: what passed the filter.
+        rehearsal: share of `kept` that is trained on with its hint as well, 0..1, evenly spread.
+    """
+    again = [s for i, s in enumerate(kept) if int((i + 1) * rehearsal) > int(i * rehearsal)]
+    return [training_example(tokenizer, task, sample) for sample in kept] + [
+        training_example(tokenizer, task, sample, hint=True) for sample in again
+    ]
+
+
+def training_example(
+    tokenizer: ByteTokenizer, task: Task, sample: Sample, hint: bool = False
+) -> packing.Example:
     """What to train on for a kept sample: its rationale and answer after the prompt *without* hint.
 
-    The prompt is built anew, so the hint cannot get in, whatever the sample was generated from.
+    The prompt is built anew, so the hint cannot get in unasked, whatever the sample was generated
+    from.
 
     Raises:
         ValueError: the sample did not pass the filter.
@@ -52,7 +75,7 @@ def training_example(tokenizer: ByteTokenizer, task: Task, sample: Sample) -> pa
     if not sample.kept:
         raise ValueError(f"sample {sample.id!r} was dropped ({sample.reason}): train on kept ones")
     problem = Problem(sample.id, sample.question, sample.answer, rationale="", group=sample.group)
-    return packing.encode(tokenizer, task.prompt(problem, hint=False), sample.completion)
+    return packing.encode(tokenizer, task.prompt(problem, hint), sample.completion)
 
 
 def direct_example(tokenizer: ByteTokenizer, task: Task, problem: Problem) -> packing.Example:

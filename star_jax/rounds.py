@@ -129,7 +129,8 @@ def _bootstrap(
             )
     kept = rationales.keep(generated, rationalized)
     rationales.write_kept(folder, kept)
-    examples = [prompts.training_example(context.tokenizer, task, sample) for sample in kept]
+    rehearsal = settings.rationalize.rehearsal
+    examples = prompts.training_examples(context.tokenizer, task, kept, rehearsal)
     return examples, rationales.summarize(generated, rationalized)
 
 

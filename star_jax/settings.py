@@ -67,7 +67,7 @@ class Pretrain:
     learning_rate: float = _number(2e-3, "(0, 10]", "Adam's highest; a cosine down from there")
     examples: int = _number(20000, "[1, inf)", "examples in the corpus")
     hinted: float = _number(0.7, "[0, 1]", "share of the examples that have a hint")
-    easy: float = _number(0.5, "[0, 1]", "share of those without that the base can add")
+    easy: float = _number(0.5, "[0, 1]", "share of those without that carry nothing")
     shots: int = _number(1, "[1, 100]", "most examples in a document")
     batch_size: int = _number(16, "[1, 65536]", "packed sequences in an update")
     length: int = _number(256, "[16, 1048576]", "tokens in a packed sequence")
@@ -101,6 +101,7 @@ class Rationalize:
     """A second try, with the answer as a hint, at what failed."""
 
     enabled: bool = _switch(True, "whether to try again")
+    rehearsal: float = _number(0.0, "[0, 1]", "share of what is kept trained on with its hint too")
 
 
 @dataclasses.dataclass(frozen=True)

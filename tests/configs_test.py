@@ -1,5 +1,6 @@
 import importlib.util
 import pathlib
+from types import ModuleType
 
 import pytest
 from ml_collections import ConfigDict
@@ -10,16 +11,21 @@ ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 
+def load(path: pathlib.Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_there_are_configs():
     assert ROOT / "configs" / "arithmetic.py" in CONFIGS
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_is_valid_and_a_lab_note(path: pathlib.Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(path)
     config = module.get_config()
     assert isinstance(config, ConfigDict) and config.is_locked
     settings.from_config(config)
@@ -27,3 +33,23 @@ def test_config_is_valid_and_a_lab_note(path: pathlib.Path):
     notes = ("command ", "hardware ", "time ", "expected ")
     assert all(f"\n{note}" in lab_note for note in notes)
     assert f"--config=configs/{path.name}" in lab_note
+
+
+class TestArithmetic:
+    @pytest.fixture
+    def get_config(self):
+        return load(ROOT / "configs" / "arithmetic.py").get_config
+
+    @pytest.mark.parametrize(("variant", "digits", "beyond"), [("demo", 3, 5), ("study", 5, 10)])
+    def test_variants_are_valid(self, get_config, variant: str, digits: int, beyond: int):
+        chosen = settings.from_config(get_config(variant))
+        assert (chosen.task.min_digits, chosen.task.max_digits) == (1, digits)
+        assert (chosen.task.ood_digits, chosen.rounds.count) == (beyond, 2)
+
+    def test_the_demo_is_what_a_config_without_a_variant_means(self, get_config):
+        assert get_config() == get_config("demo")
+
+    @pytest.mark.parametrize("variant", ["", "stduy", "1-3"])
+    def test_refuses_other_variants(self, get_config, variant: str):
+        with pytest.raises(ValueError, match="the variants are demo and study"):
+            get_config(variant)

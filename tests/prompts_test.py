@@ -126,3 +126,21 @@ def test_all_completions_of_a_document_are_learned_and_no_prompt():
     expected = [TOKENIZER.encode(completion) + EOS for _, completion in CORPUS[1:3]]
     assert learnt == sum(expected, [])
     assert TOKENIZER.decode(document.tokens[document.weights == 0].tolist()) == "Q2 Q3 "
+
+
+@pytest.mark.parametrize(("rehearsal", "again"), [(0.0, 0), (0.2, 2), (0.25, 2), (1.0, 10)])
+def test_a_share_of_what_is_kept_is_trained_on_with_its_hint_too(rehearsal: float, again: int):
+    problems = TASK.train(seed=0, round=1, count=10)
+    kept = [
+        rationales.grade(
+            TASK, p, 1, True, TASK.completion(p.rationale, p.answer), truncated=False, tokens=1
+        )
+        for p in problems
+    ]
+    examples = prompts.training_examples(TOKENIZER, TASK, kept, rehearsal)
+    texts = [TOKENIZER.decode(example.tokens) for example in examples]
+    assert len(texts) == 10 + again
+    for text, problem in zip(texts, problems, strict=False):
+        assert text.startswith(TASK.prompt(problem, hint=False))
+    hinted = {TASK.prompt(problem, hint=True) for problem in problems}
+    assert all(any(text.startswith(prompt) for prompt in hinted) for text in texts[10:])

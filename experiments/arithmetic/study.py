@@ -1,6 +1,7 @@
 """Runs the arithmetic study, after STaR's Figure 4: three arms, several seeds, then the plots.
 
-    python experiments/arithmetic/study.py --runs=runs/study [--seeds=3] [--jobs=2] [--rounds=...]
+    python experiments/arithmetic/study.py [--runs=runs/study] [--seeds=3] [--jobs=2]
+        [--output=FOLDER] [--config.NAME=VALUE ...]
 
 The arms have the same base model, problems and training steps: with rationalization, without, and
 direct answers without a scratchpad. A run that is finished is not done again, and one that was
@@ -9,13 +10,16 @@ stopped goes on, so the same command resumes the study.
 
 import argparse
 import concurrent.futures
+import itertools
 import os
 import pathlib
+import queue
 import subprocess
 import sys
+from collections.abc import Sequence
 
-# Without experiments/ on the path a study still finds its neighbour.
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+CONFIG = HERE.parents[1] / "configs" / "arithmetic.py"
 ARMS = {
     "rationalize": [],
     "no_rationalize": ["--config.rationalize.enabled=false"],
@@ -23,11 +27,10 @@ ARMS = {
 }
 
 
-def command(arm: str, seed: int, runs: pathlib.Path, more: list[str]) -> list[str]:
-    """The command line of one run."""
+def command(arm: str, seed: int, runs: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
+    """The command line of one run, with `more` arguments at its end."""
     return [
-        *(sys.executable, "-m", "star_jax.main"),
-        f"--config={ROOT / 'configs' / 'arithmetic.py'}:study",
+        *(sys.executable, "-m", "star_jax.main", f"--config={CONFIG}:study"),
         f"--workdir={runs / f'{arm}-seed{seed}'}",
         f"--config.seed={seed}",
         *ARMS[arm],
@@ -35,49 +38,45 @@ def command(arm: str, seed: int, runs: pathlib.Path, more: list[str]) -> list[st
     ]
 
 
-def run(arm: str, seed: int, runs: pathlib.Path, more: list[str], core: int | None) -> int:
+def run(arm: str, seed: int, runs: pathlib.Path, more: Sequence[str] = ()) -> int:
     """Runs one arm with one seed to its end, its output in a log beside its folder."""
-    pin = {} if core is None else {"preexec_fn": lambda: os.sched_setaffinity(0, {core})}
-    runs.mkdir(parents=True, exist_ok=True)
+    _say(f"{arm}, seed {seed}: started")
     with (runs / f"{arm}-seed{seed}.log").open("a") as log:
-        print(f"{arm}, seed {seed}: started", flush=True)
-        done = subprocess.run(
-            command(arm, seed, runs, more), stdout=log, stderr=subprocess.STDOUT, check=False, **pin
-        )
-    print(
-        f"{arm}, seed {seed}: {'done' if done.returncode == 0 else 'FAILED, see its log'}",
-        flush=True,
-    )
-    return done.returncode
+        line = command(arm, seed, runs, more)
+        status = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    _say(f"{arm}, seed {seed}: {'FAILED, see its log' if status else 'done'}")
+    return status
+
+
+def _say(line: str) -> None:
+    print(f"{line}\n", end="", flush=True)  # in one piece: the runs speak from threads
 
 
 def main() -> int:
-    """Runs what is missing, one run a core, and draws what there is."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Runs what is missing, `--jobs` at a time, and draws what there is; 0 if all went well."""
+    parser = argparse.ArgumentParser(description="The arithmetic study.", allow_abbrev=False)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/study"))
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each arm")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on a core")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path(__file__).parent)
+    parser.add_argument("--output", type=pathlib.Path, default=HERE, help="folder of the plots")
     chosen, more = parser.parse_known_args()
-    todo = [(arm, seed) for seed in range(chosen.seeds) for arm in ARMS]
-    cores = [None] * chosen.jobs
-    if hasattr(os, "sched_setaffinity") and chosen.jobs > 1:
-        cores = sorted(os.sched_getaffinity(0))[: chosen.jobs]
-    free = list(cores)
-    failed = 0
-    with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool:
+    chosen.runs.mkdir(parents=True, exist_ok=True)
+    cores: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-        def one(arm: str, seed: int) -> int:
-            core = free.pop()
-            try:
-                return run(arm, seed, chosen.runs, more, core)
-            finally:
-                free.append(core)
+    def pin() -> None:
+        """Keeps the calling thread, and the processes it starts, on a core of their own."""
+        if sys.platform == "linux" and chosen.jobs > 1:
+            os.sched_setaffinity(0, {cores.get()})
 
-        failed = sum(bool(code) for code in pool.map(lambda pair: one(*pair), todo))
-    plot = pathlib.Path(__file__).with_name("plot.py")
-    subprocess.run([sys.executable, plot, chosen.runs, "--output", chosen.output], check=True)
-    return min(failed, 1)
+    if sys.platform == "linux":
+        mine = itertools.cycle(sorted(os.sched_getaffinity(0)))
+        for core in itertools.islice(mine, chosen.jobs):
+            cores.put(core)
+    with concurrent.futures.ThreadPoolExecutor(chosen.jobs, initializer=pin) as pool:
+        todo = [(arm, seed) for seed in range(chosen.seeds) for arm in ARMS]
+        statuses = list(pool.map(lambda one: run(one[0], one[1], chosen.runs, more), todo))
+    plot = [sys.executable, HERE / "plot.py", chosen.runs, "--output", chosen.output]
+    return int(any([*statuses, subprocess.run(plot, check=False).returncode]))
 
 
 if __name__ == "__main__":

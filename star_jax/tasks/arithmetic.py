@@ -135,7 +135,7 @@ class Arithmetic:
         return len(self.completion(longest.rationale, longest.answer)) + 1
 
     def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
-        """What the base model is pretrained on: scratchpads of someone with a rough sense of number.
+        """What the base model is pretrained on: scratchpads of one with a rough sense of number.
 
         With a hint all is right. Without one, the sum of each column is right one time in three and
         otherwise one too many; what follows from it is consistent. So it shows the format, how to
