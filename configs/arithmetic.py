@@ -28,12 +28,12 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.task.max_digits, config.task.ood_digits = (3, 5) if variant == "demo" else (5, 10)
     length = 192 if variant == "demo" else 256  # the longest example, and a short one beside it
     config.pretrain.update(
-        steps=1000, batch_size=12, length=length, hinted=0.45, easy=0.5, save_every=250
+        steps=750, batch_size=16, length=length, hinted=0.45, easy=0.5, save_every=250
     )
     # A byte model of a million weights needs more updates than GPT-J's 40, and smaller ones do.
     config.train.update(
-        first_steps=500, growth=4.0, batch_size=12, length=length, b2=0.98, save_every=250
+        first_steps=400, growth=4.0, batch_size=16, length=length, b2=0.98, save_every=250
     )
     config.rationalize.rehearsal = 0.2
-    config.rounds.count = 2
+    config.rounds.count, config.rounds.problems = 2, 5000
     return config
