@@ -3,8 +3,8 @@
 command   python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/arithmetic
           --config=configs/arithmetic.py:study is the same on 1-5 digits, as in the paper
 hardware  a CPU with 2 cores
-time      {TIME}
-expected  {EXPECTED}
+time      8 minutes (7:45 measured), a quarter of it pretraining; :study not measured yet
+expected  58.9 % of held-out sums of 1-3 digits, from 1.8 % at the base (seed 0); :study not run yet
 
 The base model is pretrained here, from scratch, on scratchpads that are right where a hint gives
 the answer and otherwise one too many in two columns of three (`Arithmetic.corpus`). So it knows the
