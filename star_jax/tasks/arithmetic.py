@@ -163,7 +163,7 @@ class Arithmetic:
             return self.prompt(problem, hint), self.completion(problem.rationale, problem.answer)
         if easy:
             problem = _easy(rng, seed, int(problem.group))
-        a, b = problem.question.replace(" ", "").split("+")
+        a, b = _operands(problem)
         steps = _guessed_steps(a, b, rng)
         return self.prompt(problem, hint), self.completion(scratchpad(a, b, steps), _sum(steps))
 
