@@ -61,7 +61,7 @@ class Context:
 
     def budget(self, problem: Problem) -> int:
         """New tokens a completion of `problem` may take."""
-        return self.settings.sampler.max_new_tokens or self.task.budget(problem.group, self.direct)
+        return _budget(self.settings, self.task, self.tokenizer, problem.group)
 
 
 def make_context(settings: Settings, workdir: epath.PathLike, console: Console) -> Context:
@@ -71,7 +71,6 @@ def make_context(settings: Settings, workdir: epath.PathLike, console: Console) 
         SettingsError: the folder is of another configuration, a batch does not fit the mesh, or a
             length does not hold what it is for.
     """
-    tokenizer = ByteTokenizer()
     digits = settings.task
     task = tasks.make(
         digits.name,
@@ -79,6 +78,7 @@ def make_context(settings: Settings, workdir: epath.PathLike, console: Console) 
         max_digits=digits.max_digits,
         ood_digits=digits.ood_digits,
     )
+    tokenizer = ByteTokenizer(task.markup)
     held_out = task.evaluation(
         settings.seed, settings.evaluate.problems, settings.evaluate.ood_problems
     )
@@ -116,11 +116,10 @@ def _shapes(
     seen = held_out + task.train(settings.seed, 1, settings.rounds.problems)
     inside = [problem for problem in seen if task.in_distribution(problem.group)]
     outside = [problem for problem in seen if not task.in_distribution(problem.group)]
-    direct = settings.method == "direct"
 
     def shape(problems: list[Problem], rows: int) -> Shape:
-        budgets = (task.budget(problem.group, direct) for problem in problems)
-        budget = settings.sampler.max_new_tokens or max(budgets)
+        groups = {problem.group for problem in problems}
+        budget = max(_budget(settings, task, tokenizer, group) for group in groups)
         rows_ = (prompts.row(tokenizer, task, problem, hint=True) for problem in problems)
         return Shape(budget=budget, prompt=_rounded(max(map(len, rows_))), rows=rows)
 
@@ -130,6 +129,12 @@ def _shapes(
         few = _rounded(len(outside), math.lcm(_MULTIPLE, shards))
         shapes.append(shape(outside, min(rows, few)))
     return tuple(shapes)
+
+
+def _budget(settings: Settings, task: Task, tokenizer: ByteTokenizer, group: str) -> int:
+    """New tokens a completion in class `group` may take, end-of-text included."""
+    longest = task.longest(group, settings.method == "direct")
+    return settings.sampler.max_new_tokens or len(tokenizer.encode(longest)) + 1
 
 
 def _programs(

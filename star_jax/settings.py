@@ -93,7 +93,7 @@ class Sampler:
     temperature: float = _number(0.0, "[0, 10]", "0 = greedy")
     top_k: int = _number(0, "[0, inf)", "sample from so many likeliest tokens; 0 = all")
     top_p: float = _number(1.0, "(0, 1]", "sample from the likeliest tokens of this mass")
-    max_new_tokens: int = _number(0, "[0, 1048576]", "longest completion; 0 = the task's budget")
+    max_new_tokens: int = _number(0, "[0, 1048576]", "longest completion; 0 = as the task needs")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,8 +87,16 @@ def test_examples_are_shown_in_the_first_rounds(
             "config.sampler.rows = 12: must be a multiple of the 8 devices",
         ),
         ({"mesh.data": 3}, "config.mesh is data=3 fsdp=1 tensor=1, which does not multiply to"),
-        ({"train.length": 80}, "config.train.length = 80: must be at least 83, to hold a question"),
-        ({"model.context": 128, "few_shot.examples": 1}, "config.model.context = 128: must be at"),
+        ({"train.length": 32}, "config.train.length = 32: must be at least 40, to hold a question"),
+        (
+            {
+                "model.context": 64,
+                "train.length": 64,
+                "pretrain.length": 64,
+                "few_shot.examples": 1,
+            },
+            "config.model.context = 64: must be at",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused_and_leaves_no_folder(

@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 
 from star_jax import settings
 from star_jax.sampler.engine import Shape
+from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.tokenizer import ByteTokenizer
 
-TOKENIZER = ByteTokenizer()
+TOKENIZER = ByteTokenizer(Arithmetic.markup)
 ROOT = pathlib.Path(__file__).parents[1]
 
 # One digit is enough for a base that is sometimes right by luck, sometimes thanks to the hint.

@@ -61,7 +61,9 @@ def test_samples_come_in_the_order_of_the_problems(tiny: Context, problems: list
     assert [s.id for s in samples] == [problem.id for problem in problems]
     assert all(s.correct and s.wrong_step is False for s in samples)
     assert [s.prompt for s in samples] == [tiny.task.prompt(p, hint=False) for p in problems]
-    assert [s.tokens for s in samples] == [len(s.completion) + 1 for s in samples]
+    assert [s.tokens for s in samples] == [
+        len(tiny.tokenizer.encode(s.completion)) + 1 for s in samples
+    ]
 
 
 def test_the_last_chunk_is_smaller_and_not_dropped(tiny: Context, problems: list[Problem]):

@@ -6,6 +6,7 @@ import pytest
 
 from star_jax import tasks
 from star_jax.tasks import Problem, Task
+from star_jax.tokenizer import ByteTokenizer
 
 EVERY = pytest.mark.parametrize("task", [tasks.make(name) for name in tasks.TASKS])
 
@@ -72,9 +73,20 @@ def test_gold_text_is_graded_right(task: Task):
         assert task.answer(gold) == problem.answer
         assert task.direct_answer(task.direct(problem)) == problem.answer
         assert task.wrong_step(problem, gold) is False
-        assert len(gold.encode()) + 1 <= task.budget(problem.group)
-        direct = task.direct(problem)
-        assert len(direct.encode()) + 1 <= task.budget(problem.group, direct=True)
+        for encode in (str.encode, ByteTokenizer(task.markup).encode):
+            assert len(encode(gold)) <= len(encode(task.longest(problem.group)))
+            longest = task.longest(problem.group, direct=True)
+            assert len(encode(task.direct(problem))) <= len(encode(longest))
+
+
+@EVERY
+def test_markup_is_what_the_texts_are_full_of(task: Task):
+    tokenizer = ByteTokenizer(task.markup)
+    text = task.longest(task.train(0, 1, 1)[0].group)
+    prompt = task.prompt(task.train(0, 1, 1)[0], hint=True)
+    for string in task.markup:
+        assert string in prompt + text
+    assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @EVERY

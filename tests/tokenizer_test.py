@@ -5,14 +5,31 @@ from hypothesis import strategies as st
 from star_jax.tokenizer import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
+MARKUP = ByteTokenizer(["<scratch>\n", " + ", " +", "é "])
 # every character but lone surrogates, which no UTF-8 text holds
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @settings(deadline=None)
-@given(TEXT)
+@given(TEXT | st.text("<scratch>\n + é"))
 def test_text_survives_the_round_trip(text: str):
     assert TOKENIZER.decode(TOKENIZER.encode(text)) == text
+    assert MARKUP.decode(MARKUP.encode(text)) == text
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([*MARKUP.markup, "6", "\n", "ab"])).map("".join))
+def test_markup_is_a_token_and_the_longest_wins(text: str):
+    rest = text
+    for string in sorted(MARKUP.markup, key=len, reverse=True):
+        rest = rest.replace(string, "\0")
+    assert len(MARKUP.encode(text)) == len(rest.encode())
+
+
+@pytest.mark.parametrize("markup", [["ab", "cd", "ab"], ["a"], [""]])
+def test_markup_that_is_no_token_of_its_own_is_refused(markup: list[str]):
+    with pytest.raises(ValueError, match="must be different strings of two bytes or more"):
+        ByteTokenizer(markup)
 
 
 @settings(deadline=None)
@@ -28,6 +45,11 @@ def test_encoding_is_a_homomorphism(left: str, right: str):
 )
 def test_ids(text: str, ids: list[int]):
     assert TOKENIZER.encode(text) == ids
+
+
+def test_ids_of_markup_come_after_the_bytes():
+    assert MARKUP.encode("6 + 2 +é <scratch>\n") == [57, 260, 53, 261, 262, 259]
+    assert MARKUP.vocab_size == 263
 
 
 def test_no_text_encodes_to_a_special_token():

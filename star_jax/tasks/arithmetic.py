@@ -55,6 +55,10 @@ class Arithmetic:
     max_digits: int = 5
     ood_digits: int = 10
     name: ClassVar[str] = "arithmetic"
+    markup: ClassVar[tuple[str, ...]] = (
+        *("Input:\n", "\nTarget:", "<scratch>\n", "\n</scratch>\n"),
+        *(" + ", " , ", " C: "),
+    )
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_digits <= self.max_digits:
@@ -124,15 +128,10 @@ class Arithmetic:
         a, b = _operands(problem)
         return head + end != scratchpad(a, b, true_steps(a, b))
 
-    def budget(self, group: str, direct: bool = False) -> int:
-        """Bytes of the longest true completion and the end of text.
-
-        A token is a byte or more, so this is enough under every byte-complete tokenizer.
-        """
-        longest = _problem(nines := "9" * int(group), nines)
-        if direct:
-            return len(self.direct(longest)) + 1
-        return len(self.completion(longest.rationale, longest.answer)) + 1
+    def longest(self, group: str, direct: bool = False) -> str:
+        """The completion for nines alone."""
+        nines = _problem("9" * int(group), "9" * int(group))
+        return self.direct(nines) if direct else self.completion(nines.rationale, nines.answer)
 
     def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
         """What the base model is pretrained on: scratchpads of one with a rough sense of number.

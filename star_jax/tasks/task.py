@@ -29,6 +29,9 @@ class Task(Protocol):
     name: ClassVar[str]
     """The task's key in `tasks.TASKS`."""
 
+    markup: ClassVar[tuple[str, ...]]
+    """Strings its texts are full of; the byte-level tokenizer gives each a token of its own."""
+
     def train(self, seed: int, round: int, count: int) -> list[Problem]:
         """The `count` problems of one round."""
         ...
@@ -76,8 +79,10 @@ class Task(Protocol):
         """Whether the completion's rationale has a wrong step; None where the task cannot know."""
         ...
 
-    def budget(self, group: str, direct: bool = False) -> int:
-        """Most tokens, end-of-text included, that a right completion takes in class `group`.
+    def longest(self, group: str, direct: bool = False) -> str:
+        """A right completion in class `group` as long as any, in bytes and in tokens.
+
+        Its tokens and the end of text are what a completion may take.
 
         Args:
             group: the problem's class.
