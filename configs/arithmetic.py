@@ -25,15 +25,11 @@ def get_config(variant: str = "demo") -> ConfigDict:
     if variant not in ("demo", "study"):
         raise ValueError(f"configs/arithmetic.py:{variant}: the variants are demo and study")
     config = settings.defaults()
-    config.task.max_digits, config.task.ood_digits = (3, 5) if variant == "demo" else (5, 10)
-    length = 192 if variant == "demo" else 256  # the longest example, and a short one beside it
-    config.pretrain.update(
-        steps=750, batch_size=16, length=length, hinted=0.45, easy=0.5, save_every=250
-    )
-    # A byte model of a million weights needs more updates than GPT-J's 40, and smaller ones do.
+    config.task.max_digits, config.task.ood_digits = 5, 7
+    config.pretrain.update(steps=1200, batch_size=16, length=256, hinted=0.45, easy=0.5, save_every=300)
     config.train.update(
-        first_steps=400, growth=4.0, batch_size=16, length=length, b2=0.98, save_every=250
+        first_steps=100, growth=1.5, schedule="cosine", batch_size=16, length=256, b2=0.98, save_every=250
     )
     config.rationalize.rehearsal = 0.2
-    config.rounds.count, config.rounds.problems = 2, 5000
+    config.rounds.count, config.rounds.problems = 4, 2500
     return config

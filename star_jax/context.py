@@ -171,7 +171,6 @@ def _programs(
 def _pretraining(settings: Settings) -> Learning:
     chosen = settings.pretrain
     optimizer = train.make_optimizer(
-        train.cosine(chosen.learning_rate, chosen.warmup_steps, chosen.steps),
         clip=chosen.clip,
         b2=chosen.b2,
     )
@@ -181,7 +180,6 @@ def _pretraining(settings: Settings) -> Learning:
 def _training(settings: Settings) -> Learning:
     chosen = settings.train
     optimizer = train.make_optimizer(
-        train.constant(chosen.learning_rate, chosen.warmup_steps),
         clip=chosen.clip,
         weight_decay=chosen.weight_decay,
         b1=chosen.b1,

@@ -11,6 +11,7 @@ from star_jax.checkpoint import Checkpoints
 from star_jax.packing import Example
 from star_jax.programs import Programs
 from star_jax.state import Params
+from star_jax.train import Schedule
 
 # (step, metrics): called after every update
 Heard = Callable[[int, dict[str, float]], None]
@@ -27,6 +28,7 @@ class Plan:
         batch_size: packed sequences an update.
         steps: updates.
         seed: of the order of the sequences.
+        schedule: of the learning rate.
         save_every: updates between two checkpoints.
         folder: of those checkpoints; emptied by the caller once the outcome is safe.
     """
@@ -37,6 +39,7 @@ class Plan:
     batch_size: int
     steps: int
     seed: int
+    schedule: Schedule
     save_every: int
     folder: epath.Path
 
@@ -67,7 +70,7 @@ def fit(
     resumed(done)
     batches = packing.batches(packed, plan.batch_size, plan.seed, plan.steps, done)
     for step, batch in enumerate(batches, done + 1):
-        state, metrics = programs.update(plan.kind, state, batch)
+        state, metrics = programs.update(plan.kind, state, batch, plan.schedule(step - 1))
         heard(step, metrics)
         if step % plan.save_every == 0 and step < plan.steps:
             checkpoints.save(step, state)

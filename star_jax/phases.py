@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from etils import epath
 from numpy.typing import NDArray
 
-from star_jax import console, prompts, rationales, report
+from star_jax import console, prompts, rationales, report, settings, train
 from star_jax.context import Context
 from star_jax.fit import Plan, fit
 from star_jax.model.cache import Prefix
@@ -140,6 +140,7 @@ def pretrain(context: Context, start: Params) -> Params:
         batch_size=chosen.batch_size,
         steps=chosen.steps,
         seed=seed,
+        schedule=train.cosine(chosen.learning_rate, chosen.warmup_steps, chosen.steps),
         save_every=chosen.save_every,
         folder=_checkpoints(context, 0),
     )
@@ -158,10 +159,17 @@ def fine_tune(
         batch_size=chosen.batch_size,
         steps=steps,
         seed=context.settings.seed + round_,
+        schedule=_schedule(chosen, steps),
         save_every=chosen.save_every,
         folder=_checkpoints(context, round_),
     )
     return _fit(context, round_, plan, base)
+
+
+def _schedule(chosen: settings.Train, steps: int) -> train.Schedule:
+    if chosen.schedule == "cosine":
+        return train.cosine(chosen.learning_rate, chosen.warmup_steps, steps)
+    return train.constant(chosen.learning_rate, chosen.warmup_steps)
 
 
 def clear(context: Context, round_: int) -> None:

@@ -114,11 +114,14 @@ class Programs:
         """A learner that starts from a copy of `params` with a fresh optimizer."""
         return self._run(("begin", kind), params)
 
-    def update(self, kind: str, state: StarState, batch: Packed) -> tuple[StarState, dict]:
+    def update(
+        self, kind: str, state: StarState, batch: Packed, learning_rate: float
+    ) -> tuple[StarState, dict[str, float]]:
         """One optimizer step; `state` is donated. Returns the new state and metrics as floats."""
         arrays = (batch.tokens, batch.segments, batch.positions, batch.weights)
         rows = train.Batch(*(mesh_lib.place(self.mesh, x, "batch") for x in arrays))
-        state, metrics = self._run(("update", kind), state, rows)
+        rate = self._whole(np.float32(learning_rate))
+        state, metrics = self._run(("update", kind), state, rows, rate)
         return state, {name: float(value) for name, value in metrics.items()}
 
     def make_prefix(self, params: Params, tokens: Sequence[int]) -> kv.Prefix:
@@ -186,7 +189,8 @@ class Programs:
         ids = self._shaped(shape, np.int32, "batch")
         batch = train.Batch(ids, ids, ids, self._shaped(shape, np.float32, "batch"))
         out = (self.states[kind], None)
-        return _jit(update, out=out, donate=(0,)).lower(self.states[kind], batch)
+        rate = self._shaped((), np.float32)
+        return _jit(update, out=out, donate=(0,)).lower(self.states[kind], batch, rate)
 
     def _lower_prefix(self) -> Any:
         ids = self._shaped((self._prefix,), np.int32)

@@ -4,6 +4,9 @@ Shapes: B packed sequences, T tokens each, A micro-batches, V vocabulary.
 """
 
 import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,10 @@ from flax import nnx
 
 from star_jax.model.decoder import Decoder, attend_segments
 from star_jax.state import Params, StarState
+
+# Learning rate of an update from the number of those before it. On the host, and an argument of the
+# update: rounds of different lengths share one compiled program.
+Schedule = Callable[[int], float]
 
 
 @jax.tree_util.register_dataclass
@@ -38,31 +45,47 @@ def steps_of_round(round_: int, first_steps: int, growth: float, max_steps: int)
     return min(max_steps, int(first_steps * growth ** (round_ - 1)))
 
 
-def constant(learning_rate: float, warmup_steps: int) -> optax.Schedule:
+def constant(learning_rate: float, warmup_steps: int) -> Schedule:
     """Linear warm-up, then constant: the paper's schedule for fine-tuning."""
-    return optax.warmup_constant_schedule(0.0, learning_rate, warmup_steps)
-
-
-def cosine(learning_rate: float, warmup_steps: int, steps: int) -> optax.Schedule:
-    """Linear warm-up, then a cosine down to a twentieth at step `steps`: for pretraining."""
-    return optax.warmup_cosine_decay_schedule(
-        0.0, learning_rate, warmup_steps, max(steps, warmup_steps + 1), learning_rate / 20
+    return lambda step: (
+        learning_rate * min(1.0, step / warmup_steps) if warmup_steps else learning_rate
     )
+
+
+def cosine(learning_rate: float, warmup_steps: int, steps: int) -> Schedule:
+    """Linear warm-up, then a cosine down to a twentieth at step `steps`."""
+
+    def rate(step: int) -> float:
+        if step < warmup_steps:
+            return learning_rate * step / warmup_steps
+        done = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
+        return learning_rate * (0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2)
+
+    return rate
 
 
 def make_optimizer(
-    schedule: optax.Schedule,
-    *,
-    clip: float,
-    weight_decay: float = 0.0,
-    b1: float = 0.9,
-    b2: float = 0.999,
+    *, clip: float, weight_decay: float = 0.0, b1: float = 0.9, b2: float = 0.999
 ) -> optax.GradientTransformation:
-    """Adam, after clipping the gradient to a global norm of `clip`."""
+    """AdamW after clipping the gradient to a global norm of `clip`, but for the learning rate."""
     return optax.chain(
         optax.clip_by_global_norm(clip),
-        optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay),
+        optax.scale_by_adam(b1=b1, b2=b2),
+        optax.add_decayed_weights(weight_decay),
     )
+
+
+def apply_gradients(
+    optimizer: optax.GradientTransformation,
+    state: StarState,
+    gradients: Any,
+    learning_rate: jax.Array | float,
+) -> StarState:
+    """The state after one step of `optimizer`, of size `learning_rate`."""
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    updates = jax.tree.map(lambda update: -learning_rate * update, updates)
+    params = optax.apply_updates(state.params, updates)
+    return StarState(params, opt_state, state.step + 1)
 
 
 def token_loss(model: Decoder, batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -81,6 +104,7 @@ def update(
     accumulation: int,
     state: StarState,
     batch: Batch,
+    learning_rate: jax.Array,
 ) -> tuple[StarState, dict[str, jax.Array]]:
     """One optimizer step on a batch; pure.
 
@@ -89,7 +113,8 @@ def update(
 
     Returns:
         The new state and metrics: loss (nats per weighted token), token_accuracy (share of the
-        weighted tokens), gradient_norm (before clipping), tokens (padding not counted).
+        weighted tokens), gradient_norm (before clipping), tokens (padding not counted),
+        learning_rate.
     """
 
     def loss_fn(params: Params, part: Batch) -> tuple[jax.Array, jax.Array]:
@@ -104,15 +129,14 @@ def update(
     (grads, loss, right), _ = jax.lax.scan(add, zeros, parts)
     total = jnp.maximum(batch.weights[:, 1:].sum(), 1.0)
     grads = jax.tree.map(lambda g: g / total, grads)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
     metrics = {
         "loss": loss / total,
         "token_accuracy": right / total,
         "gradient_norm": optax.tree.norm(grads),
         "tokens": (batch.segments > 0).sum(),
+        "learning_rate": learning_rate,
     }
-    return StarState(params, opt_state, state.step + 1), metrics
+    return apply_gradients(optimizer, state, grads, learning_rate), metrics
 
 
 def _split(x: jax.Array, parts: int) -> jax.Array:

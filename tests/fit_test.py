@@ -7,12 +7,14 @@ import pytest
 from etils import epath
 
 import toys
+from star_jax import train
 from star_jax.fit import Plan, fit
 from star_jax.programs import CompilationCount, Programs
 from star_jax.state import Params
 from toys import BYTES
 
 EXAMPLES = toys.documents([24, 9, 13, 5, 17, 24, 20, 3, 11, 8, 22, 6, 2, 19, 24], BYTES.vocab)
+SCHEDULE = train.constant(1e-2, 2)
 START = toys.params(BYTES)
 
 
@@ -52,7 +54,9 @@ def programs() -> Programs:
 @pytest.fixture
 def plan(tmp_path: pathlib.Path) -> Plan:
     folder = epath.Path(tmp_path / "training")
-    return Plan("train", EXAMPLES, 24, 8, steps=10, seed=1, save_every=3, folder=folder)
+    return Plan(
+        "train", EXAMPLES, 24, 8, steps=10, seed=1, schedule=SCHEDULE, save_every=3, folder=folder
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,9 @@ def whole(programs: Programs, tmp_path_factory: pytest.TempPathFactory):
     """An uninterrupted run, without checkpoints: its metrics and its weights."""
     folder = epath.Path(tmp_path_factory.mktemp("whole"))
     listener = Listener()
-    plan = Plan("train", EXAMPLES, 24, 8, steps=10, seed=1, save_every=100, folder=folder)
+    plan = Plan(
+        "train", EXAMPLES, 24, 8, steps=10, seed=1, schedule=SCHEDULE, save_every=100, folder=folder
+    )
     weights = listener.fit(programs, plan)
     assert listener.begun == [0] and not list(folder.iterdir())
     return listener.heard, weights
@@ -70,7 +76,14 @@ def test_every_step_is_heard_and_something_is_learned(whole):
     heard, weights = whole
     assert [step for step, _ in heard] == list(range(1, 11))
     assert heard[-1][1]["loss"] < heard[0][1]["loss"]
-    assert set(heard[0][1]) == {"loss", "token_accuracy", "gradient_norm", "tokens"}
+    assert set(heard[0][1]) == {
+        "loss",
+        "token_accuracy",
+        "gradient_norm",
+        "tokens",
+        "learning_rate",
+    }
+    assert [m["learning_rate"] for _, m in heard[:4]] == pytest.approx([0, 5e-3, 1e-2, 1e-2])
     before = contents(START)
     assert all(weights[name] != before[name] for name in before)
 

@@ -67,7 +67,7 @@ def sample(
 def learn(programs: Programs, steps: int) -> tuple[Params, list[dict[str, float]]]:
     learner, heard = programs.begin("train", start(programs)), []
     for batch in packing.batches(PACKED, 8, seed=0, steps=steps):
-        learner, metrics = programs.update("train", learner, batch)
+        learner, metrics = programs.update("train", learner, batch, 1e-2)
         heard.append(metrics)
     return learner.params, heard
 
@@ -106,7 +106,7 @@ class TestMesh:
     def test_weights_lie_where_they_should(self, devices: tuple[int, int, int]):
         programs = made(devices)
         learner = programs.begin("train", programs.init(0))
-        after, _ = programs.update("train", learner, PACKED.rows(np.zeros(8, np.int64)))
+        after, _ = programs.update("train", learner, PACKED.rows(np.zeros(8, np.int64)), 1e-2)
         wanted = [x.sharding for x in jax.tree.leaves(programs.states["train"])]
         for found, sharding in zip(jax.tree.leaves(after), wanted, strict=True):
             assert found.sharding.is_equivalent_to(sharding, found.ndim)
@@ -120,7 +120,7 @@ def test_nothing_is_compiled_after_compile():
         sample(programs, params, rows, before)
     learner = programs.begin("train", params)
     for batch in packing.batches(PACKED, 8, seed=0, steps=3):
-        learner, _ = programs.update("train", learner, batch)
+        learner, _ = programs.update("train", learner, batch, 1e-2)
     sample(programs, learner.params, rows, PREFIX)  # what was learned is sampled from as it is
     programs.begin("train", learner.params)
     assert compilations.total == 0
@@ -138,7 +138,7 @@ def test_learning_leaves_the_base_weights_as_they_are():
     before = [np.array(x) for x in jax.tree.leaves(base)]
     first = learner = programs.begin("train", base)
     for batch in packing.batches(PACKED, 8, seed=0, steps=3):
-        learner, _ = programs.update("train", learner, batch)
+        learner, _ = programs.update("train", learner, batch, 1e-2)
     assert all(x.is_deleted() for x in jax.tree.leaves(first.params))  # donated: one copy in memory
     assert all(map(np.array_equal, before, jax.tree.leaves(base)))
 
@@ -147,7 +147,7 @@ def test_every_learner_begins_with_a_fresh_optimizer():
     # the released code goes on with the pretraining run's Adam moments
     programs = made(ONE)
     learner = programs.begin("train", start(programs))
-    learner, _ = programs.update("train", learner, PACKED.rows(np.zeros(8, np.int64)))
+    learner, _ = programs.update("train", learner, PACKED.rows(np.zeros(8, np.int64)), 1e-2)
     assert any(np.any(x) for x in jax.tree.leaves(learner.opt_state))
     again = programs.begin("train", learner.params)
     assert not any(np.any(x) for x in jax.tree.leaves((again.opt_state, again.step)))

@@ -37,7 +37,7 @@ eight_devices = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight d
 
 
 def optimizer() -> optax.GradientTransformation:
-    return train.make_optimizer(train.constant(1e-2, 2), clip=1.0)
+    return train.make_optimizer(clip=1.0)
 
 
 LEARNING = Learning(optimizer(), batch_size=8, length=24, micro_batch=0)

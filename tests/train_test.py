@@ -41,7 +41,7 @@ def loss_and_gradients(config: ModelConfig, params: Params, batch: train.Batch) 
 @functools.partial(jax.jit, static_argnums=0)
 def update(accumulation: int, learner: StarState, batch: train.Batch) -> Any:
     graph = toys.graph(ONE_LAYER)
-    return train.update(graph, toys.optimizer(), accumulation, learner, batch)
+    return train.update(graph, toys.optimizer(), accumulation, learner, batch, jnp.float32(1e-2))
 
 
 def unpacked() -> train.Batch:
@@ -135,10 +135,12 @@ class TestUpdate:
         for step in range(2):
             learner = update(1, learner, PACKED)[0]
             assert learner.step == step + 1
-        expected = jax.jit(toys.optimizer().update)(mean, LEARNER.opt_state, LEARNER.params)[1]
+        direction, moments = jax.jit(toys.optimizer().update)(
+            mean, LEARNER.opt_state, LEARNER.params
+        )
         first = update(1, LEARNER, PACKED)[0]
-        close(first.opt_state, expected)
-        close(first.params, LEARNER.params, 0, 0)  # warm-up starts at a rate of 0
+        close(first.opt_state, moments)
+        close(first.params, jax.tree.map(lambda w, d: w - 1e-2 * d, LEARNER.params, direction))
         moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), learner.params, LEARNER.params)
         assert min(jax.tree.leaves(moved)) > 1e-3
 
@@ -163,9 +165,8 @@ class TestOptimizer:
         draws = np.random.default_rng(0)
         start = draws.normal(size=7)
         gradients = [draws.normal(size=7) * scale for scale in (0.1, 3.0, 0.5, 2.0, 0.01, 1.0)]
-        optimizer = train.make_optimizer(
-            train.constant(0.1, 3), clip=clip, weight_decay=weight_decay, b1=0.8, b2=0.95
-        )
+        optimizer = train.make_optimizer(clip=clip, weight_decay=weight_decay, b1=0.8, b2=0.95)
+        schedule = train.constant(0.1, 3)
 
         def tree(x: np.ndarray) -> dict[str, jax.Array]:  # clipping is by the norm of all of it
             return {
@@ -173,15 +174,11 @@ class TestOptimizer:
                 "b": jnp.asarray(x[4:], jnp.float32),
             }
 
-        @jax.jit
-        def step(params: Any, moments: Any, gradient: Any) -> Any:
-            change, moments = optimizer.update(gradient, moments, params)
-            return optax.apply_updates(params, change), moments
-
-        params = tree(start)
-        moments = optimizer.init(params)
-        for gradient in gradients:
-            params, moments = step(params, moments, tree(gradient))
+        learner = state.init_state(tree(start), optimizer)
+        for step, gradient in enumerate(gradients):
+            learner = jax.jit(functools.partial(train.apply_gradients, optimizer))(
+                learner, tree(gradient), schedule(step)
+            )
         expected = reference.adam(
             start,
             gradients,
@@ -191,21 +188,31 @@ class TestOptimizer:
             b2=0.95,
             weight_decay=weight_decay,
         )
-        close(params, tree(expected))
+        close(learner.params, tree(expected))
+        assert learner.step == len(gradients)
 
     @pytest.mark.parametrize(("step", "rate"), [(0, 0), (50, 5e-7), (100, 1e-6), (7912, 1e-6)])
     def test_constant_is_the_papers_schedule(self, step: int, rate: float):
-        assert np.asarray(train.constant(1e-6, 100)(step)) == pytest.approx(rate)
+        assert train.constant(1e-6, 100)(step) == pytest.approx(rate)
 
     @pytest.mark.parametrize(
         ("step", "rate"),
         [(0, 0), (5, 0.5), (10, 1), (60, (1 + 0.05) / 2), (110, 0.05), (500, 0.05)],
     )
     def test_cosine_ends_at_a_twentieth(self, step: int, rate: float):
-        assert np.asarray(train.cosine(1.0, 10, 110)(step)) == pytest.approx(rate, abs=1e-6)
+        assert train.cosine(1.0, 10, 110)(step) == pytest.approx(rate, abs=1e-6)
 
     def test_cosine_may_end_within_its_warm_up(self):
-        assert np.asarray(train.cosine(1.0, 10, 5)(5)) == pytest.approx(0.5)
+        assert train.cosine(1.0, 10, 5)(5) == pytest.approx(0.5)
+
+    @pytest.mark.parametrize("warmup", [0, 7])
+    def test_schedules_are_those_of_optax(self, warmup: int):
+        kept = optax.warmup_constant_schedule(0.0, 3e-4, warmup)
+        falling = optax.warmup_cosine_decay_schedule(0.0, 3e-4, warmup, 50, 3e-4 / 20)
+        for step in range(60):
+            if warmup:  # without a warm-up optax begins at its first value, 0
+                assert train.constant(3e-4, warmup)(step) == pytest.approx(np.asarray(kept(step)))
+            assert train.cosine(3e-4, warmup, 50)(step) == pytest.approx(np.asarray(falling(step)))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from star_jax.tasks.task import Problem
 _END = "</scratch>"
 _TRAIN, _EVALUATION, _FEW_SHOT, _CORPUS = range(4)  # independent streams of random numbers
 
-_RIGHT = 1 / 3  # share of the columns without a hint that the pretraining corpus adds right
+_RIGHT = 1 / 4  # share of the columns without a hint that the pretraining corpus adds right
 _EASY_SUM = 9  # largest sum of a column in its easy problems
 
 Step = tuple[int, int]  # a digit of the sum and the carry after it
@@ -136,7 +136,7 @@ class Arithmetic:
     def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
         """What the base model is pretrained on: scratchpads of one with a rough sense of number.
 
-        With a hint all is right. Without one, the sum of each column is right one time in three and
+        With a hint all is right. Without one, the sum of each column is right one time in four and
         otherwise one too many; what follows from it is consistent. So it shows the format, how to
         use a hint, where to look and what to copy, and not how to add: whoever writes the likeliest
         digit is wrong. Nor is it sure of wrong sums, which matters as much: such a model would
@@ -197,7 +197,7 @@ def true_steps(a: str, b: str) -> list[Step]:
 
 
 def _guessed_steps(a: str, b: str, rng: np.random.Generator) -> list[Step]:
-    """The steps of someone whose sums are right one time in three and otherwise one too many."""
+    """The steps of someone whose sums are right one time in four and otherwise one too many."""
     steps: list[Step] = []
     carry = 0
     for x, y in zip(reversed(a), reversed(b), strict=True):
