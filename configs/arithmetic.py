@@ -25,11 +25,16 @@ def get_config(variant: str = "demo") -> ConfigDict:
     if variant not in ("demo", "study"):
         raise ValueError(f"configs/arithmetic.py:{variant}: the variants are demo and study")
     config = settings.defaults()
-    config.task.max_digits, config.task.ood_digits = 5, 7
-    config.pretrain.update(steps=1200, batch_size=16, length=256, hinted=0.45, easy=0.5, save_every=300)
-    config.train.update(
-        first_steps=100, growth=1.5, schedule="cosine", batch_size=16, length=256, b2=0.98, save_every=250
-    )
+    config.task.ood_digits = 7 if variant == "demo" else 10
+    config.pretrain.update(batch_size=16, length=256, hinted=0.3, easy=0.5, save_every=250)
+    # A model of a million weights needs more and larger updates than GPT-J.
+    config.train.update(schedule="cosine", batch_size=16, length=256, b2=0.98, save_every=250)
     config.rationalize.rehearsal = 0.2
-    config.rounds.count, config.rounds.problems = 4, 2500
+    config.rounds.problems = 2500
+    if variant == "demo":
+        config.pretrain.steps = 1000
+        config.train.first_steps, config.train.growth, config.rounds.count = 100, 2.0, 3
+    else:
+        config.pretrain.steps = 2000
+        config.train.first_steps, config.train.growth, config.rounds.count = 60, 1.4, 8
     return config

@@ -10,14 +10,14 @@ class Allowed:
     kind: type  # bool, int, float or str
     interval: str = ""  # numbers only, as in '(0, 1]'; inf has no bound on that side
     also: float | None = None  # one more number, outside the interval
-    choices: tuple[str, ...] = ()  # strings only
+    choices: tuple[str, ...] = ()  # strings only; none = any string
 
     def admits(self, value: object) -> bool:
         """Whether `value` has the right type (an int will do for a float) and is in range."""
         if isinstance(value, bool) or self.kind is bool:
             return isinstance(value, bool) and self.kind is bool
         if isinstance(value, str):
-            return self.kind is str and value in self.choices
+            return self.kind is str and (not self.choices or value in self.choices)
         if not isinstance(value, int if self.kind is int else (int, float)) or self.kind is str:
             return False
         low, high = (float(bound) for bound in self.interval[1:-1].split(","))
@@ -41,5 +41,7 @@ class Allowed:
             return "true or false"
         if self.choices:
             return " or ".join(repr(choice) for choice in self.choices)
+        if self.kind is str:
+            return "a string"
         noun = "a whole number" if self.kind is int else "a number"
         return f"{noun} in {self.interval}" + (f", or {self.also}" if self.also is not None else "")

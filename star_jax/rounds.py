@@ -18,7 +18,7 @@ from etils import epath
 from rich.console import Console
 
 from star_jax import console as shown
-from star_jax import evaluate, files, phases, prompts, rationales, report, state
+from star_jax import evaluate, files, folder, phases, prompts, rationales, report, state
 from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context, make_context
 from star_jax.packing import Example
@@ -42,7 +42,7 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
         SettingsError: `workdir` belongs to a run with other settings.
     """
     context = make_context(settings, workdir, Console())
-    weights = Checkpoints(context.folder / "checkpoints" / "rounds")
+    weights = Checkpoints(folder.weights(context.folder))
     records = _finished(context)
     if records:
         _publish(context, records)  # the run may have been killed before it could
@@ -146,12 +146,18 @@ def _gold(
 
 
 def _base(context: Context, weights: Checkpoints) -> Params:
-    """M: pretrained once and kept in the folder as the weights of round 0."""
+    """M: pretrained once, or another run's, and kept in the folder as the weights of round 0."""
     if weights.has(0):
         return weights.restore(0, context.programs.params)
-    base = context.programs.init(context.settings.seed)
-    if context.settings.pretrain.steps:
-        base = phases.pretrain(context, base)
+    chosen = context.settings.pretrain
+    if chosen.base:
+        source = Checkpoints(folder.weights(chosen.base))
+        base = source.restore(0, context.programs.params)
+        source.close()
+    else:
+        base = context.programs.init(context.settings.seed)
+        if chosen.steps:
+            base = phases.pretrain(context, base)
     weights.save(0, base)
     return base
 

@@ -62,6 +62,7 @@ class Model:
 class Pretrain:
     """The base model, made from a corpus of scratchpads."""
 
+    base: str = _field("", Allowed(str), "folder of a run whose base model to take instead")
     steps: int = _number(600, "[0, inf)", "updates")
     warmup_steps: int = _number(50, "[0, inf)", "updates until the full learning rate")
     learning_rate: float = _number(2e-3, "(0, 10]", "Adam's highest; a cosine down from there")
@@ -300,8 +301,7 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
       a: what `to_dict` gave when the folder was made.
       b: what it gives now.
 
-    Returns:
-      One phrase a setting, as in 'train.clip: 1.0 in the folder, 2.0 now'.
+    Returns: one phrase a setting, as in 'train.clip: 1.0 in the folder, 2.0 now'.
     """
     old, new = ({path: repr(v) for path, v in _flatten(settings).items()} for settings in (a, b))
     return [

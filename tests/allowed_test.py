@@ -11,6 +11,7 @@ ENDLESS = Allowed(float, "[0, inf)")
 AXIS = Allowed(int, "[1, inf)", also=-1)
 SWITCH = Allowed(bool)
 CHOICE = Allowed(str, choices=("float32", "bfloat16"))
+TEXT = Allowed(str)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ CHOICE = Allowed(str, choices=("float32", "bfloat16"))
         (AXIS, [-1, 1, 8], [0, -2, -1.0]),
         (SWITCH, [True, False], [0, 1, "true", None]),
         (CHOICE, ["float32"], ["float16", "", 32, True, None]),
+        (TEXT, ["", "runs/base"], [1, 1.5, True, None]),
     ],
 )
 def test_admits(allowed: Allowed, yes: list, no: list):
@@ -57,6 +59,7 @@ def test_read(allowed: Allowed, text: str, value: object):
         (AXIS, "a whole number in [1, inf), or -1"),
         (SWITCH, "true or false"),
         (CHOICE, "'float32' or 'bfloat16'"),
+        (TEXT, "a string"),
     ],
 )
 def test_says_what_it_admits(allowed: Allowed, phrase: str):

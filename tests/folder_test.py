@@ -1,6 +1,7 @@
 import pathlib
 
 import pytest
+from etils import epath
 
 import fakes
 from star_jax import files, folder, settings
@@ -49,3 +50,41 @@ def test_opening_removes_what_a_killed_writer_left_and_nothing_else(tmp_path: pa
     folder.open_folder(fakes.tiny(), tmp_path)
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in left)
+
+
+def base(workdir: pathlib.Path, changes: dict | None = None) -> pathlib.Path:
+    """A run's folder that holds a base model."""
+    folder.open_folder(fakes.tiny(changes), workdir)
+    files.write_atomic(folder.weights(workdir) / "0" / "default", "weights")
+    return workdir
+
+
+def test_a_base_of_the_same_model_will_do_whatever_its_run_was_like(tmp_path: pathlib.Path):
+    made = base(tmp_path / "base", {"seed": 5, "rounds.count": 0, "task.max_digits": 3})
+    folder.check(fakes.tiny({"pretrain.base": str(made)}), tmp_path / "run")
+
+
+@pytest.mark.parametrize("left", ["", "config.json"])
+def test_a_folder_without_a_base_is_refused_and_told_how_to_make_one(
+    tmp_path: pathlib.Path, left: str
+):
+    made = base(tmp_path / "base")
+    for path in (made / "config.json", folder.weights(made)):
+        if path.name != left:
+            epath.Path(path).rmtree() if path.is_dir() else path.unlink()
+    with pytest.raises(SettingsError) as refused:
+        folder.check(fakes.tiny({"pretrain.base": str(made)}), tmp_path / "run")
+    assert str(refused.value) == (
+        f"config.pretrain.base = {str(made)!r}: holds no base model; make one by a run with "
+        f"--workdir={made} --config.rounds.count=0"
+    )
+
+
+def test_a_base_of_another_shape_is_refused_by_name(tmp_path: pathlib.Path):
+    made = base(tmp_path / "base", {"model.layers": 3})
+    with pytest.raises(SettingsError) as refused:
+        folder.check(fakes.tiny({"pretrain.base": str(made)}), tmp_path / "run")
+    assert str(refused.value).splitlines() == [
+        f"config.pretrain.base = {str(made)!r}: is another kind of model:",
+        "model.layers: 3 in the folder, 2 now",
+    ]

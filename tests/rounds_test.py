@@ -4,7 +4,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -67,11 +66,10 @@ def fingerprint(params: Any) -> bytes:
 def watched(folder: pathlib.Path, changes: dict[str, Any], base: Run | None = None) -> Run:
     """Runs the tiny experiment, and notes which weights each phase works with.
 
-    With `base`, its base model is taken: the same would be pretrained, given time.
+    With `base`, its base model is taken in place of pretraining.
     """
     if base:
-        weights = pathlib.Path("checkpoints", "rounds", "0")
-        shutil.copytree(base.folder / weights, folder / weights)
+        changes = changes | {"pretrain.base": str(base.folder)}
     steps: list[tuple[Any, ...]] = []
     sample, fine_tune = phases.sample, phases.fine_tune
 

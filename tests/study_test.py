@@ -9,12 +9,12 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-# Stands in for python: notes its arguments and its cores, and fails for seed 1 without rationale.
+# Stands in for python: notes its arguments and its cores, and fails as it is told to.
 FAKE = f"""#!{sys.executable}
 import os, pathlib, sys
 line = " ".join(sys.argv[1:])
 print(len(os.sched_getaffinity(0)), line)
-sys.exit("direct-seed1" in line)
+sys.exit("direct-seed1" in line or "broken" in line)
 """
 
 
@@ -34,15 +34,16 @@ def study():
     [
         ("rationalize", []),
         ("no_rationalize", ["--config.rationalize.enabled=false"]),
-        ("direct", ["--config.method=direct"]),
+        ("direct", ["--config.method=direct", "--config.train.length=64"]),
     ],
 )
 def test_command(study, arm: str, own: list[str]):
-    assert study.command(arm, 2, pathlib.Path("runs"), ["--config.rounds.count=4"]) == [
+    assert study.arm_command(arm, 2, pathlib.Path("runs"), ["--config.rounds.count=4"]) == [
         *(sys.executable, "-m", "star_jax.main"),
         f"--config={ROOT / 'configs/arithmetic.py'}:study",
         f"--workdir=runs/{arm}-seed2",
         "--config.seed=2",
+        "--config.pretrain.base=runs/base",
         *own,
         "--config.rounds.count=4",
     ]
@@ -61,7 +62,10 @@ def test_runs_every_arm_and_seed_then_plots(
     monkeypatch.setattr(sys, "argv", ["study.py", *arguments])
     assert study.main() == status
     names = {f"{arm}-seed{seed}" for arm in study.ARMS for seed in range(seeds)}
-    assert {log.stem for log in runs.iterdir()} == names
+    assert {log.stem for log in runs.iterdir()} == {"base", *names}
+    base = (runs / "base.log").read_text()
+    assert base.startswith(f"{len(os.sched_getaffinity(0))} -m star_jax.main ")
+    assert base.endswith(" --config.rounds.count=4 --config.rounds.count=0\n")
     cores = 1 if jobs > 1 else len(os.sched_getaffinity(0))
     for name in names:
         log = (runs / f"{name}.log").read_text()
@@ -69,6 +73,17 @@ def test_runs_every_arm_and_seed_then_plots(
         assert f"--workdir={runs / name} " in log
         assert log.endswith(" --config.rounds.count=4\n")
     said = capfd.readouterr().out
-    assert said.count(": started\n") == len(names)
-    assert said.count("direct, seed 1: FAILED, see its log\n") == status
+    assert said.count(": started\n") == 1 + len(names)
+    assert said.count("direct-seed1: FAILED, see its log\n") == status
     assert said.splitlines()[-1].endswith(f"plot.py {runs} --output {study.HERE}")
+
+
+def test_without_a_base_model_nothing_else_runs(study, tmp_path: pathlib.Path, monkeypatch, capfd):
+    fake, runs = tmp_path / "python", tmp_path / "broken"
+    fake.write_text(FAKE)
+    fake.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(fake))
+    monkeypatch.setattr(sys, "argv", ["study.py", f"--runs={runs}"])
+    assert study.main() == 1
+    assert [log.stem for log in runs.iterdir()] == ["base"]
+    assert capfd.readouterr().out.endswith("base: FAILED, see its log\n")

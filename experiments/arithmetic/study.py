@@ -1,11 +1,11 @@
-"""Runs the arithmetic study, after STaR's Figure 4: three arms, several seeds, then the plots.
+"""Runs the arithmetic study, after STaR's Figure 4: a base model, three arms, several seeds, plots.
 
     python experiments/arithmetic/study.py [--runs=runs/study] [--seeds=3] [--jobs=2]
         [--output=FOLDER] [--config.NAME=VALUE ...]
 
-The arms have the same base model, problems and training steps: with rationalization, without, and
-direct answers without a scratchpad. A run that is finished is not done again, and one that was
-stopped goes on, so the same command resumes the study.
+All start from one base model (RUNS/base), with the same problems, updates and examples an update:
+with rationalization, without, and direct answers without a scratchpad. A run that is finished is
+not done again, and one that was stopped goes on, so the same command resumes the study.
 """
 
 import argparse
@@ -23,28 +23,35 @@ CONFIG = HERE.parents[1] / "configs" / "arithmetic.py"
 ARMS = {
     "rationalize": [],
     "no_rationalize": ["--config.rationalize.enabled=false"],
-    "direct": ["--config.method=direct"],
+    # an answer alone is a quarter as long as with its scratchpad: as many examples in an update
+    "direct": ["--config.method=direct", "--config.train.length=64"],
 }
 
 
-def command(arm: str, seed: int, runs: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
-    """The command line of one run, with `more` arguments at its end."""
-    return [
-        *(sys.executable, "-m", "star_jax.main", f"--config={CONFIG}:study"),
-        f"--workdir={runs / f'{arm}-seed{seed}'}",
-        f"--config.seed={seed}",
-        *ARMS[arm],
-        *more,
-    ]
+def base_command(runs: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
+    """The command line that makes the base model: a run without a round."""
+    return _command(runs / "base", *more, "--config.rounds.count=0")
 
 
-def run(arm: str, seed: int, runs: pathlib.Path, more: Sequence[str] = ()) -> int:
-    """Runs one arm with one seed to its end, its output in a log beside its folder."""
-    _say(f"{arm}, seed {seed}: started")
-    with (runs / f"{arm}-seed{seed}.log").open("a") as log:
-        line = command(arm, seed, runs, more)
+def arm_command(arm: str, seed: int, runs: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
+    """The command line of one arm with one seed, with `more` arguments at its end."""
+    own = [f"--config.seed={seed}", f"--config.pretrain.base={runs / 'base'}", *ARMS[arm]]
+    return _command(runs / f"{arm}-seed{seed}", *own, *more)
+
+
+def _command(workdir: pathlib.Path, *flags: str) -> list[str]:
+    program = (sys.executable, "-m", "star_jax.main", f"--config={CONFIG}:study")
+    return [*program, f"--workdir={workdir}", *flags]
+
+
+def run(line: Sequence[str]) -> int:
+    """Runs a command to its end, its output in a log beside its --workdir."""
+    (workdir,) = (flag.partition("=")[2] for flag in line if flag.startswith("--workdir="))
+    name = pathlib.Path(workdir).name
+    _say(f"{name}: started")
+    with pathlib.Path(f"{workdir}.log").open("a") as log:
         status = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    _say(f"{arm}, seed {seed}: {'FAILED, see its log' if status else 'done'}")
+    _say(f"{name}: {'FAILED, see its log' if status else 'done'}")
     return status
 
 
@@ -61,6 +68,8 @@ def main() -> int:
     parser.add_argument("--output", type=pathlib.Path, default=HERE, help="folder of the plots")
     chosen, more = parser.parse_known_args()
     chosen.runs.mkdir(parents=True, exist_ok=True)
+    if run(base_command(chosen.runs, more)):
+        return 1
     cores: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def pin() -> None:
@@ -73,8 +82,12 @@ def main() -> int:
         for core in itertools.islice(mine, chosen.jobs):
             cores.put(core)
     with concurrent.futures.ThreadPoolExecutor(chosen.jobs, initializer=pin) as pool:
-        todo = [(arm, seed) for seed in range(chosen.seeds) for arm in ARMS]
-        statuses = list(pool.map(lambda one: run(one[0], one[1], chosen.runs, more), todo))
+        todo = [
+            arm_command(arm, seed, chosen.runs, more)
+            for seed in range(chosen.seeds)
+            for arm in ARMS
+        ]
+        statuses = list(pool.map(run, todo))
     plot = [sys.executable, HERE / "plot.py", chosen.runs, "--output", chosen.output]
     return int(any([*statuses, subprocess.run(plot, check=False).returncode]))
 

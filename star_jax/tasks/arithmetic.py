@@ -43,8 +43,9 @@ Step = tuple[int, int]  # a digit of the sum and the carry after it
 class Arithmetic:
     """Addition as a task.
 
-    Whether a problem is held out is a hash of (seed, a, b): one in ten is, one in five of the
-    hundred sums of one digit. Evaluation draws from these alone, everything else from the rest.
+    Whether a problem is held out is a hash of it, the same under every seed: one in ten is, one in
+    five of the hundred sums of one digit. Evaluation draws from these alone, everything else from
+    the rest.
 
     Attributes:
         min_digits, max_digits: the classes trained on.
@@ -82,7 +83,6 @@ class Arithmetic:
             for digits in range(self.min_digits, max(self.max_digits, self.ood_digits) + 1)
             for a, b in _draw(
                 _random(_EVALUATION, seed, 0, digits),
-                seed,
                 digits,
                 count if digits <= self.max_digits else ood_count,
                 held_out=True,
@@ -143,7 +143,7 @@ class Arithmetic:
         first unlearn to look at the digits at all.
 
         Args:
-            seed: of the run; held-out problems are left out.
+            seed: of the draws; held-out problems are left out.
             count: number of pairs, the same for each class.
             hinted: share with the hint in the prompt.
             easy: share of the others that carry nothing; these are learned first.
@@ -151,17 +151,17 @@ class Arithmetic:
         rng = _random(_CORPUS, seed)
         problems = self._in_turn(_CORPUS, seed, 0, count)
         return [
-            self._corpus_pair(problems[i], seed, rng, rng.random() < hinted, rng.random() < easy)
+            self._corpus_pair(problems[i], rng, rng.random() < hinted, rng.random() < easy)
             for i in rng.permutation(count)
         ]
 
     def _corpus_pair(
-        self, problem: Problem, seed: int, rng: np.random.Generator, hint: bool, easy: bool
+        self, problem: Problem, rng: np.random.Generator, hint: bool, easy: bool
     ) -> tuple[str, str]:
         if hint:
             return self.prompt(problem, hint), self.completion(problem.rationale, problem.answer)
         if easy:
-            problem = _easy(rng, seed, int(problem.group))
+            problem = _easy(rng, int(problem.group))
         a, b = _operands(problem)
         steps = _guessed_steps(a, b, rng)
         return self.prompt(problem, hint), self.completion(scratchpad(a, b, steps), _sum(steps))
@@ -175,14 +175,14 @@ class Arithmetic:
         number = len(self._classes)
         shares = [len(range(first, count, number)) for first in range(number)]
         classes = [
-            self._class(_random(stream, seed, round, digits), seed, digits, share)
+            self._class(_random(stream, seed, round, digits), digits, share)
             for digits, share in zip(self._classes, shares, strict=True)
         ]
         return [classes[i % number][i // number] for i in range(count)]
 
-    def _class(self, rng: np.random.Generator, seed: int, digits: int, count: int) -> list[Problem]:
+    def _class(self, rng: np.random.Generator, digits: int, count: int) -> list[Problem]:
         """`count` problems of one class; where it holds fewer, copies of them follow."""
-        pairs = _draw(rng, seed, digits, count, held_out=False)
+        pairs = _draw(rng, digits, count, held_out=False)
         return [_problem(*pairs[i % len(pairs)], 1 + i // len(pairs)) for i in range(count)]
 
 
@@ -209,14 +209,14 @@ def _guessed_steps(a: str, b: str, rng: np.random.Generator) -> list[Step]:
     return steps
 
 
-def _easy(rng: np.random.Generator, seed: int, digits: int) -> Problem:
+def _easy(rng: np.random.Generator, digits: int) -> Problem:
     """A problem that is not held out, with no column beyond `_EASY_SUM`."""
     low = np.array([int(digits > 1)] + [0] * (digits - 1))  # no leading zero
     while True:
         a = rng.integers(low, _EASY_SUM - low + 1)
         b = rng.integers(low, _EASY_SUM - a + 1)
         pair = np.concatenate((a, b))[None]
-        if not _is_held_out(seed, pair)[0]:
+        if not _is_held_out(pair)[0]:
             return _problem(*_numbers(pair)[0])
 
 
@@ -270,7 +270,7 @@ def _random(stream: int, seed: int, round: int = 0, digits: int = 0) -> np.rando
 
 
 def _draw(
-    rng: np.random.Generator, seed: int, digits: int, count: int, *, held_out: bool
+    rng: np.random.Generator, digits: int, count: int, *, held_out: bool
 ) -> list[tuple[str, str]]:
     """`count` different pairs of numbers of `digits` digits; all there are where they are fewer.
 
@@ -280,7 +280,7 @@ def _draw(
     if digits <= 2:
         pairs = np.indices((10,) * (2 * digits)).reshape(2 * digits, -1).T
         pairs = pairs[(digits == 1) | (pairs[:, [0, digits]] > 0).all(axis=1)]
-        return _numbers(rng.permutation(pairs[_is_held_out(seed, pairs) == held_out])[:count])
+        return _numbers(rng.permutation(pairs[_is_held_out(pairs) == held_out])[:count])
     room = 81 * 100 ** (digits - 1) * (1 if held_out else 9) // 20
     if count > room:
         raise ValueError(
@@ -290,7 +290,7 @@ def _draw(
     while len(drawn) < count:
         pairs = rng.integers(10, size=(2 * count, 2 * digits))
         pairs[:, [0, digits]] = rng.integers(1, 10, size=(2 * count, 2))
-        drawn.update(dict.fromkeys(_numbers(pairs[_is_held_out(seed, pairs) == held_out])))
+        drawn.update(dict.fromkeys(_numbers(pairs[_is_held_out(pairs) == held_out])))
     return list(drawn)[:count]
 
 
@@ -300,9 +300,9 @@ def _numbers(pairs: NDArray[np.int64]) -> list[tuple[str, str]]:
     return [(row[: len(row) // 2], row[len(row) // 2 :]) for row in rows]
 
 
-def _is_held_out(seed: int, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _is_held_out(pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of pairs [N, 2 * digits] belong to evaluation: a hash, the same on every machine."""
-    hashed = _mix(np.full(len(pairs), seed, np.uint64))
+    hashed = _mix(np.zeros(len(pairs), np.uint64))
     for column in pairs.T.astype(np.uint64):
         hashed = _mix(hashed + column)
     return hashed % np.uint64(10) < (2 if pairs.shape[1] == 2 else 1)
