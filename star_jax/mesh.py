@@ -20,6 +20,7 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "layers": None,
     "embed": "fsdp",
     "heads": "tensor",
+    "kv_heads": "tensor",
     "head_dim": None,
     "hidden": "tensor",
     "vocab": "tensor",
@@ -57,6 +58,25 @@ def spec(axes: Sequence[str | None]) -> PartitionSpec:
 def sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
     """The sharding of an array with these logical axes; no axes at all means replicated."""
     return NamedSharding(mesh, spec(axes))
+
+
+def fitting(mesh: Mesh, shape: Sequence[int], axes: Sequence[str | None]) -> NamedSharding:
+    """The sharding of an array of this shape: an axis that does not divide is not split.
+
+    Such are the heads of keys and values where they are fewer than the devices of a tensor axis.
+    """
+    layout = sharding(mesh, *axes)
+    whole = [
+        axis if size % shards == 0 else None
+        for axis, size, shards in zip(axes, shape, _shards(mesh, layout.spec), strict=True)
+    ]
+    return sharding(mesh, *whole)
+
+
+def _shards(mesh: Mesh, spec_: PartitionSpec) -> list[int]:
+    """Into how many parts each axis of an array is split."""
+    names = [(part,) if isinstance(part, str) else part or () for part in spec_]
+    return [int(np.prod([mesh.shape[name] for name in group])) for group in names]
 
 
 def place(mesh: Mesh, tree: Any, *axes: str | None) -> Any:

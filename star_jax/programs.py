@@ -201,8 +201,13 @@ class Programs:
         ids = self._shaped((self._prefix,), np.int32)
         length = self._shaped((), np.int32)
         shapes = jax.eval_shape(self._make_prefix, self.params, ids, length)
-        axes = ("heads", "length", "head_dim")
-        return jax.tree.map(lambda x: self._shaped(x.shape, x.dtype, *axes[: x.ndim]), shapes)
+        axes = ("kv_heads", "length", "head_dim")
+
+        def place(x: Any) -> Any:
+            layout = mesh_lib.fitting(self.mesh, x.shape, axes[: x.ndim])
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
+
+        return jax.tree.map(place, shapes)
 
     def _make_prefix(self, params: Params, tokens: jax.Array, length: jax.Array) -> kv.Prefix:
         return kv.make_prefix(nnx.merge(self.graph, params), tokens, length)

@@ -71,7 +71,7 @@ def _with_shardings(tree: Any, mesh: Mesh) -> Any:
 
     def attach(leaf: Any) -> Any:
         if isinstance(leaf, nnx.Variable):
-            layout = mesh_lib.sharding(mesh, *leaf.get_metadata("axes"))
+            layout = mesh_lib.fitting(mesh, leaf.shape, leaf.get_metadata("axes"))
             value = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
             return leaf.replace(value)
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=mesh_lib.sharding(mesh))

@@ -1,5 +1,6 @@
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,30 +11,36 @@ from flax import nnx
 import reference
 import toys
 from star_jax.model import cache as kv
+from star_jax.model.config import ModelConfig
+from star_jax.model.decoder import attend_segments
 from star_jax.state import Params
-from toys import SMALL
+from toys import EVERYTHING, SMALL
 
-PARAMS = toys.params(SMALL)
-WEIGHTS = reference.weights(PARAMS)
+PARAMS = {config: toys.params(config) for config in (SMALL, EVERYTHING)}
+WEIGHTS = reference.weights(PARAMS[SMALL])
+BOTH = pytest.mark.parametrize("config", [SMALL, EVERYTHING], ids=["gpt-j", "everything else"])
 PLACES = 7
 DOCUMENTS = [document.tokens.tolist() for document in toys.documents([12, 15, 10], SMALL.vocab)]
 PROMPTS = [5, 7, 1]  # of each document, tokens that are prefilled
 PREFIX = toys.documents([6], SMALL.vocab, seed=9)[0].tokens.tolist()
 
 
-@jax.jit
-def make_prefix(params: Params, tokens: jax.Array, length: jax.Array) -> kv.Prefix:
-    return kv.make_prefix(nnx.merge(toys.graph(SMALL), params), tokens, length)
+def on_model(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a model, jitted, with its config in place of the model."""
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def call(config: ModelConfig, params: Params, *arguments: Any) -> Any:
+        return function(nnx.merge(toys.graph(config), params), *arguments)
+
+    return lambda config, *arguments: call(config, PARAMS[config], *arguments)
 
 
-@jax.jit
-def prefill(params: Params, tokens: jax.Array, start: jax.Array, prefix: kv.Prefix | None):
-    return kv.prefill(nnx.merge(toys.graph(SMALL), params), tokens, start, prefix)
-
-
-@jax.jit
-def step(params: Params, token: jax.Array, cache: kv.Cache, prefix: kv.Prefix | None):
-    return kv.step(nnx.merge(toys.graph(SMALL), params), token, cache, prefix)
+make_prefix, prefill, step = map(on_model, (kv.make_prefix, kv.prefill, kv.step))
+forward = on_model(
+    lambda model, tokens: model.logits(
+        model.hidden(tokens, jnp.arange(tokens.shape[1])[None], attend_segments(tokens * 0 + 1))
+    )
+)
 
 
 GROW = jax.jit(kv.grow, static_argnums=1)
@@ -46,9 +53,11 @@ def padded(padding: int) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(tokens), jnp.asarray([PLACES - size for size in PROMPTS], jnp.int32)
 
 
-def read(prefix: kv.Prefix | None, sizes: Sequence[int], padding: int = 0) -> list[np.ndarray]:
+def read(
+    config: ModelConfig, prefix: kv.Prefix | None, sizes: Sequence[int], padding: int = 0
+) -> list[np.ndarray]:
     """The documents token by token; `sizes` are the lengths of the cache, one after another."""
-    found, cache = prefill(PARAMS, *padded(padding), prefix)
+    found, cache = prefill(config, *padded(padding), prefix)
     found = [found]
     cache = GROW(cache, sizes[0])
     sizes = sizes[1:]
@@ -56,59 +65,73 @@ def read(prefix: kv.Prefix | None, sizes: Sequence[int], padding: int = 0) -> li
         if cache.filled == cache.keys[0].shape[2]:
             cache, sizes = GROW(cache, sizes[0]), sizes[1:]
         token = [document[p + n] for document, p in zip(DOCUMENTS, PROMPTS, strict=True)]
-        logits, cache = step(PARAMS, jnp.asarray(token, jnp.int32), cache, prefix)
+        logits, cache = step(config, jnp.asarray(token, jnp.int32), cache, prefix)
         found.append(logits)
     return [np.asarray(x) for x in found]
 
 
-def expect(found: list[np.ndarray], before: list[int]) -> None:
+def expect(config: ModelConfig, found: list[np.ndarray], before: list[int]) -> None:
     """Each row's logits at each step are those of a forward pass over all of its tokens."""
     for row, (document, size) in enumerate(zip(DOCUMENTS, PROMPTS, strict=True)):
-        whole = reference.logits(SMALL, WEIGHTS, before + document)[len(before) + size - 1 :]
+        tokens = before + document
+        if config is SMALL:
+            whole = reference.logits(SMALL, WEIGHTS, tokens)
+        else:  # families_test.py holds this against transformers
+            whole = np.asarray(forward(config, jnp.asarray([tokens], jnp.int32)))[0]
+        whole = whole[len(before) + size - 1 :]
         for n, logits in enumerate(found):
             np.testing.assert_allclose(logits[row], whole[n], rtol=1e-4, atol=1e-4)
 
 
 @functools.cache
-def shared(length: int, places: int) -> kv.Prefix:
+def shared(config: ModelConfig, length: int, places: int) -> kv.Prefix:
     tokens = np.full(places, 5, np.int32)
     tokens[:length] = PREFIX[:length]
-    return make_prefix(PARAMS, jnp.asarray(tokens), jnp.int32(length))
+    return make_prefix(config, jnp.asarray(tokens), jnp.int32(length))
 
 
-def test_a_cache_gives_the_logits_of_a_full_forward_pass():
-    expect(read(None, [PLACES + 12]), [])
+@BOTH
+def test_a_cache_gives_the_logits_of_a_full_forward_pass(config: ModelConfig):
+    expect(config, read(config, None, [PLACES + 12]), [])
 
 
-def test_a_cache_that_grows_gives_the_same():
-    expect(read(None, [PLACES, PLACES + 2, PLACES + 8]), [])
+@BOTH
+def test_a_cache_that_grows_gives_the_same(config: ModelConfig):
+    expect(config, read(config, None, [PLACES, PLACES + 2, PLACES + 8]), [])
 
 
+@BOTH
 @pytest.mark.parametrize("length", [6, 4, 1])
-def test_a_prefix_is_the_same_tokens_before_every_prompt(length: int):
-    expect(read(shared(length, 8), [PLACES + 12]), PREFIX[:length])
+def test_a_prefix_is_the_same_tokens_before_every_prompt(config: ModelConfig, length: int):
+    expect(config, read(config, shared(config, length, 8), [PLACES + 12]), PREFIX[:length])
 
 
-def test_an_empty_prefix_is_none():
-    expect(read(shared(0, 8), [PLACES + 12]), [])
+@BOTH
+def test_an_empty_prefix_is_none(config: ModelConfig):
+    expect(config, read(config, shared(config, 0, 8), [PLACES + 12]), [])
 
 
-def test_left_padding_is_never_seen():
-    one, other = (read(None, [PLACES + 12], padding) for padding in (0, 17))
+@BOTH
+def test_left_padding_is_never_seen(config: ModelConfig):
+    one, other = (read(config, None, [PLACES + 12], padding) for padding in (0, 17))
     for x, y in zip(one, other, strict=True):
         assert (x == y).all()
 
 
-def test_grow_keeps_what_is_filled():
-    _, cache = prefill(PARAMS, *padded(0), None)
+@BOTH
+def test_grow_keeps_what_is_filled(config: ModelConfig):
+    _, cache = prefill(config, *padded(0), None)
     grown = GROW(cache, PLACES + 5)
     assert (grown.filled, grown.start.tolist()) == (PLACES, [2, 0, 6])
     for small, large in zip(cache.keys + cache.values, grown.keys + grown.values, strict=True):
-        assert large.shape == (3, SMALL.heads, PLACES + 5, SMALL.head_dim)
+        assert large.shape == (3, config.key_heads, PLACES + 5, config.head_dim)
         assert (large[:, :, :PLACES] == small).all() and not large[:, :, PLACES:].any()
 
 
-def test_a_prefix_has_no_batch_axis():
-    prefix = shared(6, 8)
-    assert {x.shape for x in prefix.keys + prefix.values} == {(SMALL.heads, 8, SMALL.head_dim)}
+@BOTH
+def test_a_prefix_has_no_batch_axis(config: ModelConfig):
+    prefix = shared(config, 6, 8)
+    assert {x.shape for x in prefix.keys + prefix.values} == {
+        (config.key_heads, 8, config.head_dim)
+    }
     assert prefix.length == 6

@@ -1,6 +1,7 @@
 import dataclasses
 
 import jax
+import pytest
 from flax import nnx
 
 from star_jax import state
@@ -24,3 +25,24 @@ def test_what_is_not_said_is_as_in_gpt_j():
 def test_a_config_names_one_program():
     assert hash(GPT_J_6B) == hash(dataclasses.replace(GPT_J_6B))
     assert GPT_J_6B != dataclasses.replace(GPT_J_6B, rotary=32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"kv_heads": 5}, "heads must be a multiple of kv_heads"),
+        ({"windows": (4, 0)}, "windows: one per layer"),
+        ({"parallel": False}, "shared_norm goes with parallel"),
+        ({"rotary": 7}, "rotary: even, at most head_dim"),
+        ({"rotary": 512}, "rotary: even, at most head_dim"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(changes: dict, says: str):
+    with pytest.raises(ValueError, match=says):
+        dataclasses.replace(GPT_J_6B, **changes)
+
+
+def test_windows_are_by_layer():
+    some = dataclasses.replace(GPT_J_6B, windows=(4, 0) * 14)
+    assert [some.window(layer) for layer in range(3)] == [4, 0, 4]
+    assert GPT_J_6B.window(27) == 0

@@ -12,7 +12,7 @@ import reference
 import toys
 from star_jax import packing
 from star_jax.model.config import ModelConfig
-from star_jax.model.decoder import attend_segments, attention, rotate
+from star_jax.model.decoder import Layer, attend_segments, attention
 from star_jax.packing import Packed
 from star_jax.state import Params
 from toys import SMALL
@@ -57,30 +57,6 @@ def test_bfloat16_computes_roughly_and_answers_in_float32():
     assert 1e-4 < difference < 0.15
 
 
-@pytest.mark.parametrize("base", [10_000.0, 100.0])
-def test_rotate_turns_pairs_by_their_position(base: float):
-    config = dataclasses.replace(SMALL, rotary=6, rotary_base=base)
-    x = np.random.default_rng(0).normal(size=(2, 2, 5, 8)).astype(np.float32)
-    positions = np.array([[0, 1, 2, 3, 4], [7, 0, 0, 120, 3]], np.int32)
-    found = np.asarray(rotate(jnp.asarray(x), jnp.asarray(positions), config))
-    for row, head in np.ndindex(2, 2):
-        expected = reference.rotate(x[row, head], positions[row].tolist(), 6, base)
-        np.testing.assert_allclose(found[row, head], expected, atol=2e-5)
-    assert (found[..., 6:] == x[..., 6:]).all()  # partial: the rest of a head stays
-
-
-def test_rotation_shows_in_scores_only_by_distance():
-    draws = np.random.default_rng(1)
-    q, k = (jnp.asarray(draws.normal(size=(1, 1, 1, 8)), jnp.float32) for _ in "qk")
-
-    def score(query: int, key: int) -> float:
-        turned = [rotate(x, jnp.array([[at]]), SMALL) for x, at in ((q, query), (k, key))]
-        return float((turned[0] * turned[1]).sum())
-
-    assert score(9, 4) == pytest.approx(score(105, 100), abs=1e-4)
-    assert score(9, 4) != pytest.approx(score(9, 5), abs=1e-3)
-
-
 def test_attention_over_two_sources_is_attention_over_both_as_one():
     draws = np.random.default_rng(2)
 
@@ -94,7 +70,10 @@ def test_attention_over_two_sources_is_attention_over_both_as_one():
     )
     seen_own = jnp.asarray(draws.random((3, 1, 4, 6)) < 0.7).at[..., 0].set(True)
     seen_shared = jnp.arange(5) < 3
-    found = jax.jit(attention)(q, [(*own, seen_own), (*shared, seen_shared)])
+    layer = Layer(0, window=0, scale=8**-0.5, cap=0.0)
+    found = jax.jit(attention, static_argnums=0)(
+        layer, q, [(*own, seen_own), (*shared, seen_shared)]
+    )
     keys, values = (
         jnp.concatenate((x, jnp.broadcast_to(y, (3, 2, 5, 8))), axis=2)
         for x, y in zip(own, shared, strict=True)

@@ -88,3 +88,18 @@ def test_place_splits_the_batch_over_data_and_fsdp_and_copies_the_rest():
     assert {shard.data.shape for shard in whole.addressable_shards} == {(8, 3)}
     assert len(split.sharding.device_set) == 8 and whole.sharding.is_fully_replicated
     assert (np.asarray(split) == rows).all() and (np.asarray(whole) == rows).all()
+
+
+@eight_devices
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((16, 8, 4), ("fsdp", "tensor", None)),
+        ((16, 2, 4), ("fsdp", None, None)),  # two heads do not split over four devices
+        ((15, 4, 4), (None, "tensor", None)),
+    ],
+)
+def test_an_axis_that_does_not_divide_is_whole(shape: tuple[int, ...], expected: tuple):
+    made = mesh.make_mesh(1, 2, 4)
+    found = mesh.fitting(made, shape, ("embed", "kv_heads", "head_dim"))
+    assert found.spec == PartitionSpec(*expected)

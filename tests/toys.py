@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from star_jax import mesh as mesh_lib
 from star_jax import state, train
-from star_jax.model.config import ModelConfig
+from star_jax.model.config import ModelConfig, RopeScaling
 from star_jax.model.decoder import Attend, Decoder
 from star_jax.packing import Example, Packed
 from star_jax.programs import Learning, Programs
@@ -30,6 +30,14 @@ GREEDY = Selection()
 SMALL = ModelConfig(
     layers=2, width=16, heads=2, head_dim=8, hidden=24, rotary=4, vocab=32, context=256
 )
+EVERYTHING = ModelConfig(  # what GPT-J does not have, all at once
+    layers=4, width=16, heads=4, kv_heads=2, head_dim=8, hidden=24, rotary=8, vocab=32, context=256,
+    parallel=False, shared_norm=False, post_norms=True, norm="rms", norm_offset=1.0,
+    activation="silu", gated=True, qkv_bias=True, out_bias=True, mlp_bias=True, head_bias=False,
+    tied=True, qk_norm=True, rotary_pairs="halves", rotary_local_base=500.0,
+    rope_scaling=RopeScaling("linear", 2.0), learned_positions=True, scale=0.3, attention_cap=5.0,
+    logit_cap=10.0, windows=(3, 0, 5, 0), embedding_scale=4.0,
+)  # fmt: skip
 ONE_LAYER = replace(SMALL, layers=1)
 BYTES = replace(ONE_LAYER, vocab=272)  # has room for the byte-level tokenizer
 

@@ -5,7 +5,8 @@ A `Cache` holds each row's own tokens; rows are padded on the left, so every row
 token at the same place and the update is one in-place slice. A cache is as long as what is filled
 needs and is grown in a few static sizes (`grow`): attention never reads the empty rest.
 
-Shapes: L layers, B rows, H heads, D head_dim, S prefix tokens, W the cache's present length.
+Shapes: L layers, B rows, K heads of keys and values, D head_dim, S prefix tokens, W the cache's
+present length.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from star_jax.model.decoder import Decoder, attention
+from star_jax.model.decoder import Decoder, Layer, attention, within
 
 
 @jax.tree_util.register_dataclass
@@ -22,8 +23,8 @@ class Prefix:
     """The shared few-shot prompt.
 
     Attributes:
-        keys: a [H, S, D] array a layer.
-        values: a [H, S, D] array a layer.
+        keys: a [K, S, D] array a layer.
+        values: a [K, S, D] array a layer.
         length: [] int32, tokens that are filled; the rest is padding (0: there is no prompt).
     """
 
@@ -38,8 +39,8 @@ class Cache:
     """The rows' own keys and values.
 
     Attributes:
-        keys: a [B, H, W, D] array a layer.
-        values: a [B, H, W, D] array a layer.
+        keys: a [B, K, W, D] array a layer.
+        values: a [B, K, W, D] array a layer.
         filled: [] int32, places that hold a token or left padding, the same for all rows.
         start: [B] int32, the first place that holds a token of the row.
     """
@@ -65,15 +66,15 @@ def make_prefix(model: Decoder, tokens_S: jax.Array, length: jax.Array) -> Prefi
     size = tokens_S.shape[0]
     keys: list[jax.Array] = []
     values: list[jax.Array] = []
-    causal = jnp.tril(jnp.ones((size, size), bool))
+    place = jnp.arange(size)
+    causal = place[:, None] >= place
 
-    def attend(layer: int, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        del layer
+    def attend(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         keys.append(k[0])
         values.append(v[0])
-        return attention(q, [(k, v, causal)])
+        return attention(layer, q, [(k, v, causal & within(layer.window, place, place))])
 
-    model.hidden(tokens_S[None], jnp.arange(size)[None], attend)
+    model.hidden(tokens_S[None], place[None], attend)
     return Prefix(tuple(keys), tuple(values), length)
 
 
@@ -83,17 +84,19 @@ def prefill(
     """Runs left-padded prompts and returns the last token's logits [B, V] and the filled cache."""
     rows, size = tokens_BxP.shape
     place = jnp.arange(size)
-    causal = place[:, None] >= place[None, :]
+    causal = place[:, None] >= place
     mask = (causal & (place >= start_B[:, None])[:, None, :])[:, None]
     keys: list[jax.Array] = []
     values: list[jax.Array] = []
 
-    def attend(layer: int, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    positions = _positions(place[None].repeat(rows, 0), start_B, prefix)
+
+    def attend(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         keys.append(k)
         values.append(v)
-        return attention(q, [(k, v, mask), *_shared(prefix, layer)])
+        own = (k, v, mask & within(layer.window, place, place))
+        return attention(layer, q, [own, *_shared(prefix, layer, positions)])
 
-    positions = _positions(place[None].repeat(rows, 0), start_B, prefix)
     x = model.hidden(tokens_BxP, positions, attend)
     cache = Cache(tuple(keys), tuple(values), jnp.int32(size), start_B)
     return model.logits(x[:, -1:])[:, 0], cache
@@ -106,26 +109,33 @@ def step(
     place = jnp.arange(cache.keys[0].shape[2])
     seen = (place <= cache.filled) & (place >= cache.start[:, None])
     keys, values = list(cache.keys), list(cache.values)
-
-    def attend(layer: int, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        at = (0, 0, cache.filled, 0)
-        keys[layer] = jax.lax.dynamic_update_slice(keys[layer], k, at)
-        values[layer] = jax.lax.dynamic_update_slice(values[layer], v, at)
-        own = (keys[layer], values[layer], seen[:, None, None])
-        return attention(q, [own, *_shared(prefix, layer)])
-
     rows = token_B.shape[0]
     positions = _positions(jnp.broadcast_to(cache.filled, (rows, 1)), cache.start, prefix)
+
+    def attend(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        at, i = (0, 0, cache.filled, 0), layer.index
+        keys[i] = jax.lax.dynamic_update_slice(keys[i], k, at)
+        values[i] = jax.lax.dynamic_update_slice(values[i], v, at)
+        mask = seen[:, None, None] & within(layer.window, cache.filled[None], place)
+        return attention(layer, q, [(keys[i], values[i], mask), *_shared(prefix, layer, positions)])
+
     x = model.hidden(token_B[:, None], positions, attend)
     cache = Cache(tuple(keys), tuple(values), cache.filled + 1, cache.start)
     return model.logits(x)[:, 0], cache
 
 
-def _shared(prefix: Prefix | None, layer: int) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
+def _shared(
+    prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array
+) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
+    """The prefix as a source of keys for `attention`; its places are its positions."""
     if prefix is None:
         return []
-    keys = prefix.keys[layer]
-    return [(keys, prefix.values[layer], jnp.arange(keys.shape[1]) < prefix.length)]
+    keys = prefix.keys[layer.index]
+    place = jnp.arange(keys.shape[1])
+    mask = place < prefix.length
+    if layer.window:
+        mask = mask & within(layer.window, positions_BxT, place)[:, None]
+    return [(keys, prefix.values[layer.index], mask)]
 
 
 def _positions(place_BxT: jax.Array, start_B: jax.Array, prefix: Prefix | None) -> jax.Array:

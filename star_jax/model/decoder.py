@@ -1,12 +1,15 @@
 """The decoder: embedding, blocks, head. NNX modules, used through `nnx.split` as pure functions.
 
-The residual is parallel and the rotary embedding partial and interleaved, as in GPT-J. How keys
-meet queries is not decided here: each call brings an `attend` function, so that training (packed
-segments) and sampling (a cache, `model/cache.py`) run the same weights through the same lines.
+One decoder for all families (`model/config.py`); GPT-J is the one that the defaults describe. How
+keys meet queries is not decided here: each call brings an `attend` function, so that training
+(packed segments) and sampling (a cache, `model/cache.py`) run the same weights through the same
+lines.
 
-Shapes: B rows, T tokens, E width, H heads, D head_dim, F hidden, V vocab.
+Shapes: B rows, T tokens, E width, H heads, K heads of keys and values, G = H / K queries that share
+one, D head_dim, F hidden, V vocab.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -15,20 +18,59 @@ import jax.numpy as jnp
 from flax import nnx
 
 from star_jax.model.config import ModelConfig
-
-# (layer, q_BxHxTxD, k_BxHxTxD, v_BxHxTxD) -> out_BxHxTxD
-Attend = Callable[[int, jax.Array, jax.Array, jax.Array], jax.Array]
+from star_jax.model.rotary import rotate
 
 
-def _weight(
-    rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], fan_in: int
-) -> nnx.Param:
-    """Normal with variance 1 / fan_in: unlike a fixed 0.02 it trains at any width."""
-    return nnx.Param(jax.random.normal(rngs.params(), shape) * fan_in**-0.5, axes=axes)
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """What attention needs to know of a block.
+
+    Attributes:
+        index: of the block.
+        window: how many tokens back a token sees, itself included; 0 = all.
+        scale: of query-key products.
+        cap: soft cap of the scores; 0 = none.
+    """
+
+    index: int
+    window: int
+    scale: float
+    cap: float
 
 
-def _constant(value: float, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param:
-    return nnx.Param(jnp.full(shape, value), axes=axes)
+# (layer, q_BxHxTxD, k_BxKxTxD, v_BxKxTxD) -> out_BxHxTxD
+Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array], jax.Array]
+
+_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "silu": jax.nn.silu,
+    "relu": jax.nn.relu,
+}
+
+
+class _Weights:
+    """Makes the parameters of one decoder, in the type that its weights are kept in."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
+        self.config, self._rngs = config, rngs
+
+    def normal(self, shape: tuple[int, ...], axes: tuple[str, ...], fan_in: int) -> nnx.Param:
+        """Normal with variance 1 / fan_in: unlike a fixed 0.02 it trains at any width."""
+        drawn = jax.random.normal(self._rngs.params(), shape) * fan_in**-0.5
+        return nnx.Param(drawn.astype(self.config.weights), axes=axes)
+
+    def constant(self, value: float, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param:
+        """The same value everywhere."""
+        return nnx.Param(jnp.full(shape, value, self.config.weights), axes=axes)
+
+    def bias(self, wanted: bool, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param | None:
+        """Zeros, or None where the family has no such bias."""
+        return self.constant(0.0, shape, axes) if wanted else None
+
+    def norm(self, size: int, axis: str, kind: str) -> "Norm":
+        """A normalisation over `size` features."""
+        return Norm(self, size, axis, kind)
 
 
 def branches(config: ModelConfig) -> int:
@@ -37,154 +79,246 @@ def branches(config: ModelConfig) -> int:
 
 
 class Norm(nnx.Module):
-    """Layer normalisation with scale and bias, computed in float32."""
+    """Layer normalisation with scale and bias, or RMS normalisation with a scale; in float32."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        self.epsilon = config.norm_epsilon
-        self.scale = _constant(1.0, (config.width,), ("embed",))
-        self.bias = _constant(0.0, (config.width,), ("embed",))
+    def __init__(self, make: _Weights, size: int, axis: str, kind: str) -> None:
+        self.epsilon, self.offset = make.config.norm_epsilon, make.config.norm_offset
+        self.centred = kind == "layer"
+        self.scale = make.constant(1.0 - self.offset, (size,), (axis,))
+        self.bias = make.bias(self.centred, (size,), (axis,))
 
-    def __call__(self, x_BxTxE: jax.Array) -> jax.Array:
-        """Each token's vector with mean 0 and variance 1, scaled and shifted: [B, T, E]."""
-        x = x_BxTxE.astype(jnp.float32)
-        x = x - x.mean(-1, keepdims=True)
-        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.epsilon)
-        return (x * self.scale[...] + self.bias[...]).astype(x_BxTxE.dtype)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Each vector with mean square 1 (and mean 0), scaled (and shifted), in the type of x."""
+        y = x.astype(jnp.float32)
+        if self.centred:
+            y = y - y.mean(-1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.epsilon)
+        y = y * (self.scale[...].astype(jnp.float32) + self.offset)
+        if self.bias is not None:
+            y = y + self.bias[...].astype(jnp.float32)
+        return y.astype(x.dtype)
+
+
+def _add(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
+    return x if bias is None else x + bias[...].astype(x.dtype)
 
 
 class Attention(nnx.Module):
-    """Multi-head attention without biases; the first `rotary` dimensions of a head are rotated."""
+    """Multi-head attention; keys and values may have fewer heads than queries."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
-        self.config = config
-        inward = (config.width, config.heads, config.head_dim)
-        self.q = _weight(rngs, inward, ("embed", "heads", "head_dim"), config.width)
-        self.k = _weight(rngs, inward, ("embed", "heads", "head_dim"), config.width)
-        self.v = _weight(rngs, inward, ("embed", "heads", "head_dim"), config.width)
-        outward = (config.heads, config.head_dim, config.width)
-        fan_in = config.width * branches(config)
-        self.out = _weight(rngs, outward, ("heads", "head_dim", "embed"), fan_in)
-
-    def __call__(self, x: jax.Array, positions: jax.Array, layer: int, attend: Attend) -> jax.Array:
-        """The heads' outputs, summed: [B, T, E] to [B, T, E]; `positions` is [B, T]."""
-        q, k, v = (
-            jnp.einsum("bte,ehd->bhtd", x, w[...].astype(x.dtype)) for w in (self.q, self.k, self.v)
+    def __init__(self, make: _Weights, layer: int) -> None:
+        config = self.config = make.config
+        self.layer = Layer(
+            layer,
+            config.window(layer),
+            config.scale or config.head_dim**-0.5,
+            config.attention_cap,
         )
-        q, k = (rotate(y, positions, self.config) for y in (q, k))
-        out = attend(layer, q, k, v)
-        return jnp.einsum("bhtd,hde->bte", out, self.out[...].astype(x.dtype))
+
+        def inward(heads: int, axis: str) -> nnx.Param:
+            shape = (config.width, heads, config.head_dim)
+            return make.normal(shape, ("embed", axis, "head_dim"), config.width)
+
+        def bias(heads: int, axis: str) -> nnx.Param | None:
+            return make.bias(config.qkv_bias, (heads, config.head_dim), (axis, "head_dim"))
+
+        self.q = inward(config.heads, "heads")
+        self.k = inward(config.key_heads, "kv_heads")
+        self.v = inward(config.key_heads, "kv_heads")
+        self.q_bias = bias(config.heads, "heads")
+        self.k_bias = bias(config.key_heads, "kv_heads")
+        self.v_bias = bias(config.key_heads, "kv_heads")
+        normed = config.qk_norm
+        self.q_norm = make.norm(config.head_dim, "head_dim", "rms") if normed else None
+        self.k_norm = make.norm(config.head_dim, "head_dim", "rms") if normed else None
+        outward = (config.heads, config.head_dim, config.width)
+        fan_in = config.heads * config.head_dim * branches(config)
+        self.out = make.normal(outward, ("heads", "head_dim", "embed"), fan_in)
+        self.out_bias = make.bias(config.out_bias, (config.width,), ("embed",))
+
+    def __call__(self, x: jax.Array, positions: jax.Array, attend: Attend) -> jax.Array:
+        """The heads' outputs, summed: [B, T, E] to [B, T, E]; `positions` is [B, T]."""
+        q = self._heads(x, self.q, self.q_bias, self.q_norm)
+        k = self._heads(x, self.k, self.k_bias, self.k_norm)
+        v = self._heads(x, self.v, self.v_bias, None)
+        local = bool(self.layer.window)
+        q, k = (rotate(y, positions, self.config, local) for y in (q, k))
+        out = attend(self.layer, q, k, v)
+        out = jnp.einsum("bhtd,hde->bte", out, self.out[...].astype(x.dtype))
+        return _add(out, self.out_bias)
+
+    def _heads(
+        self, x: jax.Array, weight: nnx.Param, bias: nnx.Param | None, norm: Norm | None
+    ) -> jax.Array:
+        y = jnp.einsum("bte,ehd->bhtd", x, weight[...].astype(x.dtype))
+        if bias is not None:
+            y = y + bias[...].astype(x.dtype)[:, None]
+        return y if norm is None else norm(y)
 
 
 class Mlp(nnx.Module):
-    """Two matrices with biases around a GELU (tanh form)."""
+    """Two matrices around an activation, or three with a gate."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
-        self.up = _weight(rngs, (config.width, config.hidden), ("embed", "hidden"), config.width)
-        self.up_bias = _constant(0.0, (config.hidden,), ("hidden",))
+    def __init__(self, make: _Weights) -> None:
+        config = make.config
+        self.activation = config.activation
+        inward, axes = (config.width, config.hidden), ("embed", "hidden")
+        self.up = make.normal(inward, axes, config.width)
+        self.gate = make.normal(inward, axes, config.width) if config.gated else None
         fan_in = config.hidden * branches(config)
-        self.down = _weight(rngs, (config.hidden, config.width), ("hidden", "embed"), fan_in)
-        self.down_bias = _constant(0.0, (config.width,), ("embed",))
+        self.down = make.normal((config.hidden, config.width), ("hidden", "embed"), fan_in)
+        self.up_bias = make.bias(config.mlp_bias, (config.hidden,), ("hidden",))
+        self.gate_bias = make.bias(config.mlp_bias and config.gated, (config.hidden,), ("hidden",))
+        self.down_bias = make.bias(config.mlp_bias, (config.width,), ("embed",))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, E] to [B, T, E], each token by itself."""
-        h = x @ self.up[...].astype(x.dtype) + self.up_bias[...].astype(x.dtype)
-        h = jax.nn.gelu(h, approximate=True)
-        return h @ self.down[...].astype(x.dtype) + self.down_bias[...].astype(x.dtype)
+        activation = _ACTIVATIONS[self.activation]
+        h = _add(x @ self.up[...].astype(x.dtype), self.up_bias)
+        if self.gate is None:
+            h = activation(h)
+        else:
+            h = h * activation(_add(x @ self.gate[...].astype(x.dtype), self.gate_bias))
+        return _add(h @ self.down[...].astype(x.dtype), self.down_bias)
 
 
 class Block(nnx.Module):
-    """x + attention(norm(x)) + mlp(norm(x)): one normalisation, both branches read it."""
+    """Attention and MLP around the residual stream, beside each other or one after the other."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
-        self.norm = Norm(config)
-        self.attention = Attention(config, rngs)
-        self.mlp = Mlp(config, rngs)
+    def __init__(self, make: _Weights, layer: int) -> None:
+        config = make.config
+        self.parallel = config.parallel
 
-    def __call__(self, x: jax.Array, positions: jax.Array, layer: int, attend: Attend) -> jax.Array:
+        def norm(wanted: bool = True) -> Norm | None:
+            return make.norm(config.width, "embed", config.norm) if wanted else None
+
+        self.norm = make.norm(config.width, "embed", config.norm)
+        self.attention = Attention(make, layer)
+        self.post_norm = norm(config.post_norms)
+        self.mlp_norm = norm(not config.shared_norm)
+        self.mlp = Mlp(make)
+        self.mlp_post_norm = norm(config.post_norms)
+
+    def __call__(self, x: jax.Array, positions: jax.Array, attend: Attend) -> jax.Array:
         """The residual stream [B, T, E] after this block; `positions` is [B, T]."""
         h = self.norm(x)
-        return x + self.attention(h, positions, layer, attend) + self.mlp(h)
+        mixed = self.attention(h, positions, attend)
+        mixed = mixed if self.post_norm is None else self.post_norm(mixed)
+        middle = x if self.parallel else x + mixed
+        h = h if self.mlp_norm is None else self.mlp_norm(middle)
+        out = self.mlp(h)
+        out = out if self.mlp_post_norm is None else self.mlp_post_norm(out)
+        return x + mixed + out
 
 
 class Decoder(nnx.Module):
-    """Token ids to logits; the head is untied and has a bias."""
+    """Token ids to logits."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
-        self.config = config
-        self.embedding = _weight(rngs, (config.vocab, config.width), ("vocab", "embed"), fan_in=1)
-        self.blocks = nnx.List([Block(config, rngs) for _ in range(config.layers)])
-        self.norm = Norm(config)
-        self.head = _weight(rngs, (config.width, config.vocab), ("embed", "vocab"), config.width)
-        self.head_bias = _constant(0.0, (config.vocab,), ("vocab",))
+        self.config, make = config, _Weights(config, rngs)
+        shape = (config.vocab, config.width)
+        fan_in = config.width if config.tied else 1
+        self.embedding = make.normal(shape, ("vocab", "embed"), fan_in)
+        self.positions = (
+            make.normal((config.context, config.width), ("length", "embed"), fan_in)
+            if config.learned_positions
+            else None
+        )
+        self.blocks = nnx.List([Block(make, layer) for layer in range(config.layers)])
+        self.norm = make.norm(config.width, "embed", config.norm)
+        self.head = (
+            None if config.tied else make.normal(shape[::-1], ("embed", "vocab"), config.width)
+        )
+        self.head_bias = make.bias(config.head_bias, (config.vocab,), ("vocab",))
 
     def hidden(self, tokens_BxT: jax.Array, positions_BxT: jax.Array, attend: Attend) -> jax.Array:
         """Ids and their positions to the normalised residual stream, [B, T, E]."""
-        x = self.embedding[...].astype(self.config.dtype)[tokens_BxT]
-        for layer, block in enumerate(self.blocks):
-            x = block(x, positions_BxT, layer, attend)
+        dtype = jnp.dtype(self.config.dtype)
+        x = self.embedding[...].astype(dtype)[tokens_BxT]
+        if self.config.embedding_scale != 1:
+            x = x * jnp.asarray(self.config.embedding_scale, dtype)
+        if self.positions is not None:
+            x = x + self.positions[...].astype(dtype)[positions_BxT]
+        for block in self.blocks:
+            x = block(x, positions_BxT, attend)
         return self.norm(x)
 
     def logits(self, x_BxTxE: jax.Array) -> jax.Array:
-        """The residual stream to float32 logits, [B, T, V]."""
-        logits = x_BxTxE @ self.head[...].astype(x_BxTxE.dtype)
-        return logits.astype(jnp.float32) + self.head_bias[...]
+        """The residual stream to float32 logits, [B, T, V]; those of padding rows are -1e30."""
+        config, dtype = self.config, x_BxTxE.dtype
+        if self.head is None:
+            logits = jnp.einsum("bte,ve->btv", x_BxTxE, self.embedding[...].astype(dtype))
+        else:
+            logits = x_BxTxE @ self.head[...].astype(dtype)
+        logits = _add(logits.astype(jnp.float32), self.head_bias)
+        if config.logit_cap:
+            logits = _capped(logits, config.logit_cap)
+        if config.padding:
+            logits = jnp.where(
+                jnp.arange(config.vocab) < config.vocab - config.padding, logits, -1e30
+            )
+        return logits
 
 
-def rotate(x_BxHxTxD: jax.Array, positions_BxT: jax.Array, config: ModelConfig) -> jax.Array:
-    """Rotary position embedding (Su et al., 2021, eq. 34) of the first `rotary` dimensions.
-
-    Pairs are (2i, 2i+1). Positions are int32 [B, T]; shape and type of the result are those of x.
-    """
-    half = config.rotary // 2
-    frequencies = config.rotary_base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angles = positions_BxT[:, None, :, None].astype(jnp.float32) * frequencies
-    sin, cos = jnp.sin(angles), jnp.cos(angles)
-    turned, kept = x_BxHxTxD[..., : config.rotary], x_BxHxTxD[..., config.rotary :]
-    even, odd = (turned[..., i::2].astype(jnp.float32) for i in (0, 1))
-    turned = jnp.stack((even * cos - odd * sin, odd * cos + even * sin), axis=-1)
-    turned = turned.reshape(*turned.shape[:-2], config.rotary).astype(x_BxHxTxD.dtype)
-    return jnp.concatenate((turned, kept), axis=-1)
+def _capped(x: jax.Array, cap: float) -> jax.Array:
+    return cap * jnp.tanh(x / cap)
 
 
 def attention(
+    layer: Layer,
     q_BxHxTxD: jax.Array,
     sources: list[tuple[jax.Array, jax.Array, jax.Array]],
 ) -> jax.Array:
     """Softmax attention of the queries over several sources of keys at once, [B, H, T, D].
 
-    A source is (keys, values, mask): keys and values [B, H, S, D], or [H, S, D] when all rows share
-    them (then the product is one dense matrix product); the mask broadcasts to [B, H, T, S] and is
+    A source is (keys, values, mask): keys and values [B, K, S, D], or [K, S, D] when all rows share
+    them (then the product is one dense matrix product); the mask broadcasts to [B, 1, T, S] and is
     True where a key may be seen. The softmax runs over the keys of all sources together, in
     float32.
     """
-    q = q_BxHxTxD * q_BxHxTxD.shape[-1] ** -0.5
+    rows, heads, length, size = q_BxHxTxD.shape
+    shared_by = heads // sources[0][0].shape[-3]
+    q = (q_BxHxTxD * layer.scale).reshape(rows, -1, shared_by * length, size)
     scores = []
     for k, _, mask in sources:
-        score = jnp.einsum(f"bhtd,{_axes(k)}->bhts", q, k, preferred_element_type=jnp.float32)
-        scores.append(jnp.where(mask, score, -1e30))
+        score = jnp.einsum(f"bktd,{_axes(k)}->bkts", q, k, preferred_element_type=jnp.float32)
+        if layer.cap:
+            score = _capped(score, layer.cap)
+        scores.append(jnp.where(_for_groups(mask, shared_by), score, -1e30))
     highest = functools.reduce(jnp.maximum, [score.max(-1, keepdims=True) for score in scores])
     highest = jax.lax.stop_gradient(highest)  # it cancels, so no gradient need flow through it
     weights = [jnp.exp(score - highest) for score in scores]
     total = sum(weight.sum(-1, keepdims=True) for weight in weights)
     mixed = sum(
-        jnp.einsum(f"bhts,{_axes(v)}->bhtd", weight.astype(v.dtype), v)
+        jnp.einsum(f"bkts,{_axes(v)}->bktd", weight.astype(v.dtype), v)
         for weight, (_, v, _) in zip(weights, sources, strict=True)
     )
-    return jnp.divide(mixed, total).astype(q.dtype)
+    return jnp.divide(mixed, total).astype(q.dtype).reshape(rows, heads, length, size)
 
 
 def _axes(keys: jax.Array) -> str:
-    return "hsd" if keys.ndim == 3 else "bhsd"
+    return "ksd" if keys.ndim == 3 else "bksd"
+
+
+def _for_groups(mask: jax.Array, shared_by: int) -> jax.Array:
+    """A mask of [.., T, S] for the queries of all heads that share a key, [.., G * T, S]."""
+    if shared_by == 1 or mask.ndim == 1 or mask.shape[-2] == 1:
+        return mask
+    return jnp.concatenate([mask] * shared_by, axis=-2)
+
+
+def within(window: int, query: jax.Array, key: jax.Array) -> jax.Array:
+    """Whether places of queries [.., T] see places of keys [S] through a window; [.., T, S]."""
+    return key > query[..., None] - window if window else jnp.array(True)
 
 
 def attend_segments(segments_BxT: jax.Array) -> Attend:
     """Causal attention inside each packed segment; tokens of different segments never meet."""
-    length = segments_BxT.shape[1]
-    causal = jnp.tril(jnp.ones((length, length), bool))
+    place = jnp.arange(segments_BxT.shape[1])
+    causal = place[:, None] >= place
     mask = causal & (segments_BxT[:, None, :, None] == segments_BxT[:, None, None, :])
 
-    def attend(layer: int, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        del layer
-        return attention(q, [(k, v, mask)])
+    def attend(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return attention(layer, q, [(k, v, mask & within(layer.window, place, place))])
 
     return attend
