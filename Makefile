@@ -6,16 +6,20 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo smollm2 test lint format clean
 
 help:
 	@echo "make demo    STaR on arithmetic in minutes, in runs/arithmetic; the same command goes on"
+	@echo "make smollm2 fetches SmolLM2-135M-Instruct (89 MiB, once) and prints its path"
 	@echo "make test    lint, types and tests"
 	@echo "make format  formats the code and repairs what lint can"
 	@echo "make clean   removes .venv and caches; runs/ stays"
 
 demo: .venv/installed
 	$(BIN)/python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/arithmetic
+
+smollm2: .venv/bin/pip
+	@$(BIN)/python experiments/fetch_smollm2.py
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

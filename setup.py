@@ -15,9 +15,12 @@ DEPENDENCIES = [
     "absl-py>=2.1,<3",
     "etils[epath]>=1.9,<2",
     "flax>=0.12,<0.14",
+    "huggingface-hub>=1.0,<3",
     "jax>=0.10,<0.12",
+    "jinja2>=3.1,<4",  # chat templates
     "matplotlib>=3.9,<4",
     "ml-collections>=1.0,<2",
+    "ml-dtypes>=0.5,<1",
     "numpy>=2.0,<3",
     "optax>=0.2.5,<0.3",
     "orbax-checkpoint>=0.11.20,<0.13",
@@ -27,13 +30,18 @@ DEPENDENCIES = [
     "transformers>=5.0,<6",
 ]
 
+GGUF = "gguf>=0.17,<1"
+
 EXTRAS = {
+    "gguf": [GGUF],
     "test": [
+        GGUF,
         "hypothesis>=6.100,<7",
         "pyright[nodejs]>=1.1.400,<2",  # with its own node, where the machine has none
         "pytest>=8.3,<10",
         "pytest-xdist>=3.6,<4",
         "ruff>=0.12,<0.18",  # its formatting changes with minor versions
+        "torch>=2.6,<3",  # transformers' own models, to be compared with
     ],
     "tpu": ["jax[tpu]"],
     "gpu": ["jax[cuda12]"],

@@ -26,15 +26,15 @@ def get_config(variant: str = "demo") -> ConfigDict:
         raise ValueError(f"configs/arithmetic.py:{variant}: the variants are demo and study")
     config = settings.defaults()
     config.task.ood_digits = 7 if variant == "demo" else 10
-    config.pretrain.update(batch_size=16, length=256, hinted=0.3, easy=0.5, save_every=250)
+    config.pretrain.update(batch_size=16, length=256, hinted=0.45, easy=0.5, save_every=250)
     # A model of a million weights needs more and larger updates than GPT-J.
     config.train.update(schedule="cosine", batch_size=16, length=256, b2=0.98, save_every=250)
     config.rationalize.rehearsal = 0.2
     config.rounds.problems = 2500
     if variant == "demo":
-        config.pretrain.steps = 1000
+        config.pretrain.steps = 1400
         config.train.first_steps, config.train.growth, config.rounds.count = 100, 2.0, 3
     else:
-        config.pretrain.steps = 2000
+        config.pretrain.steps, config.pretrain.hinted = 2000, 0.3
         config.train.first_steps, config.train.growth, config.rounds.count = 60, 1.4, 8
     return config

@@ -1,10 +1,58 @@
-"""Text to token ids and back: the byte-level tokenizer, which needs no file and no vocabulary."""
+"""Text to token ids and back: any Hugging Face tokenizer, and one of bytes that needs no file.
 
+transformers is imported when a tokenizer is opened, not before: it takes seconds.
+"""
+
+import copy
+import os
+import pathlib
 import re
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from star_jax import files, tokenizer_source
+from star_jax.byte_table import byte_table
+
+if TYPE_CHECKING:
+    import transformers
 
 _SPECIALS = 3  # pad, bos, eos come first; byte b is token b + 3, and after the bytes the markup
+
+
+class Tokenizer(Protocol):
+    """What prompts, packing and sampling need of a tokenizer."""
+
+    @property
+    def pad_id(self) -> int:
+        """Fills places that hold no token."""
+        ...
+
+    @property
+    def bos_id(self) -> int | None:
+        """Begins a document; None where the model was trained without one."""
+        ...
+
+    @property
+    def eos_id(self) -> int:
+        """Ends a document."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, from 0."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`; none of them is a special token, whatever the text says."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids`, without special tokens; bytes that are not UTF-8 become U+FFFD."""
+        ...
+
+    def token_bytes(self) -> list[bytes]:
+        """The bytes each id stands for, in the order of the ids; special tokens are empty."""
+        ...
 
 
 class ByteTokenizer:
@@ -17,9 +65,9 @@ class ByteTokenizer:
         markup: those strings; where several fit, the longest is taken.
     """
 
-    pad_id: ClassVar[int] = 0
-    bos_id: ClassVar[int] = 1
-    eos_id: ClassVar[int] = 2
+    pad_id: int = 0
+    bos_id: int = 1
+    eos_id: int = 2
 
     def __init__(self, markup: Sequence[str] = ()) -> None:
         self.markup = tuple(markup)
@@ -53,6 +101,188 @@ class ByteTokenizer:
     def token_bytes(self) -> list[bytes]:
         """The bytes each id stands for, in the order of the ids; special tokens are empty."""
         return list(self._bytes)
+
+    def _piece(self, token: int) -> bytes:
+        if not 0 <= token < self.vocab_size:
+            raise ValueError(
+                f"token {token} is outside the vocabulary of {self.vocab_size}: mask the logits "
+                "of padded vocabulary entries before choosing a token"
+            )
+        return self._bytes[token]
+
+
+class HuggingFaceTokenizer:
+    """A model's own tokenizer: byte-level BPE (GPT-2, Llama 3, Qwen) or SentencePiece BPE (Gemma).
+
+    Ids are those of transformers' fast tokenizers, with one difference: text that looks like a
+    special token, such as "<|im_end|>", is spelled out in `encode`. The copy of the tokenizer that
+    encodes has the parsing of special tokens turned off, and should it give one nevertheless (for
+    what it does not know), that id is dropped. Tokens that are added but not special (Qwen's
+    "<think>") are ordinary words and stay whole.
+
+    Bytes that the vocabulary has no token for are dropped from a text, as transformers drops them:
+    SmolLM2 has none for six control characters, nor for the first byte of unassigned planes.
+
+    Attributes:
+        pad_id: fills places that hold no token; `eos_id` where the tokenizer names no padding.
+        bos_id: begins a document; None where the tokenizer puts nothing there by itself, even if it
+            knows such a token (GPT-2, Qwen, SmolLM2): the model was trained without.
+        eos_id: ends a document.
+        eos_ids: all ids that end a text or a turn, `eos_id` first.
+        missing_bytes: bytes that no token stands for.
+        chats: whether there is a chat template.
+    """
+
+    def __init__(
+        self, hub: "transformers.PreTrainedTokenizerFast", ends: Iterable[int] = ()
+    ) -> None:
+        """Takes a tokenizer of transformers that is open already.
+
+        Args:
+            hub: the tokenizer; from now on used by this object alone.
+            ends: ids that end a text besides the tokenizer's own.
+
+        Raises:
+            ValueError: it is of a kind whose bytes are not known, or knows no end of a text.
+        """
+        self._hub: Any = hub
+        self._marked = hub.backend_tokenizer  # special tokens in a text are special: for chats
+        self._marked.no_truncation()
+        self._marked.no_padding()
+        self._marked.encode_special_tokens = False
+        self._plain = copy.deepcopy(self._marked)
+        self._plain.encode_special_tokens = True  # that is: as the text they are
+        added = self._marked.get_added_tokens_decoder()
+        self._special = {id_: token.content for id_, token in added.items() if token.special}
+        self._bytes, self._indented = byte_table(self._marked)
+        self.missing_bytes = frozenset(range(256)) - {x[0] for x in self._bytes if len(x) == 1}
+        own = [] if self._hub.eos_token_id is None else [self._hub.eos_token_id]
+        self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*own, *ends]))
+        if not self.eos_ids or not all(0 <= id_ < self.vocab_size for id_ in self.eos_ids):
+            raise ValueError(
+                f"a tokenizer of {self.vocab_size} ids whose texts end with {self.eos_ids}: name "
+                "an eos_token in tokenizer_config.json or an eos_token_id in generation_config.json"
+            )
+        self.chats: bool = self._hub.chat_template is not None
+        self.eos_id: int = self.eos_ids[0]
+        pad = self._hub.pad_token_id
+        self.pad_id: int = self.eos_id if pad is None else pad
+        bos = self._hub.bos_token_id
+        self.bos_id: int | None = bos if self._marked.encode("").ids[:1] == [bos] else None
+
+    @classmethod
+    def open(cls, source: str | os.PathLike[str]) -> "HuggingFaceTokenizer":
+        """Opens the tokenizer of a model; a tokenizer.json is taken as it is.
+
+        Args:
+            source: a folder, a .gguf file, or owner/name on the Hugging Face hub.
+
+        Raises:
+            ValueError: there is none, it cannot be read, or it would need remote code; the message
+                names the file and the remedy.
+        """
+        hub, ends = tokenizer_source.open_source(source)
+        try:
+            return cls(hub, ends)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(source)}: {error}") from error
+
+    @property
+    def vocab_size(self) -> int:
+        """Highest id + 1; the model's embedding may have more rows."""
+        return len(self._bytes)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, without special tokens: none is added, and none is read from it."""
+        ids = self._plain.encode(text, add_special_tokens=False).ids
+        return [id_ for id_ in ids if id_ not in self._special]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids`: special tokens are dropped, bytes that are not UTF-8 become U+FFFD.
+
+        Where the tokenizer puts a space before every text (Llama 2), one is taken away again, as
+        transformers does: text -> ids -> text is the same text.
+
+        Raises:
+            ValueError: an id lies outside the vocabulary.
+        """
+        text = b"".join(self._piece(int(token)) for token in ids).decode(errors="replace")
+        return text.removeprefix(" ") if self._indented else text
+
+    def token_bytes(self) -> list[bytes]:
+        """The bytes each id stands for, in the order of the ids; special tokens are empty.
+
+        Joined over `encode(text)` they are the text's UTF-8 after the tokenizer's own changes: a
+        space before it (Llama 2), Unicode's composed form (Qwen), "▁" as a space (SentencePiece).
+        """
+        return list(self._bytes)
+
+    def name(self, token: int) -> str:
+        """The token as the vocabulary writes it, such as "<|im_end|>" or "Ġthe"."""
+        return self._marked.id_to_token(token) or ""
+
+    def chat(self, messages: Sequence[Mapping[str, str]], reply: bool = True) -> list[int]:
+        """Token ids of a conversation in the model's own format, special tokens included.
+
+        Special tokens are those that the template writes; in a message they are spelled out.
+
+        Args:
+            messages: each with a "role" and its "content".
+            reply: ends with the head of the assistant's next message, for the model to go on.
+
+        Raises:
+            ValueError: there is no chat template, or it refuses the messages.
+        """
+        texts = "".join(text for message in messages for text in message.values())
+        mark = next(char for char in map(chr, range(0xE000, 0xF900)) if char not in texts)
+        ids = {text: id_ for id_, text in self._special.items()}
+        longest_first = sorted(ids, key=len, reverse=True)
+        special = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+        def guard(text: str) -> str:
+            return special.sub(lambda found: f"{mark}{ids[found[0]]}{mark}", text)
+
+        guarded = [{name: guard(text) for name, text in m.items()} for m in messages]
+        chat = self._render(guarded, reply)
+        if mark not in chat:
+            return self._marked.encode(chat, add_special_tokens=False).ids
+        # A message holds the text of a special token: encode what is between the template's own.
+        found: list[int] = []
+        plain, end = "", 0
+        for match in re.finditer(f"{mark}([0-9]+){mark}|{special.pattern}", chat):
+            plain += chat[end : match.start()]
+            end = match.end()
+            if match[1]:
+                plain += self._special[int(match[1])]
+            else:
+                found += [*self.encode(plain), ids[match[0]]]
+                plain = ""
+        return found + self.encode(plain + chat[end:])
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes tokenizer.json and what belongs to it, for `open` and transformers' AutoTokenizer.
+
+        Ends that are not the tokenizer's own go into generation_config.json if there is none yet.
+        """
+        self._hub.save_pretrained(folder)
+        generation = pathlib.Path(folder) / "generation_config.json"
+        if len(self.eos_ids) > 1 and not generation.exists():
+            files.write_json(generation, {"eos_token_id": list(self.eos_ids)})
+
+    def _render(self, messages: list[dict[str, str]], reply: bool) -> str:
+        import jinja2
+
+        if not self.chats:
+            raise ValueError(
+                "the tokenizer has no chat template: put chat_template.jinja beside its "
+                "tokenizer.json, or use prompts that are not a chat"
+            )
+        try:
+            return self._hub.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=reply
+            )
+        except (jinja2.TemplateError, ValueError) as error:
+            raise ValueError(f"the chat template refuses the messages: {error}") from error
 
     def _piece(self, token: int) -> bytes:
         if not 0 <= token < self.vocab_size:

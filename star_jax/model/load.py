@@ -1,0 +1,283 @@
+"""Real language models from a folder, the Hugging Face hub, a GGUF file or a run, onto the mesh.
+
+Tensors are read one at a time, and of each only the parts that this process's devices hold. Nothing
+is ever unpickled, and no code that comes with a model is run.
+"""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from star_jax import mesh as mesh_lib
+from star_jax.model import runs
+from star_jax.model.config import ModelConfig
+from star_jax.model.decoder import Decoder
+from star_jax.model.families import FAMILIES, read_config
+from star_jax.model.family import Family
+from star_jax.model.fields import FamilyError
+from star_jax.model.gguf_file import GgufFile
+from star_jax.model.sources import Folder, LoadError, Source, read_object
+from star_jax.model.stored import Range, Stored
+from star_jax.tokenizer import ByteTokenizer
+
+_TYPES = ("F32", "F16", "BF16")
+# What is taken from the hub: weights that are no pickles, settings, tokenizers.
+_PATTERNS = [
+    "model*.safetensors",
+    "*.json",
+    "*.jinja",
+    "tokenizer.model",
+    "merges.txt",
+    "vocab.txt",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model on the mesh.
+
+    Attributes:
+        config: its shape, its vocabulary padded for the mesh.
+        family: how its files are written.
+        params: its weights, a pytree as `state.abstract_params` describes it.
+        hf_config: its config.json.
+        where: the local folder or file that it was read from.
+    """
+
+    config: ModelConfig
+    family: Family
+    params: Any
+    hf_config: Mapping[str, Any]
+    where: pathlib.Path
+
+
+def load(source: str, mesh: Mesh, *, dtype: str = "float32", weights: str = "float32") -> Loaded:
+    """Reads a model.
+
+    Args:
+        source: a folder with config.json and safetensors, a .gguf file, a run of ours (its folder,
+            or one of its checkpoints/rounds/<n>), or a name on the Hugging Face hub.
+        mesh: where the weights go.
+        dtype: of the computation, "float32" or "bfloat16".
+        weights: type to keep the weights in, "float32" or "bfloat16".
+
+    Raises:
+        LoadError: the model cannot be read, is damaged or not implemented; the message names the
+            file, the tensor or key, and the remedy.
+    """
+    path = _find(source, _PATTERNS)
+    if run := runs.find(path):
+        return _load_run(run, mesh, dtype, weights)
+    files = _files(path)
+    family, config = _read_config(files.config, files.where)
+    config = fit(config, mesh, dtype=dtype, weights=weights)
+    leaves, structure = _abstract(config, mesh)
+    places = _places(files, family, config, list(leaves))
+    arrays = [_read(files, places[name], leaf) for name, leaf in leaves.items()]
+    params = jax.tree.unflatten(structure, arrays)
+    return Loaded(config, family, params, dict(files.config), path)
+
+
+def open_config(source: str) -> ModelConfig:
+    """The shape of a model, float32 and not padded, from its smallest files; reads no weights.
+
+    Raises:
+        LoadError: as in `load`, for what the configuration alone shows.
+    """
+    path = _find(source, ["config.json"])
+    if run := runs.find(path):
+        return runs.open_config(run)
+    values = GgufFile(path).config if path.is_file() else read_object(path / "config.json")
+    return _read_config(values, path)[1]
+
+
+def fit(
+    config: ModelConfig, mesh: Mesh, *, dtype: str = "float32", weights: str = "float32"
+) -> ModelConfig:
+    """`config` with these types, and with the vocabulary padded so that it splits over the mesh.
+
+    Raises:
+        ValueError: for another type than "float32" and "bfloat16".
+    """
+    for name in (dtype, weights):
+        if name not in ("float32", "bfloat16"):
+            raise ValueError(f"{name!r}: a type must be 'float32' or 'bfloat16'")
+    # As many parts as "vocab" is split into, asked of the one table that says so.
+    parts = mesh.size // mesh_lib.sharding(mesh, "vocab").shard_shape((mesh.size,))[0]
+    tokens = config.vocab - config.padding
+    padding = -tokens % parts
+    return dataclasses.replace(
+        config, vocab=tokens + padding, padding=padding, dtype=dtype, weights=weights
+    )
+
+
+def _find(source: str, patterns: list[str]) -> pathlib.Path:
+    """The local file or folder of a source."""
+    path = pathlib.Path(source).expanduser()
+    if path.exists():
+        return path
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", source) or source.endswith(".gguf"):
+        raise LoadError(
+            f"{source}: no such file or folder; on the hub, models are called owner/name"
+        )
+    import huggingface_hub  # a second to import, and only here
+
+    try:
+        return pathlib.Path(huggingface_hub.snapshot_download(source, allow_patterns=patterns))
+    except (OSError, ValueError) as error:  # what the hub's errors are
+        raise LoadError(
+            f"{source}: no such folder here, and not to be had from the hub ({error}); check the "
+            "name and the connection, or download it elsewhere and give its folder"
+        ) from error
+
+
+def _files(path: pathlib.Path) -> Source:
+    if path.is_file():
+        return GgufFile(path)
+    return Folder(path, read_object(path / "config.json"))
+
+
+def _read_config(values: Mapping[str, Any], where: pathlib.Path) -> tuple[Family, ModelConfig]:
+    file = where if where.is_file() else where / "config.json"
+    try:
+        return read_config(values, str(file))
+    except FamilyError as error:
+        raise LoadError(str(error)) from error
+
+
+def _abstract(config: ModelConfig, mesh: Mesh) -> tuple[dict[str, jax.ShapeDtypeStruct], Any]:
+    """Shapes, types and shardings of the weights by name, and the tree that they are leaves of."""
+
+    def attach(leaf: Any) -> Any:
+        layout = mesh_lib.fitting(mesh, leaf.shape, leaf.get_metadata("axes"))
+        return leaf.replace(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout))
+
+    shapes = nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))[1]
+    tree = jax.tree.map(attach, shapes, is_leaf=lambda x: isinstance(x, nnx.Variable))
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    named = (
+        (jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves
+    )
+    return dict(named), structure
+
+
+def _load_run(run: pathlib.Path, mesh: Mesh, dtype: str, weights: str) -> Loaded:
+    """A model of a run: GPT-J with the byte tokenizer, whose rows are padded already."""
+    config = dataclasses.replace(runs.open_config(run), dtype=dtype, weights=weights)
+    leaves, structure = _abstract(config, mesh)
+    found = runs.restore(run, leaves)
+    params = jax.tree.unflatten(structure, [found[name] for name in leaves])
+    tokens = ByteTokenizer()
+    family = FAMILIES["gptj"]
+    try:
+        hf_config = family.write(config)
+    except FamilyError as error:
+        raise LoadError(f"{run}: {error}") from error
+    hf_config |= {
+        "pad_token_id": tokens.pad_id,
+        "bos_token_id": tokens.bos_id,
+        "eos_token_id": tokens.eos_id,
+    }
+    return Loaded(config, family, params, hf_config, run)
+
+
+def _places(
+    files: Source, family: Family, config: ModelConfig, names: list[str]
+) -> dict[str, Stored]:
+    """Where each weight lies, with every tensor of the files accounted for."""
+    places = {name: family.stored(name, config) for name in names}
+    head = family.stored("head.value", config)
+    if not any(name.startswith(family.prefix) for name in files.tensors):
+        places = {
+            name: dataclasses.replace(place, tensor=place.tensor.removeprefix(family.prefix))
+            for name, place in places.items()
+        }
+    wanted = {place.tensor: place for place in places.values()}
+    unexpected = [
+        name
+        for name in files.tensors
+        if name not in wanted and not name.endswith(family.buffers or ("\0",))
+    ]
+    if config.tied and head.tensor in unexpected:
+        _check_tied(files, head.tensor, places["embedding.value"])
+        unexpected.remove(head.tensor)
+    for name, place in wanted.items():
+        found = files.tensors.get(name)
+        if found is None:
+            raise LoadError(
+                f"{files.where}: tensor {name} is missing; the files are not all of this model, or "
+                "config.json is of another: copy the folder again"
+            )
+        if found.type not in _TYPES:
+            raise LoadError(
+                f"{found.file}: tensor {name} has type {found.type}; weights must be one of "
+                f"{', '.join(_TYPES)}: save the model again in one of these, not quantized"
+            )
+        if found.shape != place.shape:
+            raise LoadError(
+                f"{found.file}: tensor {name} has shape {found.shape}, and config.json asks for "
+                f"{place.shape}: one of them is of another model"
+            )
+    if unexpected:
+        raise LoadError(
+            f"{files.tensors[unexpected[0]].file}: tensor {unexpected[0]} is unexpected "
+            f"({len(unexpected)} in all): config.json knows nothing of it and it would be left out"
+        )
+    return places
+
+
+def _check_tied(files: Source, head: str, embedding: Stored) -> None:
+    """A tied head that is stored nevertheless must be the embedding."""
+    shape = files.tensors[head].shape
+
+    def read(name: str, start: int) -> np.ndarray:
+        return files.read(name, ((start, min(start + 4096, shape[0])), (0, shape[1])))
+
+    same = embedding.tensor in files.tensors and shape == files.tensors[embedding.tensor].shape
+    for start in range(0, shape[0] if same else 0, 4096):
+        same = same and np.array_equal(read(head, start), read(embedding.tensor, start))
+    if not same:
+        raise LoadError(
+            f"{files.tensors[head].file}: tensor {head} is not {embedding.tensor}, and config.json "
+            "says that they are one; set tie_word_embeddings to false if both are meant"
+        )
+
+
+def _read(files: Source, place: Stored, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    """One weight, as the shards that this process needs; each part is read once."""
+    parts: dict[tuple[Range, ...], np.ndarray] = {}
+
+    def part(index: Any) -> np.ndarray:
+        cut = [slice_.indices(size) for slice_, size in zip(index, leaf.shape, strict=True)]
+        key = tuple((start, stop) for start, stop, _ in cut)
+        if key not in parts:
+            parts[key] = _padded(files, place, key, leaf.dtype)
+        return parts[key]
+
+    return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
+
+
+def _padded(files: Source, place: Stored, wanted: tuple[Range, ...], dtype: Any) -> np.ndarray:
+    """A part of a weight, zero where it reaches beyond the file's."""
+    sizes = place.weight_shape
+    inside = tuple(
+        (start, min(stop, size)) for (start, stop), size in zip(wanted, sizes, strict=True)
+    )
+
+    def read() -> np.ndarray:
+        found = place.read(inside, lambda ranges: files.read(place.tensor, ranges))
+        return found.astype(dtype, copy=False)
+
+    if inside == wanted:
+        return read()
+    result = np.zeros([stop - start for start, stop in wanted], dtype)
+    if all(start < stop for start, stop in inside):
+        result[tuple(slice(stop - start) for start, stop in inside)] = read()
+    return result

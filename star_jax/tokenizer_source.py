@@ -1,0 +1,112 @@
+"""Opens a model's tokenizer from where it lies: a folder, a GGUF file, the Hugging Face hub.
+
+transformers is imported here, and only once there is something to open. No code that comes with a
+model is run.
+"""
+
+import os
+import pathlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from star_jax import files, gguf_vocabulary
+
+if TYPE_CHECKING:
+    import transformers
+
+_PATTERNS = ["*.json", "*.jinja", "tokenizer.model", "merges.txt"]
+
+
+def open_source(
+    source: str | os.PathLike[str],
+) -> tuple["transformers.PreTrainedTokenizerFast", list[int]]:
+    """The tokenizer, and the ids that end a text for the model besides the tokenizer's own.
+
+    Args:
+        source: a folder, a .gguf file, or owner/name on the hub.
+
+    Raises:
+        ValueError: there is none, it cannot be read, or it would need remote code; the message
+            names the file and the remedy.
+    """
+    path = pathlib.Path(source).expanduser()
+    if path.is_dir():
+        return _from_folder(path)
+    if path.is_file() and path.suffix == ".gguf":
+        return _from_gguf(path)
+    name = os.fspath(source)
+    if path.exists() or path.suffix == ".gguf" or not re.fullmatch(_HUB, name):
+        raise ValueError(
+            f"{name}: no folder and no .gguf file, so no tokenizer; on the hub, models are called "
+            "owner/name"
+        )
+    return _from_folder(_download(name))
+
+
+_HUB = r"[\w-][\w.-]*/[\w-][\w.-]*"
+
+
+def _transformers() -> Any:
+    """transformers, without its advice on torch, which nothing here needs."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    import transformers
+
+    return transformers
+
+
+def _from_gguf(path: pathlib.Path) -> tuple["transformers.PreTrainedTokenizerFast", list[int]]:
+    found = gguf_vocabulary.open_vocabulary(path)
+    hub = _transformers().PreTrainedTokenizerFast(
+        tokenizer_object=found.backend, chat_template=found.template, **found.special
+    )
+    return hub, list(found.ends)
+
+
+def _from_folder(folder: pathlib.Path) -> tuple["transformers.PreTrainedTokenizerFast", list[int]]:
+    """A tokenizer.json is taken as it is; other files are converted by transformers.
+
+    AutoTokenizer would not take it as it is: where tokenizer_config.json names a class such as
+    GPT2Tokenizer, transformers 5 makes that class anew from the vocabulary alone, and how the file
+    cuts text (SmolLM2's: every digit by itself) is lost.
+    """
+    library = _transformers()
+    whole = (folder / "tokenizer.json").exists()
+    make = library.PreTrainedTokenizerFast if whole else library.AutoTokenizer
+    try:
+        hub = make.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise ValueError(
+            f"{folder}: no tokenizer can be made of its files ({error}); copy tokenizer.json and "
+            "tokenizer_config.json of the model into it"
+        ) from error
+    if not hub.is_fast:
+        raise ValueError(
+            f"{folder}: only a slow tokenizer; copy the model's tokenizer.json into it"
+        )
+    return hub, _ends(folder)
+
+
+def _ends(folder: pathlib.Path) -> list[int]:
+    """The ends of a text that a model names for generation, or else in its config."""
+    for name in ("generation_config.json", "config.json"):
+        path = folder / name
+        found = files.read_json(path).get("eos_token_id") if path.exists() else None
+        if found is not None:
+            ends = found if isinstance(found, list) else [found]
+            if not all(isinstance(id_, int) for id_ in ends):
+                raise ValueError(f"{path}: eos_token_id = {found}: must be an id or a list of ids")
+            return ends
+    return []
+
+
+def _download(name: str) -> pathlib.Path:
+    """The tokenizer's files of a model on the hub, in its cache."""
+    import huggingface_hub
+
+    try:
+        return pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=_PATTERNS))
+    except (OSError, ValueError) as error:  # what the hub's errors are
+        raise ValueError(
+            f"{name}: no such folder here, and not to be had from the hub ({error}); check the "
+            "name and the connection, or download it elsewhere and give its folder"
+        ) from error

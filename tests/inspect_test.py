@@ -1,0 +1,268 @@
+"""What is said of a model before it is loaded."""
+
+import dataclasses
+import io
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import AbstractMesh, Mesh
+from rich.console import Console
+
+import smollm2
+from star_jax import mesh as mesh_lib
+from star_jax import state
+from star_jax.model import inspect, load
+from star_jax.model.config import ModelConfig
+from star_jax.model.decoder import Decoder, attend_segments
+
+LLAMA = ModelConfig(
+    layers=4,
+    width=576,
+    heads=9,
+    head_dim=64,
+    hidden=1536,
+    rotary=64,
+    vocab=49_152,
+    context=8192,
+    kv_heads=3,
+    parallel=False,
+    shared_norm=False,
+    norm="rms",
+    activation="silu",
+    gated=True,
+    mlp_bias=False,
+    head_bias=False,
+    tied=True,
+    rotary_pairs="halves",
+)
+GPTJ = ModelConfig(
+    layers=3, width=512, heads=8, head_dim=64, hidden=2048, rotary=32, vocab=1000, context=2048
+)
+GEMMA = dataclasses.replace(
+    LLAMA, heads=8, kv_heads=4, post_norms=True, qk_norm=True, windows=(32, 32, 32, 0)
+)
+
+
+def mesh(**sizes: int) -> Mesh:
+    axes = {axis: sizes.get(axis, 1) for axis in mesh_lib.AXES}
+    return cast(Mesh, AbstractMesh(tuple(axes.values()), tuple(axes)))
+
+
+@pytest.fixture
+def opened(monkeypatch) -> dict[str, ModelConfig]:
+    """What `load.open_config` gives, by source; no source is read."""
+    configs: dict[str, ModelConfig] = {}
+    monkeypatch.setattr(load, "open_config", lambda source: configs[source])
+    return configs
+
+
+class TestParameters:
+    def test_of_gptj(self):
+        E, F, V = 512, 2048, 1000
+        block = {"attention": 4 * E * E, "mlp": 2 * E * F + F + E, "norms": 2 * E}
+        expected = {name: 3 * count for name, count in block.items()}
+        expected["norms"] += 2 * E
+        expected |= {"embedding": V * E, "head": V * E, "head_bias": V}
+        assert inspect.parameters(GPTJ) == expected
+
+    def test_of_smollm2_is_what_its_authors_say(self):
+        counts = inspect.parameters(dataclasses.replace(LLAMA, layers=30))
+        assert sum(counts.values()) == 134_515_008
+
+    @pytest.mark.parametrize("config", [LLAMA, GPTJ, GEMMA])
+    def test_are_all_that_the_decoder_has(self, config: ModelConfig):
+        params = state.abstract_params(config, mesh())
+        assert sum(inspect.parameters(config).values()) == state.count(params)
+
+    def test_padding_does_not_count(self):
+        padded = dataclasses.replace(GPTJ, vocab=1008, padding=8)
+        assert inspect.parameters(padded) == inspect.parameters(GPTJ)
+
+
+class TestMemory:
+    @pytest.mark.parametrize("config", [LLAMA, GPTJ, GEMMA])
+    @pytest.mark.parametrize("sizes", [{}, {"data": 4}, {"fsdp": 8}, {"fsdp": 2, "tensor": 4}])
+    def test_weights_are_those_of_a_device(self, config: ModelConfig, sizes: dict[str, int]):
+        grid = mesh(**sizes)
+        found = inspect.memory(config, grid, batch=8, length=16, dtype="bfloat16")
+        fitted = dataclasses.replace(load.fit(config, grid), weights="bfloat16")
+        leaves = jax.tree.leaves(state.abstract_params(fitted, grid))
+        expected = sum(np.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
+        assert found.sampling["weights"] == 2 * expected
+        assert found.training["weights"] == found.training["gradients"] == 4 * expected
+        assert found.training["Adam's moments"] == 8 * expected
+
+    def test_keys_and_values_and_logits(self):
+        found = inspect.memory(LLAMA, mesh(), batch=8, length=100, dtype="bfloat16")
+        assert found.sampling["keys and values"] == 8 * 100 * 2 * 4 * 3 * 64 * 2
+        assert found.sampling["logits"] == 8 * 49_152 * 4
+
+    def test_devices_share(self):
+        whole = inspect.memory(GEMMA, mesh(), batch=8, length=100)
+        split = inspect.memory(GEMMA, mesh(data=2, fsdp=2, tensor=2), batch=8, length=100)
+        for name in ("keys and values", "logits"):
+            assert split.sampling[name] * 8 == whole.sampling[name]
+        assert split.training["activations, about"] * 4 > whole.training["activations, about"] / 2
+
+    def test_what_does_not_split_is_whole_on_every_device(self):
+        whole = inspect.memory(LLAMA, mesh(), batch=1, length=100)
+        split = inspect.memory(LLAMA, mesh(tensor=2), batch=1, length=100)  # 3 heads of keys
+        assert split.sampling["keys and values"] == whole.sampling["keys and values"]
+
+    @pytest.mark.parametrize(
+        ("batch", "length", "message"),
+        [
+            (6, 16, "--batch=6: must be a multiple of data x fsdp = 4"),
+            (-4, 16, "--batch=-4: must be"),
+            (4, 2049, "--length=2049: must be 1 to 2048, the model's context"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, batch: int, length: int, message: str):
+        with pytest.raises(ValueError, match=message):
+            inspect.memory(GPTJ, mesh(data=2, fsdp=2), batch=batch, length=length)
+
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    @pytest.mark.parametrize("config", [LLAMA, GPTJ, GEMMA])
+    def test_the_formula_is_near_what_reverse_mode_keeps(self, config: ModelConfig, dtype: str):
+        for rows, length in ((2, 128), (1, 1024)):
+            found = inspect.memory(config, mesh(), batch=rows, length=length, dtype=dtype)
+            kept = residuals(dataclasses.replace(config, dtype=dtype), rows, length)
+            assert 0.6 < found.training["activations, about"] / kept < 1.6
+
+
+def residuals(config: ModelConfig, rows: int, length: int) -> int:
+    """Bytes of all arrays that the backward pass of a loss needs, weights aside."""
+    graph, params = nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))
+    tokens = jax.ShapeDtypeStruct((rows, length), jnp.int32)
+
+    def loss(params: Any, tokens: jax.Array) -> jax.Array:
+        model = nnx.merge(graph, params)
+        logits = model.logits(model.hidden(tokens, tokens, attend_segments(tokens)))
+        return optax.softmax_cross_entropy_with_integer_labels(logits, tokens).sum()
+
+    kept = jax.eval_shape(lambda p, t: jax.vjp(lambda q: loss(q, t), p)[1], params, tokens)
+    weights = {x.shape for x in jax.tree.leaves(params)}
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(kept) if x.shape not in weights)
+
+
+def printed(source: str, **arguments: Any) -> str:
+    console = Console(width=80, record=True, file=io.StringIO())
+    arguments.setdefault("mesh", mesh())
+    inspect.report(console, source, **arguments)
+    return console.export_text()
+
+
+class TestReport:
+    def test_shape(self, opened):
+        opened["here"] = dataclasses.replace(GEMMA, rotary_base=1e6)
+        text = printed("here")
+        for line in (
+            "4, attention and MLP one after the other",
+            "8 heads of 64, 4 of keys; 3 layers see [32] tokens back",
+            "1,536 silu, gated",
+            "rms, epsilon 1e-05",
+            "rotary, 64 of 64 dimensions, base 1e+06",
+            "49,152 rows, also the head",
+            "none: here: no folder and no .gguf file",
+        ):
+            assert line in text
+        assert all(len(line) <= 80 for line in text.splitlines())
+
+    def test_totals(self, opened):
+        opened["here"] = GPTJ
+        text = printed("here", mesh=mesh(fsdp=2), batch=4, length=64, dtype="bfloat16")
+        found = inspect.memory(GPTJ, mesh(fsdp=2), batch=4, length=64, dtype="bfloat16")
+        assert "sampling, a device of data=1, fsdp=2, tensor=1: 4 rows of 64 tokens" in text
+        for parts in (found.sampling, found.training):
+            assert inspect._bytes(sum(parts.values())) in text
+
+    @pytest.mark.parametrize(
+        ("count", "text"),
+        [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (2**40, "1 TiB"),
+            (5 * 2**50, "5120 TiB"),
+        ],
+    )
+    def test_units(self, count: int, text: str):
+        assert inspect._bytes(count) == text
+
+
+class TestTokenizer:
+    def test_facts(self):
+        facts = inspect.tokenizer_facts(str(smollm2.gguf()), LLAMA)
+        assert facts == {
+            "ids": "49,152",
+            "begins a document": "none",
+            "end a text": "2 <|im_end|>",
+            "padding": "2 <|im_end|>",
+            "special": "17",
+            "longest": facts["longest"],
+            "bytes without a token": "21",
+            "chat template": "yes",
+        }
+
+    def test_one_that_does_not_fit_is_shown(self):
+        facts = inspect.tokenizer_facts(str(smollm2.folder()), GPTJ)
+        assert facts["ids"] == "49,152, MORE THAN THE MODEL'S 1,000 ROWS"
+
+
+class TestCommand:
+    def test_prints_what_is_asked_for(self, opened, capsys):
+        opened["here"] = GPTJ
+        inspect.main(["here", "--mesh=fsdp=2,tensor=2", "--batch=6", "--length=32"])
+        text = capsys.readouterr().out
+        assert "a device of data=1, fsdp=2, tensor=2: 6 rows of 32 tokens" in text
+
+    def test_has_defaults(self, opened, capsys):
+        opened["here"] = dataclasses.replace(GPTJ, context=256)
+        inspect.main(["here", "--mesh=data=3"])
+        text = capsys.readouterr().out
+        assert "a device of data=3, fsdp=1, tensor=1: 3 rows of 256 tokens" in text
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "required: SOURCE"),
+            (["here", "--mesh=tensr=2"], "'tensr=2': say how many devices each of data, fsdp,"),
+            (["here", "--mesh=data=0"], "'data=0': say how many devices"),
+            (["here", "--dtype=float16"], "invalid choice: 'float16'"),
+            (["here", "--mesh=data=2", "--batch=3"], "--batch=3: must be a multiple of data x"),
+            (["here", "--length=4096"], "--length=4096: must be 1 to 2048"),
+        ],
+    )
+    def test_refuses_with_status_2(self, opened, capsys, arguments: list[str], message: str):
+        opened["here"] = GPTJ
+        with pytest.raises(SystemExit) as caught:
+            inspect.main(arguments)
+        assert caught.value.code == 2
+        assert message in capsys.readouterr().err
+
+    def test_a_model_that_cannot_be_read(self, tmp_path: pathlib.Path, capsys):
+        config = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(SystemExit) as caught:
+            inspect.main([str(tmp_path)])
+        assert caught.value.code == 2
+        error = capsys.readouterr().err
+        assert f"{tmp_path}/config.json" in error
+        assert "amba" in error
+
+    def test_smollm2_from_its_file(self):
+        command = [sys.executable, "-m", "star_jax.model.inspect", str(smollm2.gguf())]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "134,515,008 parameters" in done.stdout
+        assert "2 <|im_end|>" in done.stdout
+        assert not done.stderr

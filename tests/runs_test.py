@@ -1,0 +1,80 @@
+import json
+import pathlib
+import shutil
+from dataclasses import asdict
+
+import jax
+import pytest
+
+import hugging_face
+import toys
+from star_jax import mesh
+from star_jax.checkpoint import Checkpoints
+from star_jax.model import load, runs
+from star_jax.model.sources import LoadError
+
+FIELDS = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context", "dtype")
+
+
+@pytest.fixture
+def run(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A run's folder with the models of two rounds."""
+    model = {name: value for name, value in asdict(toys.SMALL).items() if name in FIELDS}
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 0, "model": model}))
+    checkpoints = Checkpoints(tmp_path / "checkpoints" / "rounds")
+    for number in (0, 2):
+        checkpoints.save(number, toys.params(toys.SMALL, seed=number))
+    checkpoints.close()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("which", "seed"), [("", 2), ("checkpoints/rounds/0", 0)])
+def test_a_run_is_read_from_its_newest_model_or_the_one_named(
+    run: pathlib.Path, which: str, seed: int
+):
+    before = sorted(run.rglob("*"))
+    loaded = load.load(str(run / which), mesh.make_mesh())
+    assert loaded.config == load.open_config(str(run / which)) == toys.SMALL
+    assert loaded.family.name == "gptj" and loaded.hf_config["eos_token_id"] == toys.END
+    assert hugging_face.same(loaded.params, toys.params(toys.SMALL, seed=seed))
+    assert sorted(run.rglob("*")) == before  # it may belong to a process that is running
+
+
+def test_weights_come_in_the_type_and_layout_asked_for(run: pathlib.Path):
+    made = mesh.make_mesh(1, -1, 1)
+    loaded = load.load(str(run), made, weights="bfloat16")
+    assert {x.dtype.name for x in jax.tree.leaves(loaded.params)} == {"bfloat16"}
+    assert all(x.sharding.mesh == made for x in jax.tree.leaves(loaded.params))
+
+
+def cut(run: pathlib.Path) -> None:
+    shutil.rmtree(run / "checkpoints/rounds/2/default")
+
+
+def settings(run: pathlib.Path, **change: object) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["model"] |= change
+    (run / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "rounds/2: not a whole checkpoint"),
+        (lambda run: (run / "config.json").unlink(), "config.json: cannot be read"),
+        (lambda run: settings(run, heads_of_a_new_kind=2), "config.model must say layers, "),
+        (lambda run: settings(run, hidden=8), "has shape .*config.json says"),
+        (lambda run: settings(run, layers=1), r"blocks.1.\S+ is missing or unexpected"),
+    ],
+)
+def test_bad_runs_are_refused(run: pathlib.Path, damage, message: str):
+    damage(run)
+    with pytest.raises(LoadError, match=message):
+        load.load(str(run), toys.one_device())
+
+
+def test_a_run_without_a_model(tmp_path: pathlib.Path):
+    assert runs.find(tmp_path) is None
+    (tmp_path / "checkpoints" / "rounds").mkdir(parents=True)
+    with pytest.raises(LoadError, match="holds no model yet; let the run finish"):
+        runs.find(tmp_path)

@@ -1,0 +1,161 @@
+"""Ours against transformers on torch: decoding with a cache, packing, gradients, export."""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import hugging_face as hf
+import toys
+from star_jax import mesh, packing, train
+from star_jax.model import cache as kv
+from star_jax.model import load
+from star_jax.model.config import ModelConfig
+from star_jax.packing import Example
+
+TOLERANCE = 2e-4  # largest difference of a logit
+PREFILLED = 9
+EVERY = pytest.mark.parametrize("name", hf.VARIANTS)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Each variant once: the model of transformers, and ours, loaded from its folder."""
+
+    @functools.cache
+    def make(name: str) -> tuple[Any, load.Loaded]:
+        folder = tmp_path_factory.mktemp(name) / "model"
+        theirs = hf.make(name, folder)
+        return theirs, load.load(str(folder), mesh.make_mesh(devices=jax.devices()[:1]))
+
+    return make
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def prefill(config: ModelConfig, params: Any, tokens: Any, start: Any, prefix: Any) -> Any:
+    return kv.prefill(nnx.merge(toys.graph(config), params), tokens, start, prefix)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def step(config: ModelConfig, params: Any, token: Any, cache: Any, prefix: Any) -> Any:
+    return kv.step(nnx.merge(toys.graph(config), params), token, cache, prefix)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def make_prefix(config: ModelConfig, params: Any, tokens: Any) -> Any:
+    model = nnx.merge(toys.graph(config), params)
+    return kv.make_prefix(model, tokens, jnp.int32(tokens.shape[0]))
+
+
+@EVERY
+@pytest.mark.parametrize("shared", [0, 5], ids=["alone", "behind a shared prefix"])
+def test_decoding_with_a_cache_gives_their_logits(models: Any, name: str, shared: int):
+    theirs, loaded = models(name)
+    whole = hf.tokens()
+    whole[:, :shared] = whole[0, :shared]
+    expected = hf.theirs(theirs, whole)
+    config, params = loaded.config, loaded.params
+    prefix = make_prefix(config, params, jnp.asarray(whole[0, :shared])) if shared else None
+    # the second row's prompt is two tokens shorter: padded on the left, and read two steps later
+    late = np.array([0, 2])
+    prompts = np.zeros((2, PREFILLED), np.int32)
+    for row, padding in enumerate(late):
+        prompts[row, padding:] = whole[row, shared : shared + PREFILLED - padding]
+    logits, cache = prefill(config, params, jnp.asarray(prompts), jnp.asarray(late), prefix)
+    cache = kv.grow(cache, hf.LENGTH + 2)
+    at = shared + PREFILLED - 1 - late
+    while True:
+        found = np.asarray(logits)[:, : hf.VOCAB]
+        np.testing.assert_allclose(found, expected[[0, 1], at], atol=TOLERANCE, rtol=0)
+        at = at + 1
+        if at.max() == hf.LENGTH:
+            break
+        token = jnp.asarray(whole[[0, 1], at], jnp.int32)
+        logits, cache = step(config, params, token, cache, prefix)
+
+
+def documents() -> list[Example]:
+    draws = np.random.default_rng(7)
+    sizes = (7, 11, 5, 24, 3)
+    found = []
+    for size in sizes:
+        weights = np.ones(size, np.float32)
+        weights[0] = 0  # nothing comes before it
+        found.append(Example(draws.integers(0, hf.VOCAB, size).astype(np.int32), weights))
+    return found
+
+
+@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.value_and_grad, argnums=1, has_aux=True)
+def loss_and_gradients(config: ModelConfig, params: Any, batch: train.Batch) -> Any:
+    return train.token_loss(nnx.merge(toys.graph(config), params), batch)
+
+
+def their_loss(torch: Any, model: Any) -> Any:
+    """Summed cross-entropy of every document by itself."""
+    losses = []
+    for document in documents():
+        tokens = torch.tensor(document.tokens[None].astype(np.int64))
+        logits = model(tokens).logits[0, :-1]
+        losses.append(torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="sum"))
+    return sum(losses)
+
+
+@EVERY
+def test_the_loss_of_packed_documents_is_that_of_each_by_itself(models: Any, name: str):
+    torch, _ = hf.torch_and_transformers()
+    theirs, loaded = models(name)
+    batch = toys.batch(packing.pack(documents(), hf.LENGTH))
+    (found, _), _ = loss_and_gradients(loaded.config, loaded.params, batch)
+    with torch.no_grad():
+        assert float(found) == pytest.approx(float(their_loss(torch, theirs)), rel=1e-5)
+
+
+@EVERY
+def test_gradients_are_theirs(models: Any, name: str):
+    torch, _ = hf.torch_and_transformers()
+    theirs, loaded = models(name)
+    batch = toys.batch(packing.pack(documents(), hf.LENGTH))
+    _, gradients = loss_and_gradients(loaded.config, loaded.params, batch)
+    theirs.zero_grad()
+    their_loss(torch, theirs).backward()
+    named = {key: weight.grad for key, weight in theirs.named_parameters()}
+    leaves, _ = jax.tree_util.tree_flatten_with_path(gradients)
+    sizes: dict[str, Any] = {}  # of a tensor: squares of the difference, and of the gradient
+    for path, gradient in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        place = loaded.family.stored(name, loaded.config)
+        whole = named[place.tensor].numpy()
+        cut = [(0, size) for size in place.weight_shape]
+        expected = place.read(cut, lambda ranges, x=whole: x[tuple(slice(*r) for r in ranges)])
+        found = np.asarray(gradient)[tuple(slice(size) for size in expected.shape)]
+        parts = np.array([np.square(found - expected).sum(), np.square(expected).sum()])
+        sizes[place.tensor] = sizes.get(place.tensor, 0) + parts
+    assert sizes.keys() == named.keys()
+    errors = {tensor: np.sqrt(error / size) for tensor, (error, size) in sizes.items()}
+    assert max(errors.values()) < 1e-3, errors
+
+
+@pytest.mark.parametrize("name", ["gptj", "llama", "gemma3"])
+def test_an_export_of_what_was_loaded_has_their_logits(
+    models: Any, name: str, tmp_path: pathlib.Path
+):
+    from star_jax.model import export
+
+    _, transformers = hf.torch_and_transformers()
+    theirs, loaded = models(name)
+    folder = tmp_path / "export"
+    export.export(loaded.params, loaded.config, loaded.family, loaded.hf_config, None, folder)
+    opened, said = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, output_loading_info=True, attn_implementation="eager"
+    )
+    assert not any(said.values())
+    tokens = hf.tokens()
+    np.testing.assert_allclose(
+        hf.theirs(opened.eval(), tokens), hf.theirs(theirs, tokens), atol=1e-5
+    )
