@@ -48,11 +48,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "printed"),
     [
-        ([], "True 2 1.0 runs/arithmetic"),
-        (["--workdir=runs/x", "--config.train.clip=2"], "True 2 2.0 runs/x"),
+        ([], "True 3 1.0 runs/arithmetic"),
+        (["--workdir=runs/x", "--config.train.clip=2"], "True 3 2.0 runs/x"),
         (["--config.rationalize.enabled=false", "--config.rounds.count=16"], "False 16 1.0 runs/arithmetic"),
-        (["--noconfig.rationalize.enabled"], "False 2 1.0 runs/arithmetic"),
-        (["--config.rationalize.enabled"], "True 2 1.0 runs/arithmetic"),
+        (["--noconfig.rationalize.enabled"], "False 3 1.0 runs/arithmetic"),
+        (["--config.rationalize.enabled"], "True 3 1.0 runs/arithmetic"),
     ],
 )  # fmt: skip
 def test_runs(arguments: list[str], printed: str):

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from star_jax import mesh as mesh_lib
 from star_jax import state, train
 from star_jax.model.config import ModelConfig, RopeScaling
-from star_jax.model.decoder import Attend, Decoder
+from star_jax.model.decoder import Attend, Decoder, Layer
 from star_jax.packing import Example, Packed
 from star_jax.programs import Learning, Programs
 from star_jax.sampler.decode import make_stop
@@ -107,7 +107,7 @@ class Scripted:
     def hidden(self, tokens_BxT: jax.Array, positions_BxT: jax.Array, attend: Attend) -> jax.Array:
         rows, length = tokens_BxT.shape
         nothing = jnp.zeros((rows, 1, length, 1))
-        attend(0, nothing, nothing, nothing)
+        attend(Layer(0, window=0, scale=1.0, cap=0.0), nothing, nothing, nothing)
         return positions_BxT
 
     def logits(self, x_BxT: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -157,8 +158,8 @@ def plot_wrong_steps(runs: Sequence[Run], path: pathlib.Path) -> None:
             end = draw(axes, arms[arm], wrong_share(kind), ARMS[arm][1], linestyle)
             if end:
                 labels.append(report.Label(end, name, ARMS[arm][1]))
-    highest = max((max(line.get_ydata()) for line in axes.lines), default=0.0)
-    top = max(5.0, 1.1 * float(highest))  # the shares may be small, and are what is to be seen
+    highest = max((float(np.max(line.get_ydata())) for line in axes.lines), default=0.0)
+    top = max(5.0, 1.1 * highest)  # the shares may be small, and are what is to be seen
     axes.set_ylim(-0.03 * top, top)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     report.label_ends(axes, labels, gap=0.065 * top)
