@@ -7,8 +7,8 @@ time      about ten minutes, half of it pretraining; a run of the study 16-18 on
 expected  some 65 % of held-out sums, from under 6 % at the base; the study 94.5-96.9 %
 
 The base model is pretrained here, from scratch, on scratchpads that are right where a hint gives
-the answer and otherwise one too many in three columns of four (`Arithmetic.corpus`). So it knows the
-format, can follow a hint and has a rough sense of what digits add up to, but it cannot add.
+the answer and otherwise one too many in three columns of four (`Arithmetic.corpus`). So it knows
+the format, can follow a hint and has a rough sense of what digits add up to, but it cannot add.
 """
 
 from ml_collections import ConfigDict
