@@ -45,7 +45,7 @@ class Checkpoints:
 
     def save(self, number: int, tree: Any) -> None:
         """Writes `tree` as checkpoint `number`; returns when it is on disk."""
-        self._manager.save(number, args=ocp.args.StandardSave(_named(tree)))
+        self._manager.save(number, args=ocp.args.StandardSave(named(tree)))
         self._manager.wait_until_finished()
 
     def restore(self, number: int, abstract: Any) -> Any:
@@ -58,7 +58,7 @@ class Checkpoints:
         Raises:
             CheckpointError: the checkpoint's arrays are not those of `abstract`.
         """
-        wanted = _named(abstract)
+        wanted = named(abstract)
         stored = self._manager.item_metadata(number).tree
         problems = [f"{name} is missing" for name in sorted(wanted.keys() - stored.keys())]
         problems += [
@@ -79,7 +79,7 @@ class Checkpoints:
         self._manager.close()
 
 
-def _named(tree: Any) -> dict[str, Any]:
+def named(tree: Any) -> dict[str, Any]:
     """{'blocks.0.attention.q.value': array, ...}, in the order of the tree's leaves."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -96,19 +96,11 @@ class ByteTokenizer:
         Raises:
             ValueError: an id lies outside the vocabulary.
         """
-        return b"".join(self._piece(int(token)) for token in ids).decode(errors="replace")
+        return _text(self._bytes, ids)
 
     def token_bytes(self) -> list[bytes]:
         """The bytes each id stands for, in the order of the ids; special tokens are empty."""
         return list(self._bytes)
-
-    def _piece(self, token: int) -> bytes:
-        if not 0 <= token < self.vocab_size:
-            raise ValueError(
-                f"token {token} is outside the vocabulary of {self.vocab_size}: mask the logits "
-                "of padded vocabulary entries before choosing a token"
-            )
-        return self._bytes[token]
 
 
 class HuggingFaceTokenizer:
@@ -206,7 +198,7 @@ class HuggingFaceTokenizer:
         Raises:
             ValueError: an id lies outside the vocabulary.
         """
-        text = b"".join(self._piece(int(token)) for token in ids).decode(errors="replace")
+        text = _text(self._bytes, ids)
         return text.removeprefix(" ") if self._indented else text
 
     def token_bytes(self) -> list[bytes]:
@@ -284,10 +276,15 @@ class HuggingFaceTokenizer:
         except (jinja2.TemplateError, ValueError) as error:
             raise ValueError(f"the chat template refuses the messages: {error}") from error
 
-    def _piece(self, token: int) -> bytes:
-        if not 0 <= token < self.vocab_size:
+
+def _text(table: Sequence[bytes], ids: Iterable[int]) -> str:
+    """The text of `ids` by a table of their bytes."""
+    pieces = []
+    for token in map(int, ids):
+        if not 0 <= token < len(table):
             raise ValueError(
-                f"token {token} is outside the vocabulary of {self.vocab_size}: mask the logits "
+                f"token {token} is outside the vocabulary of {len(table)}: mask the logits "
                 "of padded vocabulary entries before choosing a token"
             )
-        return self._bytes[token]
+        pieces.append(table[token])
+    return b"".join(pieces).decode(errors="replace")

@@ -17,6 +17,7 @@ import safetensors.numpy
 from jax.experimental import multihost_utils
 
 from star_jax import files
+from star_jax.checkpoint import named
 from star_jax.model.config import ModelConfig
 from star_jax.model.family import Family
 from star_jax.model.fields import FamilyError
@@ -83,7 +84,7 @@ def export(
     """
     target = pathlib.Path(folder).absolute()
     values = _config(config, family, hf_config)
-    weights = _named(params)
+    weights = named(params)
     groups = _by_tensor({name: family.stored(name, config) for name in weights})
     shards = _plan(groups, np.dtype(config.weights).itemsize, shard_bytes)
     writes = jax.process_index() == 0
@@ -112,11 +113,6 @@ def _config(config: ModelConfig, family: Family, hf_config: Mapping[str, Any]) -
     except FamilyError as error:
         raise ExportError(f"{error}; give the config.json that belongs to these weights") from error
     return values
-
-
-def _named(params: Any) -> dict[str, jax.Array]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def _by_tensor(places: Mapping[str, Stored]) -> dict[str, dict[str, Stored]]:

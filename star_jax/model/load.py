@@ -16,6 +16,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from star_jax import mesh as mesh_lib
+from star_jax.checkpoint import named
 from star_jax.model import runs
 from star_jax.model.config import ModelConfig
 from star_jax.model.decoder import Decoder
@@ -161,11 +162,7 @@ def _abstract(config: ModelConfig, mesh: Mesh) -> tuple[dict[str, jax.ShapeDtype
 
     shapes = nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))[1]
     tree = jax.tree.map(attach, shapes, is_leaf=lambda x: isinstance(x, nnx.Variable))
-    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
-    named = (
-        (jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves
-    )
-    return dict(named), structure
+    return named(tree), jax.tree.structure(tree)
 
 
 def _load_run(run: pathlib.Path, mesh: Mesh, dtype: str, weights: str) -> Loaded:
