@@ -36,6 +36,7 @@ EXTRAS = {
     "gguf": [GGUF],
     "test": [
         GGUF,
+        "accelerate>=1.1,<2",  # transformers opens no GGUF file without
         "hypothesis>=6.100,<7",
         "pyright[nodejs]>=1.1.400,<2",  # with its own node, where the machine has none
         "pytest>=8.3,<10",

@@ -117,8 +117,14 @@ def _rate(count: int, seconds: float) -> str:
 
 
 def _values(fields: dict[str, float | str]) -> str:
-    shown = {k: v if isinstance(v, str) else f"{v:.3g}" for k, v in fields.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
+    return ", ".join(f"{name} {_value(value)}" for name, value in fields.items())
+
+
+def _value(value: float | str) -> str:
+    """A count with all its digits, another number with three."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
 
 
 def print_round(console: Console, record: dict[str, Any], unit: str = "class") -> None:

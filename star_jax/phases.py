@@ -86,7 +86,7 @@ def sample(
             graded = _chunk(context, round_, kind, policy, prefix, chunk, problems, hint)
             rationales.write_shard(folder, kind, index, graded)
             right += sum(one.correct for one in graded)
-            advance(len(graded), right=float(right))
+            advance(len(graded), right=right)
     order = [row.number for chunk in chunks for row in chunk.rows]
     by_number = dict(zip(order, rationales.read_shards(folder, kind), strict=True))
     return [by_number[number] for number in range(len(problems))]

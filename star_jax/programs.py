@@ -22,6 +22,7 @@ from star_jax import mesh as mesh_lib
 from star_jax import state as state_lib
 from star_jax import train
 from star_jax.model import cache as kv
+from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
 from star_jax.packing import Packed
 from star_jax.sampler.decode import Generated, Prompts, Stop, decode
@@ -72,7 +73,7 @@ class Programs:
     ) -> None:
         self.mesh = mesh
         self.graph = state_lib.graph(config)
-        self.params = state_lib.abstract_params(config, mesh)
+        self.params = abstract_params(config, mesh)
         self.states = {
             name: state_lib.abstract_state(config, mesh, kind.optimizer)
             for name, kind in learning.items()

@@ -9,6 +9,7 @@ import pytest
 import toys
 from star_jax import mesh, state
 from star_jax.checkpoint import CheckpointError, Checkpoints
+from star_jax.model.abstract import abstract_params
 from toys import SMALL, eight_devices
 
 LEARNER = state.init_state(toys.params(SMALL), toys.optimizer())
@@ -92,9 +93,9 @@ def test_another_model_is_told_what_differs(tmp_path: pathlib.Path, wanted: Any,
 def test_what_one_mesh_saved_another_restores(tmp_path: pathlib.Path):
     checkpoints = Checkpoints(tmp_path)
     params = toys.params(SMALL)
-    split = state.abstract_params(SMALL, mesh.make_mesh(2, 2, 2))
+    split = abstract_params(SMALL, mesh.make_mesh(2, 2, 2))
     checkpoints.save(0, jax.device_put(params, jax.tree.map(lambda x: x.sharding, split)))
-    whole = checkpoints.restore(0, state.abstract_params(SMALL, toys.one_device()))
+    whole = checkpoints.restore(0, abstract_params(SMALL, toys.one_device()))
     same(whole, params)
     checkpoints.save(1, whole)
     again = checkpoints.restore(1, split)

@@ -160,3 +160,11 @@ def test_closing_names_the_files_that_are_there(tmp_path):
     console.closing(where, tmp_path)
     paths = [line.split()[0] for line in shown(where).splitlines()[1:]]
     assert paths == [str(tmp_path / "result.json"), str(tmp_path / "checkpoints")]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_shows_counts_whole_and_measurements_short(is_terminal: bool):
+    where = terminal(is_terminal)
+    with console.progress(where, "round 3 samples", 2500) as advance:
+        advance(2500, right=2175, loss=0.0386123)
+    assert "right 2,175, loss 0.0386" in shown(where).replace("\n", "")

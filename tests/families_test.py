@@ -229,7 +229,7 @@ def test_a_config_is_written_as_it_was_read(name: str):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_keys_left_away_have_the_defaults_of_transformers(name: str):
-    transformers = pytest.importorskip("transformers")
+    _, transformers = hugging_face.torch_and_transformers()
     values = hugging_face.values(name)
     whole = transformers.AutoConfig.for_model(**values).to_dict()
     assert families.read_config(whole, name) == families.read_config(values, name)

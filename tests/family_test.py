@@ -6,9 +6,9 @@ import pytest
 import hugging_face
 import toys
 from hugging_face import VARIANTS
-from star_jax import state
 from star_jax.model import families
 from star_jax.model import family as family_lib
+from star_jax.model.abstract import abstract_params
 from star_jax.model.families import FAMILIES
 from star_jax.model.fields import FamilyError
 
@@ -18,7 +18,7 @@ GPTJ, LLAMA = FAMILIES["gptj"], FAMILIES["llama"]
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_weight_has_a_place_of_its_own_shape(name: str):
     family, config = families.read_config(hugging_face.values(name), name)
-    abstract = state.abstract_params(config, toys.one_device())
+    abstract = abstract_params(config, toys.one_device())
     leaves, _ = jax.tree_util.tree_flatten_with_path(abstract)
     places = {}
     for path, leaf in leaves:

@@ -21,6 +21,7 @@ import smollm2
 from star_jax import mesh as mesh_lib
 from star_jax import state
 from star_jax.model import inspect, load
+from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
 from star_jax.model.decoder import Decoder, attend_segments
 
@@ -80,7 +81,7 @@ class TestParameters:
 
     @pytest.mark.parametrize("config", [LLAMA, GPTJ, GEMMA])
     def test_are_all_that_the_decoder_has(self, config: ModelConfig):
-        params = state.abstract_params(config, mesh())
+        params = abstract_params(config, mesh())
         assert sum(inspect.parameters(config).values()) == state.count(params)
 
     def test_padding_does_not_count(self):
@@ -95,7 +96,7 @@ class TestMemory:
         grid = mesh(**sizes)
         found = inspect.memory(config, grid, batch=8, length=16, dtype="bfloat16")
         fitted = dataclasses.replace(load.fit(config, grid), weights="bfloat16")
-        leaves = jax.tree.leaves(state.abstract_params(fitted, grid))
+        leaves = jax.tree.leaves(abstract_params(fitted, grid))
         expected = sum(np.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
         assert found.sampling["weights"] == 2 * expected
         assert found.training["weights"] == found.training["gradients"] == 4 * expected

@@ -15,8 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 import hugging_face
 import toys
-from star_jax import mesh, state
+from star_jax import mesh
 from star_jax.model import export, families, load, sources
+from star_jax.model.abstract import abstract_params
 from star_jax.model.load import LoadError
 from toys import eight_devices
 
@@ -59,7 +60,7 @@ def test_weights_lie_where_the_mesh_wants_them(
     loaded = load.load(str(tmp_path / "model"), made)
     assert loaded.config.vocab % sizes[2] == 0
     assert loaded.config.vocab - loaded.config.padding == hugging_face.VOCAB
-    abstract = state.abstract_params(loaded.config, made)
+    abstract = abstract_params(loaded.config, made)
     assert jax.tree.structure(loaded.params) == jax.tree.structure(abstract)
     for x, shape in zip(jax.tree.leaves(loaded.params), jax.tree.leaves(abstract), strict=True):
         assert (x.shape, x.dtype, x.sharding) == (shape.shape, shape.dtype, shape.sharding)

@@ -14,23 +14,25 @@ import hugging_face as hf
 import toys
 from star_jax import mesh, packing, train
 from star_jax.model import cache as kv
-from star_jax.model import load
+from star_jax.model import export, load
 from star_jax.model.config import ModelConfig
+from star_jax.model.decoder import attend_segments
 from star_jax.packing import Example
 
 TOLERANCE = 2e-4  # largest difference of a logit
 PREFILLED = 9
 EVERY = pytest.mark.parametrize("name", hf.VARIANTS)
+SEEDS = pytest.mark.parametrize("seed", range(3))
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Each variant once: the model of transformers, and ours, loaded from its folder."""
+    """Each variant and seed once: the model of transformers, and ours, loaded from its folder."""
 
     @functools.cache
-    def make(name: str) -> tuple[Any, load.Loaded]:
+    def make(name: str, seed: int = 0) -> tuple[Any, load.Loaded]:
         folder = tmp_path_factory.mktemp(name) / "model"
-        theirs = hf.make(name, folder)
+        theirs = hf.make(name, folder, seed)
         return theirs, load.load(str(folder), mesh.make_mesh(devices=jax.devices()[:1]))
 
     return make
@@ -52,11 +54,12 @@ def make_prefix(config: ModelConfig, params: Any, tokens: Any) -> Any:
     return kv.make_prefix(model, tokens, jnp.int32(tokens.shape[0]))
 
 
+@SEEDS
 @EVERY
 @pytest.mark.parametrize("shared", [0, 5], ids=["alone", "behind a shared prefix"])
-def test_decoding_with_a_cache_gives_their_logits(models: Any, name: str, shared: int):
-    theirs, loaded = models(name)
-    whole = hf.tokens()
+def test_decoding_with_a_cache_gives_their_logits(models: Any, name: str, shared: int, seed: int):
+    theirs, loaded = models(name, seed)
+    whole = hf.tokens(seed)
     whole[:, :shared] = whole[0, :shared]
     expected = hf.theirs(theirs, whole)
     config, params = loaded.config, loaded.params
@@ -79,8 +82,8 @@ def test_decoding_with_a_cache_gives_their_logits(models: Any, name: str, shared
         logits, cache = step(config, params, token, cache, prefix)
 
 
-def documents() -> list[Example]:
-    draws = np.random.default_rng(7)
+def documents(seed: int = 7) -> list[Example]:
+    draws = np.random.default_rng(seed)
     sizes = (7, 11, 5, 24, 3)
     found = []
     for size in sizes:
@@ -104,6 +107,32 @@ def their_loss(torch: Any, model: Any) -> Any:
         logits = model(tokens).logits[0, :-1]
         losses.append(torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="sum"))
     return sum(losses)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def packed_logits(config: ModelConfig, params: Any, batch: train.Batch) -> Any:
+    model = nnx.merge(toys.graph(config), params)
+    attend = attend_segments(batch.segments)
+    return model.logits(model.hidden(batch.tokens, batch.positions, attend))
+
+
+@SEEDS
+@EVERY
+def test_documents_in_a_row_padded_on_the_right_have_the_logits_of_each(
+    models: Any, name: str, seed: int
+):
+    theirs, loaded = models(name, seed)
+    packed = packing.pack(documents(seed), hf.LENGTH)
+    assert (packed.segments[:, -1] == 0).any(), "a row that ends in padding"
+    found = np.asarray(packed_logits(loaded.config, loaded.params, toys.batch(packed)))
+    seen = 0
+    for tokens, segments, logits in zip(packed.tokens, packed.segments, found, strict=True):
+        for segment in range(1, segments.max() + 1):
+            there = segments == segment
+            expected = hf.theirs(theirs, tokens[None, there])[0]
+            np.testing.assert_allclose(logits[there, : hf.VOCAB], expected, atol=TOLERANCE, rtol=0)
+            seen += 1
+    assert seen == len(documents())
 
 
 @EVERY
@@ -143,12 +172,10 @@ def test_gradients_are_theirs(models: Any, name: str):
     assert max(errors.values()) < 1e-3, errors
 
 
-@pytest.mark.parametrize("name", ["gptj", "llama", "gemma3"])
+@EVERY
 def test_an_export_of_what_was_loaded_has_their_logits(
     models: Any, name: str, tmp_path: pathlib.Path
 ):
-    from star_jax.model import export
-
     _, transformers = hf.torch_and_transformers()
     theirs, loaded = models(name)
     folder = tmp_path / "export"

@@ -12,10 +12,9 @@ import collections
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import jax
-from flax import nnx
 from jax.sharding import AbstractMesh, Mesh
 from rich import box
 from rich.console import Console
@@ -23,9 +22,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from star_jax import mesh as mesh_lib
+from star_jax.checkpoint import named
 from star_jax.model import load
+from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
-from star_jax.model.decoder import Decoder
 from star_jax.tokenizer import HuggingFaceTokenizer
 
 _TYPES = {"float32": 4, "bfloat16": 2}
@@ -52,23 +52,14 @@ class Memory:
     training: dict[str, int]
 
 
-def abstract_weights(config: ModelConfig) -> dict[str, Any]:
-    """Name -> nnx.Param of a jax.ShapeDtypeStruct, for every weight; nothing is allocated."""
-    shapes = nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))[1]
-    leaves, _ = jax.tree_util.tree_flatten_with_path(
-        shapes, is_leaf=lambda x: isinstance(x, nnx.Variable)
-    )
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
-
-
 def parameters(config: ModelConfig) -> dict[str, int]:
     """How many weights each part of the model has; rows that pad the vocabulary do not count."""
     config = dataclasses.replace(config, vocab=config.vocab - config.padding, padding=0)
     counts: dict[str, int] = collections.defaultdict(int)
-    for name, leaf in abstract_weights(config).items():
+    for name, leaf in named(abstract_params(config, _mesh(""))).items():
         path = name.split(".")
         part = path[2] if path[0] == "blocks" else path[0]
-        counts["norms" if "norm" in part else part] += math.prod(leaf.get_value().shape)
+        counts["norms" if "norm" in part else part] += math.prod(leaf.shape)
     return dict(counts)
 
 
@@ -129,12 +120,8 @@ def memory(
 
 def _weight_bytes(config: ModelConfig, mesh: Mesh, dtype: str) -> int:
     """Bytes a device of one copy of the weights."""
-    total = 0
-    for leaf in abstract_weights(config).values():
-        shape = leaf.get_value().shape
-        layout = mesh_lib.fitting(mesh, shape, leaf.get_metadata("axes"))
-        total += math.prod(layout.shard_shape(shape)) * _TYPES[dtype]
-    return total
+    leaves = jax.tree.leaves(abstract_params(config, mesh))
+    return _TYPES[dtype] * sum(math.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
 
 
 def tokenizer_facts(source: str, config: ModelConfig) -> dict[str, str]:

@@ -12,14 +12,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 
 from star_jax import mesh as mesh_lib
 from star_jax.checkpoint import named
 from star_jax.model import runs
+from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
-from star_jax.model.decoder import Decoder
 from star_jax.model.families import FAMILIES, read_config
 from star_jax.model.family import Family
 from star_jax.model.fields import FamilyError
@@ -47,7 +46,7 @@ class Loaded:
     Attributes:
         config: its shape, its vocabulary padded for the mesh.
         family: how its files are written.
-        params: its weights, a pytree as `state.abstract_params` describes it.
+        params: its weights, a pytree as `abstract_params` describes it.
         hf_config: its config.json.
         where: the local folder or file that it was read from.
     """
@@ -79,10 +78,11 @@ def load(source: str, mesh: Mesh, *, dtype: str = "float32", weights: str = "flo
     files = _files(path)
     family, config = _read_config(files.config, files.where)
     config = fit(config, mesh, dtype=dtype, weights=weights)
-    leaves, structure = _abstract(config, mesh)
+    abstract = abstract_params(config, mesh)
+    leaves = named(abstract)
     places = _places(files, family, config, list(leaves))
     arrays = [_read(files, places[name], leaf) for name, leaf in leaves.items()]
-    params = jax.tree.unflatten(structure, arrays)
+    params = jax.tree.unflatten(jax.tree.structure(abstract), arrays)
     return Loaded(config, family, params, dict(files.config), path)
 
 
@@ -153,24 +153,13 @@ def _read_config(values: Mapping[str, Any], where: pathlib.Path) -> tuple[Family
         raise LoadError(str(error)) from error
 
 
-def _abstract(config: ModelConfig, mesh: Mesh) -> tuple[dict[str, jax.ShapeDtypeStruct], Any]:
-    """Shapes, types and shardings of the weights by name, and the tree that they are leaves of."""
-
-    def attach(leaf: Any) -> Any:
-        layout = mesh_lib.fitting(mesh, leaf.shape, leaf.get_metadata("axes"))
-        return leaf.replace(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout))
-
-    shapes = nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))[1]
-    tree = jax.tree.map(attach, shapes, is_leaf=lambda x: isinstance(x, nnx.Variable))
-    return named(tree), jax.tree.structure(tree)
-
-
 def _load_run(run: pathlib.Path, mesh: Mesh, dtype: str, weights: str) -> Loaded:
     """A model of a run: GPT-J with the byte tokenizer, whose rows are padded already."""
     config = dataclasses.replace(runs.open_config(run), dtype=dtype, weights=weights)
-    leaves, structure = _abstract(config, mesh)
+    abstract = abstract_params(config, mesh)
+    leaves = named(abstract)
     found = runs.restore(run, leaves)
-    params = jax.tree.unflatten(structure, [found[name] for name in leaves])
+    params = jax.tree.unflatten(jax.tree.structure(abstract), [found[name] for name in leaves])
     tokens = ByteTokenizer()
     family = FAMILIES["gptj"]
     try:

@@ -1,0 +1,34 @@
+"""A model's weights before there are any: shapes, types, and where on the mesh each will lie."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+
+from star_jax import mesh as mesh_lib
+from star_jax.model.config import ModelConfig
+from star_jax.model.decoder import Decoder
+
+
+def abstract_params(config: ModelConfig, mesh: Mesh) -> Any:
+    """The weights, a pytree of nnx.Param, each of a jax.ShapeDtypeStruct with its sharding.
+
+    Args:
+        config: of the model.
+        mesh: of devices, or abstract.
+    """
+    return with_shardings(nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))[1], mesh)
+
+
+def with_shardings(tree: Any, mesh: Mesh) -> Any:
+    """Attaches to every leaf the sharding that its logical axes ask for; plain arrays replicate."""
+
+    def attach(leaf: Any) -> Any:
+        if isinstance(leaf, nnx.Variable):
+            layout = mesh_lib.fitting(mesh, leaf.shape, leaf.get_metadata("axes"))
+            value = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
+            return leaf.replace(value)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=mesh_lib.sharding(mesh))
+
+    return jax.tree.map(attach, tree, is_leaf=lambda x: isinstance(x, nnx.Variable))
