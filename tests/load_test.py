@@ -83,7 +83,7 @@ def test_a_padded_model_computes_the_same(tmp_path: pathlib.Path):
 
 
 @eight_devices
-def test_each_part_is_read_once(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+def test_everything_is_read_once(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     hugging_face.write("llama", tmp_path / "model")
     read: list[tuple] = []
     original = sources.Folder.read
@@ -99,13 +99,6 @@ def test_each_part_is_read_once(tmp_path: pathlib.Path, monkeypatch: pytest.Monk
     assert sum(sizes) == sum(
         x.size for x in load_file(tmp_path / "model/model.safetensors").values()
     )
-    ups = [ranges for name, ranges in read if name == "model.layers.0.mlp.up_proj.weight"]
-    assert sorted(ups) == [
-        ((0, 10), (0, 12)),
-        ((0, 10), (12, 24)),
-        ((10, 20), (0, 12)),
-        ((10, 20), (12, 24)),
-    ]
 
 
 @pytest.mark.parametrize("stored", [np.float16, ml_dtypes.bfloat16, np.float32])

@@ -79,21 +79,17 @@ class GgufFile:
 
     def read(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
         """See `Source`."""
-        rows, *rest = ranges
-        if self._interleaved(name):
-            found = self._heads(name, rows)
-        else:
-            found = self._rows(name, rows)
-        return found[(slice(None), *(slice(*range_) for range_ in rest))]
+        return self._heads(name, ranges) if self._interleaved(name) else self._rows(name, ranges)
 
-    def _rows(self, name: str, rows: Range) -> np.ndarray:
-        tensor = self._tensors[name]
-        found = np.empty((rows[1] - rows[0], *self.tensors[name].shape[1:]), np.float32)
+    def _rows(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
+        tensor, (first, last) = self._tensors[name], ranges[0]
+        within = tuple(slice(*range_) for range_ in ranges[1:])
+        found = np.empty([stop - start for start, stop in ranges], np.float32)
         try:
-            for start in range(*rows, _ROWS):
-                packed = tensor.data[start : min(start + _ROWS, rows[1])]
+            for start in range(first, last, _ROWS):
+                packed = tensor.data[start : min(start + _ROWS, last)]
                 part = self._gguf.quants.dequantize(packed, tensor.tensor_type)
-                found[start - rows[0] :][: len(packed)] = part
+                found[start - first :][: len(packed)] = part[(slice(None), *within)]
             return found
         except NotImplementedError as error:
             raise LoadError(
@@ -105,13 +101,14 @@ class GgufFile:
         """Llama's queries and keys: (2i, 2i + 1) are rotated together, not (i, i + D / 2)."""
         return self.architecture == "llama" and bool(re.search(r"\.[qk]_proj\.", name))
 
-    def _heads(self, name: str, rows: Range) -> np.ndarray:
+    def _heads(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
         """Rows in transformers' order, which the conversion to GGUF has permuted in each head."""
+        rows, *rest = ranges
         queries = ".q_proj." in name
         heads = self.config["num_attention_heads" if queries else "num_key_value_heads"]
         size = self.tensors[name].shape[0] // heads
         first, last = rows[0] // size, -(-rows[1] // size)  # whole heads
-        found = self._rows(name, (first * size, last * size))
+        found = self._rows(name, ((first * size, last * size), *rest))
         pairs = found.reshape(last - first, size // 2, 2, *found.shape[1:])
         turned = pairs.swapaxes(1, 2).reshape(found.shape)
         return turned[rows[0] - first * size : rows[1] - first * size]

@@ -237,33 +237,36 @@ def _check_tied(files: Source, head: str, embedding: Stored) -> None:
 
 
 def _read(files: Source, place: Stored, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-    """One weight, as the shards that this process needs; each part is read once."""
-    parts: dict[tuple[Range, ...], np.ndarray] = {}
+    """One weight, as the shards of this process; what they hold together is read once."""
+    shards = leaf.sharding.addressable_devices_indices_map(leaf.shape).values()
+    cuts = [_ranges(index, leaf.shape) for index in shards]
+    box = tuple(
+        (min(start for start, _ in along), min(max(stop for _, stop in along), size))
+        for along, size in zip(zip(*cuts, strict=True), place.weight_shape, strict=True)
+    )
+    # A process can hold nothing but padding.
+    empty = any(start >= stop for start, stop in box)
+    found = (
+        np.zeros([0] * len(box), leaf.dtype)
+        if empty
+        else place.read(box, lambda ranges: files.read(place.tensor, ranges))
+    )
 
     def part(index: Any) -> np.ndarray:
-        cut = [slice_.indices(size) for slice_, size in zip(index, leaf.shape, strict=True)]
-        key = tuple((start, stop) for start, stop, _ in cut)
-        if key not in parts:
-            parts[key] = _padded(files, place, key, leaf.dtype)
-        return parts[key]
+        ranges = _ranges(index, leaf.shape)
+        inside = tuple(
+            slice(start - low, max(min(stop, high) - low, 0))
+            for (start, stop), (low, high) in zip(ranges, box, strict=True)
+        )
+        shard = found[inside].astype(leaf.dtype, copy=False)
+        missing = [
+            stop - start - size for (start, stop), size in zip(ranges, shard.shape, strict=True)
+        ]
+        return np.pad(shard, [(0, rows) for rows in missing]) if any(missing) else shard
 
     return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
 
 
-def _padded(files: Source, place: Stored, wanted: tuple[Range, ...], dtype: Any) -> np.ndarray:
-    """A part of a weight, zero where it reaches beyond the file's."""
-    sizes = place.weight_shape
-    inside = tuple(
-        (start, min(stop, size)) for (start, stop), size in zip(wanted, sizes, strict=True)
-    )
-
-    def read() -> np.ndarray:
-        found = place.read(inside, lambda ranges: files.read(place.tensor, ranges))
-        return found.astype(dtype, copy=False)
-
-    if inside == wanted:
-        return read()
-    result = np.zeros([stop - start for start, stop in wanted], dtype)
-    if all(start < stop for start, stop in inside):
-        result[tuple(slice(stop - start) for start, stop in inside)] = read()
-    return result
+def _ranges(index: Any, shape: tuple[int, ...]) -> tuple[Range, ...]:
+    """Start and stop in each axis."""
+    return tuple(cut.indices(size)[:2] for cut, size in zip(index, shape, strict=True))
