@@ -1,5 +1,6 @@
 """Ours against transformers on torch: decoding with a cache, packing, gradients, export."""
 
+import copy
 import functools
 import pathlib
 from typing import Any
@@ -12,7 +13,7 @@ from flax import nnx
 
 import hugging_face as hf
 import toys
-from star_jax import mesh, packing, train
+from star_jax import packing, train
 from star_jax.model import cache as kv
 from star_jax.model import export, load
 from star_jax.model.config import ModelConfig
@@ -33,7 +34,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def make(name: str, seed: int = 0) -> tuple[Any, load.Loaded]:
         folder = tmp_path_factory.mktemp(name) / "model"
         theirs = hf.make(name, folder, seed)
-        return theirs, load.load(str(folder), mesh.make_mesh(devices=jax.devices()[:1]))
+        return theirs, load.load(str(folder), toys.one_device())
 
     return make
 
@@ -114,6 +115,24 @@ def packed_logits(config: ModelConfig, params: Any, batch: train.Batch) -> Any:
     model = nnx.merge(toys.graph(config), params)
     attend = attend_segments(batch.segments)
     return model.logits(model.hidden(batch.tokens, batch.positions, attend))
+
+
+def error(found: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.sqrt(np.square(found - exact).mean()))
+
+
+@EVERY
+def test_bfloat16_is_no_further_from_float32_than_theirs(models: Any, name: str):
+    torch, _ = hf.torch_and_transformers()
+    mine, other, tokens = [], [], hf.tokens()
+    for seed in range(3):
+        theirs, loaded = models(name, seed)
+        exact = hf.theirs(theirs, tokens)
+        where = str(loaded.where)
+        half = load.load(where, toys.one_device(), dtype="bfloat16", weights="bfloat16")
+        mine.append(error(hf.ours(half, tokens)[..., : hf.VOCAB], exact))
+        other.append(error(hf.theirs(copy.deepcopy(theirs).to(torch.bfloat16), tokens), exact))
+    assert 0 < np.mean(mine) < 1.15 * np.mean(other)
 
 
 @SEEDS
