@@ -7,7 +7,7 @@ from etils import epath
 from jax.sharding import Mesh
 from rich.console import Console
 
-from star_jax import mesh, prompts, tasks, train
+from star_jax import mesh, prompts, tasks, tokenizer_source, train
 from star_jax.folder import open_folder
 from star_jax.model.config import ModelConfig
 from star_jax.programs import Learning, Programs
@@ -89,6 +89,7 @@ def make_context(settings: Settings, workdir: epath.PathLike, console: Console) 
     _check(settings, shapes, prefix, mesh.batch_multiple(grid))
     programs = _programs(settings, tokenizer, grid, shapes, prefix)
     folder = open_folder(settings, workdir)  # last: what cannot run leaves no folder behind
+    tokenizer.save(folder / tokenizer_source.RUNS)
     return Context(settings, folder, console, task, tokenizer, programs, shapes, held_out, few_shot)
 
 

@@ -10,13 +10,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from etils import epath
+
 from star_jax import files, tokenizer_source
-from star_jax.byte_table import byte_table
+from star_jax.byte_table import byte_alphabet, byte_table
 
 if TYPE_CHECKING:
     import transformers
 
-_SPECIALS = 3  # pad, bos, eos come first; byte b is token b + 3, and after the bytes the markup
+_NAMES = ("pad", "bos", "eos")  # come first; byte b is token b + 3, and after the bytes the markup
 
 
 class Tokenizer(Protocol):
@@ -76,7 +78,7 @@ class ByteTokenizer:
             raise ValueError(
                 f"markup = {self.markup}: must be different strings of two bytes or more"
             )
-        self._bytes = [b""] * _SPECIALS + [bytes([byte]) for byte in range(256)] + pieces
+        self._bytes = [b""] * len(_NAMES) + [bytes([byte]) for byte in range(256)] + pieces
         self._ids = {piece: token for token, piece in enumerate(self._bytes) if piece}
         longest_first = sorted(pieces, key=len, reverse=True)
         self._pattern = re.compile(b"|".join([*map(re.escape, longest_first), b"."]), re.DOTALL)
@@ -101,6 +103,29 @@ class ByteTokenizer:
     def token_bytes(self) -> list[bytes]:
         """The bytes each id stands for, in the order of the ids; special tokens are empty."""
         return list(self._bytes)
+
+    def save(self, folder: epath.PathLike) -> None:
+        """Writes tokenizer.json and what belongs to it: the same ids for transformers.
+
+        The folder may be a remote one (gs://).
+        """
+        import tokenizers as hub
+
+        letters = {byte: letter for letter, byte in byte_alphabet().items()}
+        ids = {f"<{name}>": id_ for id_, name in enumerate(_NAMES)}
+        ids |= {letters[byte]: len(_NAMES) + byte for byte in range(256)}
+        made = hub.Tokenizer(hub.models.BPE(vocab=ids, merges=[]))
+        made.pre_tokenizer = hub.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        made.decoder = hub.decoders.ByteLevel()
+        made.post_processor = hub.processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", self.bos_id)]
+        )
+        made.add_special_tokens([f"<{name}>" for name in _NAMES])
+        made.add_tokens([hub.AddedToken(string, normalized=False) for string in self.markup])
+        files.write_atomic(epath.Path(folder) / "tokenizer.json", made.to_str(pretty=True))
+        special = {f"{name}_token": f"<{name}>" for name in _NAMES}
+        said = {"tokenizer_class": "PreTrainedTokenizerFast", **special}
+        files.write_json(epath.Path(folder) / "tokenizer_config.json", said)
 
 
 class HuggingFaceTokenizer:

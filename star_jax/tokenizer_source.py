@@ -14,6 +14,7 @@ from star_jax import files, gguf_vocabulary
 if TYPE_CHECKING:
     import transformers
 
+RUNS = "tokenizer"  # a run's folder of tokenizer files
 _PATTERNS = ["*.json", "*.jinja", "tokenizer.model", "merges.txt"]
 
 
@@ -23,7 +24,7 @@ def open_source(
     """The tokenizer, and the ids that end a text for the model besides the tokenizer's own.
 
     Args:
-        source: a folder, a .gguf file, or owner/name on the hub.
+        source: a folder, a .gguf file, a run or one of its checkpoints, or owner/name on the hub.
 
     Raises:
         ValueError: there is none, it cannot be read, or it would need remote code; the message
@@ -31,7 +32,7 @@ def open_source(
     """
     path = pathlib.Path(source).expanduser()
     if path.is_dir():
-        return _from_folder(path)
+        return _from_folder(_of_run(path) or path)
     if path.is_file() and path.suffix == ".gguf":
         return _from_gguf(path)
     name = os.fspath(source)
@@ -44,6 +45,12 @@ def open_source(
 
 
 _HUB = r"[\w-][\w.-]*/[\w-][\w.-]*"
+
+
+def _of_run(path: pathlib.Path) -> pathlib.Path | None:
+    """Where the run that `path` is the folder of, or a checkpoint in, keeps its tokenizer."""
+    run = path.absolute().parents[2] if path.absolute().parent.name == "rounds" else path
+    return run / RUNS if (run / RUNS / "tokenizer.json").exists() else None
 
 
 def _transformers() -> Any:

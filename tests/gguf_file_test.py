@@ -12,6 +12,7 @@ import hugging_face
 import toys
 from star_jax import mesh
 from star_jax.model import export, load
+from star_jax.model.config import RopeScaling
 from star_jax.model.sources import LoadError
 
 SIZES = {"width": 32, "hidden": 64, "layers": 2, "heads": 4, "kv": 2, "vocab": 43, "context": 64}
@@ -58,6 +59,8 @@ def write(
     given: Tensors,
     kind: Type = Type.F32,
     architecture: str = "llama",
+    base: float = 500.0,
+    divisors: np.ndarray | None = None,
     **metadata: Any,
 ) -> Tensors:
     """A file as llama.cpp would make it; returns what is left of the tensors in it."""
@@ -70,7 +73,7 @@ def write(
     writer.add_head_count(SIZES["heads"])
     writer.add_head_count_kv(SIZES["kv"])
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_freq_base(500.0)
+    writer.add_rope_freq_base(base)
     writer.add_rope_dimension_count(SIZES["width"] // SIZES["heads"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
@@ -96,6 +99,8 @@ def write(
             pairs = unpacked.reshape(heads, len(x) // heads // 2, 2, *x.shape[1:])
             unpacked = pairs.swapaxes(1, 2).reshape(x.shape)
         left[name] = unpacked
+    if divisors is not None:
+        writer.add_tensor("rope_freqs.weight", divisors)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -142,9 +147,39 @@ def test_the_shape_is_that_of_the_metadata(tmp_path: pathlib.Path):
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "qwen3"])
+def llama_cpps_divisors(base: float, factor: float) -> np.ndarray:
+    """As its convert_hf_to_gguf.py (LlamaModel.generate_extra_tensors) writes them."""
+    size, low, high, old = SIZES["width"] // SIZES["heads"], 1.0, 4.0, 8192
+    found = []
+    for at in range(0, size, 2):
+        wave = 2 * np.pi * base ** (at / size)
+        smooth = (old / wave - low) / (high - low)
+        blend = 1 / ((1 - smooth) / factor + smooth)
+        found.append(1.0 if wave < old / high else factor if wave > old / low else blend)
+    assert found[0] == 1 < found[-2] < found[-1] == factor
+    return np.array(found, np.float32)
+
+
+@pytest.mark.parametrize("factor", [8.0, 32.0])
+def test_llama_3s_rope_scaling_is_known_by_its_divisors(factor: float, tmp_path: pathlib.Path):
+    divisors = llama_cpps_divisors(5e5, factor)
+    write(tmp_path / "m.gguf", tensors(), base=5e5, divisors=divisors)
+    scaling = load.load(str(tmp_path / "m.gguf"), toys.one_device()).config.rope_scaling
+    assert scaling == RopeScaling("llama3", factor, low=1.0, high=4.0, original=8192)
+    write(
+        tmp_path / "n.gguf",
+        tensors(),
+        base=5e5,
+        divisors=divisors * np.array([1, 1, 1.01, 1], np.float32),
+    )
+    with pytest.raises(LoadError, match="rope_freqs.weight is not of Llama 3.1's scaling"):
+        load.load(str(tmp_path / "n.gguf"), toys.one_device())
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3"])
 def test_the_other_architectures(architecture: str, tmp_path: pathlib.Path):
     given = tensors(bias=architecture == "qwen2", normed=architecture == "qwen3")
-    more = {"attention__key_length": 8, "attention__value_length": 8}
+    more: dict[str, Any] = {"attention__key_length": 8, "attention__value_length": 8}
     expected = write(tmp_path / "m.gguf", given, Type.F32, architecture, **more)
     loaded = load.load(str(tmp_path / "m.gguf"), toys.one_device())
     assert loaded.family.name == architecture and same(back(loaded), expected)
@@ -199,7 +234,7 @@ def test_metadata_that_is_not_implemented_is_refused(
 
 
 def test_metadata_that_changes_nothing_is_not(tmp_path: pathlib.Path):
-    more = {"expert_count": 0, "rope__scaling__type": "none", "attention__value_length": 8}
+    more: dict[str, Any] = {"expert_count": 0, "rope__scaling__type": "none", "attention__value_length": 8}
     write(tmp_path / "m.gguf", tensors(), **more)
     load.open_config(str(tmp_path / "m.gguf"))
 

@@ -90,6 +90,38 @@ def test_token_bytes_are_what_decoding_joins():
     assert b"".join(table[token] for token in TOKENIZER.encode("6 2é")) == "6 2é".encode()
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A run's folder with the tokenizer `MARKUP`."""
+    run = tmp_path_factory.mktemp("run")
+    MARKUP.save(run / "tokenizer")
+    (run / "checkpoints" / "rounds" / "3").mkdir(parents=True)
+    return run
+
+
+@pytest.fixture(scope="module", params=["", "checkpoints/rounds/3"])
+def opened(saved: pathlib.Path, request: pytest.FixtureRequest) -> HuggingFaceTokenizer:
+    return HuggingFaceTokenizer.open(saved / request.param)
+
+
+@settings(deadline=None)
+@given(TEXT | st.lists(st.sampled_from(["<scratch>\n", " + ", "é ", "+", " "])).map("".join))
+def test_what_is_saved_has_the_same_ids(opened: HuggingFaceTokenizer, text: str):
+    assert (opened.pad_id, opened.bos_id, opened.eos_id) == (0, 1, 2)
+    assert opened.token_bytes() == MARKUP.token_bytes()
+    ids = MARKUP.encode(text)
+    assert opened.encode(text) == ids and opened.decode(ids) == text
+
+
+def test_transformers_opens_what_is_saved(saved: pathlib.Path):
+    theirs = AutoTokenizer.from_pretrained(saved / "tokenizer")
+    for text in [*NASTY, "<scratch>\n1 + 2 +3 é "]:
+        if not any(f"<{name}>" in text for name in ("pad", "bos", "eos")):
+            ids = MARKUP.encode(text)
+            assert theirs(text).input_ids == [1, *ids] and theirs.decode(ids) == text
+    assert theirs.convert_tokens_to_ids(["<pad>", "<bos>", "<eos>"]) == [0, 1, 2]
+
+
 def test_both_are_tokenizers():
     both: list[Tokenizer] = [TOKENIZER, smollm2.tokenizer()]  # for pyright
     assert [tokenizer.eos_id for tokenizer in both] == [2, 2]

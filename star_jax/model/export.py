@@ -1,13 +1,17 @@
 """A trained model as a folder that transformers opens: config.json, safetensors, tokenizer files.
 
-The folder is there whole or not at all: it is written under another name beside its place, brought
-to the disk and renamed.
+    python -m star_jax.model.export SOURCE FOLDER [--weights=float32] [--shard_bytes=2000000000]
+
+SOURCE is a run's folder (its newest model), one of its checkpoints/rounds/<n>, a Hugging Face
+folder, a .gguf file or owner/name on the hub. The folder is there whole or not at all: it is
+written under another name beside its place, brought to the disk and renamed.
 """
 
+import argparse
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -16,12 +20,14 @@ import numpy as np
 import safetensors.numpy
 from jax.experimental import multihost_utils
 
-from star_jax import files
+from star_jax import files, mesh
 from star_jax.checkpoint import named
+from star_jax.model import load
 from star_jax.model.config import ModelConfig
 from star_jax.model.family import Family
 from star_jax.model.fields import FamilyError
 from star_jax.model.stored import Stored
+from star_jax.tokenizer import HuggingFaceTokenizer
 
 SHARD_BYTES = 2_000_000_000  # a shard is also what the host holds at once
 _PARTIAL = ".partial-"  # between a folder's name and its writer's process id
@@ -236,3 +242,31 @@ def _sync(path: pathlib.Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; ends with status 2 where the model cannot be read or written."""
+    parser = argparse.ArgumentParser(
+        prog="python -m star_jax.model.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="the model")
+    parser.add_argument("folder", metavar="FOLDER", help="where to write it; may be there, as one")
+    parser.add_argument("--weights", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--shard_bytes", type=int, default=SHARD_BYTES, help="of a file, at most")
+    given = parser.parse_args(arguments)
+    try:
+        tokenizer = HuggingFaceTokenizer.open(given.source)
+        found = load.load(given.source, mesh.make_mesh(1, -1, 1), weights=given.weights)
+        what = (found.params, found.config, found.family, found.hf_config)
+        folder = export(*what, tokenizer, given.folder, given.shard_bytes)
+    except ValueError as error:
+        parser.error(str(error))
+    print(
+        f"{folder}: open it with transformers.AutoModelForCausalLM.from_pretrained({str(folder)!r})"
+    )
+
+
+if __name__ == "__main__":
+    main()

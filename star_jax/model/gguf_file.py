@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from star_jax.model.config import RopeScaling
+from star_jax.model.rotary import frequencies
 from star_jax.model.sources import LoadError, Tensor
 from star_jax.model.stored import Range
 
@@ -49,6 +51,7 @@ _INSIDE = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_STRETCH = "rope_freqs.weight"
 _ROWS = 4096  # of a tensor that are dequantized at once; it takes several times their memory
 _BROKEN = (ValueError, KeyError, IndexError, TypeError, OverflowError, AttributeError, OSError)
 
@@ -76,6 +79,8 @@ class GgufFile:
             for name, tensor in self._tensors.items()
         }
         self.config = self._config(metadata)
+        if _STRETCH in self.tensors:
+            self.config["rope_scaling"] = self._stretch()
 
     def read(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
         """See `Source`."""
@@ -96,6 +101,26 @@ class GgufFile:
                 f"{self.where}: {tensor.name} is quantized as {tensor.tensor_type.name}, which "
                 "cannot be read; take a file with Q8_0, Q4_1, F16 or the like"
             ) from error
+
+    def _stretch(self) -> dict[str, Any]:
+        """Llama 3.1's rope scaling, of which GGUF keeps the divisors of the frequencies alone."""
+        divisors = self._rows(_STRETCH, ((0, self.tensors[_STRETCH].shape[0]),))
+        found = RopeScaling("llama3", float(divisors.max()), low=1.0, high=4.0, original=8192)
+        size, base = 2 * len(divisors), float(self.config.get("rope_theta", 10_000.0))
+        plain, scaled = (np.asarray(frequencies(size, base, s)) for s in (None, found))
+        if not np.allclose(plain / scaled, divisors, rtol=1e-4):
+            raise LoadError(
+                f"{self.where}: {_STRETCH} is not of Llama 3.1's scaling (1, 4, 8192); take the "
+                "model's safetensors"
+            )
+        del self.tensors[_STRETCH]
+        return {
+            "rope_type": found.kind,
+            "factor": found.factor,
+            "low_freq_factor": found.low,
+            "high_freq_factor": found.high,
+            "original_max_position_embeddings": found.original,
+        }
 
     def _interleaved(self, name: str) -> bool:
         """Llama's queries and keys: (2i, 2i + 1) are rotated together, not (i, i + D / 2)."""

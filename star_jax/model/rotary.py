@@ -22,12 +22,12 @@ def rotate(
     if not config.rotary:
         return x_BxHxTxD
     own = local and config.rotary_local_base
-    frequencies = _frequencies(
+    radians = frequencies(
         config.rotary,
         config.rotary_local_base if own else config.rotary_base,
         None if own else config.rope_scaling,
     )
-    angles = positions_BxT[:, None, :, None].astype(jnp.float32) * frequencies
+    angles = positions_BxT[:, None, :, None].astype(jnp.float32) * radians
     sin, cos = jnp.sin(angles), jnp.cos(angles)
     turned, kept = x_BxHxTxD[..., : config.rotary], x_BxHxTxD[..., config.rotary :]
     turned = turned.astype(jnp.float32)
@@ -41,16 +41,16 @@ def rotate(
     return jnp.concatenate((turned.astype(x_BxHxTxD.dtype), kept), axis=-1)
 
 
-def _frequencies(rotary: int, base: float, scaling: RopeScaling | None) -> jax.Array:
+def frequencies(rotary: int, base: float, scaling: RopeScaling | None) -> jax.Array:
     """Radians a position for each of the rotary / 2 pairs."""
     half = rotary // 2
-    frequencies = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    radians = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
     if scaling is None:
-        return frequencies
+        return radians
     if scaling.kind == "linear":
-        return frequencies / scaling.factor
+        return radians / scaling.factor
     # Llama 3.1: wavelengths that fit `high` times into the old context stay, those that do not fit
     # `low` times are stretched, and between the two it is blended.
-    turns = scaling.original * frequencies / (2 * math.pi)
+    turns = scaling.original * radians / (2 * math.pi)
     kept = jnp.clip((turns - scaling.low) / (scaling.high - scaling.low), 0.0, 1.0)
-    return frequencies * (kept + (1 - kept) / scaling.factor)
+    return radians * (kept + (1 - kept) / scaling.factor)

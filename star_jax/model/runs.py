@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
 from star_jax.model.config import ModelConfig
 from star_jax.model.sources import LoadError, read_object
@@ -64,14 +65,14 @@ def restore(checkpoint: pathlib.Path, abstract: dict[str, jax.ShapeDtypeStruct])
             raise LoadError(
                 f"{checkpoint}: {name} has shape {shapes[name]}, config.json says {leaf.shape}"
             )
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(checkpoint / "default", abstract)
+    return ocp.StandardCheckpointHandler().restore(
+        epath.Path(checkpoint / "default"), args=ocp.args.StandardRestore(abstract)
+    )
 
 
 def _shapes(checkpoint: pathlib.Path) -> dict[str, tuple[int, ...]]:
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            tree = checkpointer.metadata(checkpoint / "default").item_metadata.tree
+        tree = ocp.StandardCheckpointHandler().metadata(epath.Path(checkpoint / "default"))
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise LoadError(f"{checkpoint}: not a whole checkpoint ({error}); take another") from error
-    return {name: tuple(array.shape) for name, array in tree.items()}
+    return {name: tuple(array.shape) for name, array in (tree or {}).items()}
