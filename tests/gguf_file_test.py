@@ -234,7 +234,11 @@ def test_metadata_that_is_not_implemented_is_refused(
 
 
 def test_metadata_that_changes_nothing_is_not(tmp_path: pathlib.Path):
-    more: dict[str, Any] = {"expert_count": 0, "rope__scaling__type": "none", "attention__value_length": 8}
+    more: dict[str, Any] = {
+        "expert_count": 0,
+        "rope__scaling__type": "none",
+        "attention__value_length": 8,
+    }
     write(tmp_path / "m.gguf", tensors(), **more)
     load.open_config(str(tmp_path / "m.gguf"))
 

@@ -72,7 +72,7 @@ def restore(checkpoint: pathlib.Path, abstract: dict[str, jax.ShapeDtypeStruct])
 
 def _shapes(checkpoint: pathlib.Path) -> dict[str, tuple[int, ...]]:
     try:
-        tree = ocp.StandardCheckpointHandler().metadata(epath.Path(checkpoint / "default"))
+        tree: Any = ocp.StandardCheckpointHandler().metadata(epath.Path(checkpoint / "default"))
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise LoadError(f"{checkpoint}: not a whole checkpoint ({error}); take another") from error
-    return {name: tuple(array.shape) for name, array in (tree or {}).items()}
+    return {name: tuple(array.shape) for name, array in tree.items()}
