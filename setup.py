@@ -16,6 +16,7 @@ DEPENDENCIES = [
     "etils[epath]>=1.9,<2",
     "flax>=0.12,<0.14",
     "huggingface-hub>=1.0,<3",
+    "importlib-resources>=6.0,<8",  # tensorflow-datasets imports it and does not say so
     "jax>=0.10,<0.12",
     "jinja2>=3.1,<4",  # chat templates
     "matplotlib>=3.9,<4",

@@ -4,6 +4,7 @@ A tree is stored as a flat mapping from the path of each leaf to its array, so a
 read without the code that wrote it, and restoring names what is missing or of another shape.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -73,6 +74,12 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder}/{number} is of another model: {problems[0]}")
         found = self._manager.restore(number, args=ocp.args.StandardRestore(wanted))
         return jax.tree.unflatten(jax.tree.structure(abstract), [found[name] for name in wanted])
+
+    def keep_only(self, numbers: Collection[int]) -> None:
+        """Deletes the other checkpoints."""
+        for number in self._manager.all_steps():
+            if number not in numbers:
+                self._manager.delete(number)
 
     def close(self) -> None:
         """Waits for what is being written."""

@@ -5,6 +5,7 @@ import itertools
 import pathlib
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -31,7 +32,7 @@ examples:
 """
 
 
-def parse(argv: Sequence[str]) -> list[str]:
+def parse(argv: Sequence[str], help: str = _HELP) -> list[str]:
     """Parses the flags, as the `flags_parser` of `absl.app.run`.
 
     Help ends the program with status 0. What is wrong with the flags or in the config file is
@@ -39,13 +40,14 @@ def parse(argv: Sequence[str]) -> list[str]:
 
     Args:
       argv: the program's name and its arguments.
+      help: what --help says first.
 
     Returns:
       The program's name, alone.
     """
     asked = {argument.lstrip("-") for argument in argv[1:] if argument.startswith("-")}
     if asked & {"help", "helpshort", "helpfull", "h", "?"}:
-        print(help_text(full="helpfull" in asked))
+        print(help_text(help, full="helpfull" in asked))
         sys.exit(0)
     arguments = list(argv[1:])
     try:
@@ -68,7 +70,7 @@ def refuse(problem: object, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
-def help_text(full: bool) -> str:
+def help_text(head: str = _HELP, *, full: bool) -> str:
     """The flags and the sections of the settings; with `full`, every setting and its range."""
     lines = ["settings:"]
     for section, kind in {"": settings.Settings, **settings.SECTIONS}.items():
@@ -79,7 +81,7 @@ def help_text(full: bool) -> str:
             lines += [_help_line(path, full) for path in members]
     if not full:
         lines.append("\n--helpfull lists all settings with their defaults and the values allowed.")
-    return "\n".join([_HELP, *lines])
+    return "\n".join([head, *lines])
 
 
 def _help_line(path: str, full: bool) -> str:
@@ -87,7 +89,8 @@ def _help_line(path: str, full: bool) -> str:
     if not full:
         return f"  {path:<14} {field.metadata['help']}"
     head = f"{path}={field.default}"
-    return f"    {head:<28} {field.metadata['allowed']}: {field.metadata['help']}"
+    line = f"    {head:<28} {field.metadata['allowed']}: {field.metadata['help']}"
+    return textwrap.fill(line, 118, subsequent_indent=" " * 33)
 
 
 def check_file(arguments: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ A round is a dict as in `result.json`; where a field is missing (the base model 
 tried) the table has a dash. Everything fits 80 columns.
 """
 
+import collections
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
@@ -153,6 +154,52 @@ def print_rounds(console: Console, rounds: Sequence[dict[str, Any]], unit: str =
     console.rule("[bold]all rounds[/bold]", align="left")
     console.print(_work_table(rounds))
     console.print(_accuracy_table(rounds, unit))
+
+
+def print_test(console: Console, score: dict[str, Any]) -> None:
+    """Prints the accuracy on the test set, at the end of a run."""
+    low, high = score["accuracy_interval"]
+    console.print(
+        f"[bold]test set[/bold]: {100 * score['accuracy']:.1f} % right "
+        f"({100 * low:.1f}–{100 * high:.1f}) of {score['evaluated']}, "
+        f"by the model of round {score['round']}, the best on the held-out problems"
+    )
+
+
+def print_evaluation(result: dict[str, Any], path: str) -> None:
+    """Prints what `star_jax.evaluate` has found."""
+    console = Console()
+    console.rule(
+        f"[bold]{result['task']}, {result['split']}[/bold]: {result['questions']} questions, "
+        f"{result['samples']} sample(s) each",
+        align="left",
+    )
+    table = _table("")
+    for header in ("", "%", "95 %\ninterval"):
+        table.add_column(header, justify="left" if not header else "right")
+    low, high = result["accuracy_interval"]
+    lines = {"accuracy": (result["accuracy"], low, high)}
+    if result["samples"] > 1:
+        for kind, name in (("maj_at", "maj@"), ("pass_at", "pass@")):
+            for size, score in result[kind].items():
+                lines[f"{name}{size}"] = (score["accuracy"], *score["interval"])
+    for name, (value, low, high) in lines.items():
+        table.add_row(name, f"{100 * value:.1f}", f"{100 * low:.1f}–{100 * high:.1f}")
+    console.print(table)
+    exact, lenient = result["exact_accuracy"], result["flexible_accuracy"]
+    console.print(f"exact rule {100 * exact:.1f} %, flexible rule {100 * lenient:.1f} %")
+    console.print(f"{path}", style="cyan", highlight=False)
+
+
+def print_data(console: Console, report: dict[str, Any]) -> None:
+    """Prints how many problems there are, and what was left out of a data set and why."""
+    counts = ", ".join(f"{count:,} {split}" for split, count in report["problems"].items() if count)
+    console.print(f"problems: {counts}")
+    for split, flaws in report["left_out"].items():
+        for kind, count in collections.Counter(kind for _, kind, _ in flaws).items():
+            lines = [str(line) for line, what, _ in flaws if what == kind and line]
+            where = f", lines {', '.join(lines[:8])}{', ...' if len(lines) > 8 else ''}"
+            console.print(f"left out of {split}: {count} {kind}{where if lines else ''}")
 
 
 def _table(caption: str) -> Table:

@@ -2,21 +2,25 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from etils import epath
 from jax.sharding import Mesh
 from rich.console import Console
 
-from star_jax import mesh, prompts, tasks, tokenizer_source, train
+from star_jax import files, mesh, tasks, tokenizer_source, train
 from star_jax.folder import open_folder
+from star_jax.model import load
 from star_jax.model.config import ModelConfig
+from star_jax.problems import FILE, Problems, gather
 from star_jax.programs import Learning, Programs
+from star_jax.prompts import Prompter
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
 from star_jax.settings import Settings, SettingsError
 from star_jax.tasks import Problem, Task
-from star_jax.tokenizer import ByteTokenizer
+from star_jax.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 
 _MULTIPLE = 16  # vocabulary, prompt and prefix sizes are rounded up to it, for meshes and vectors
 
@@ -29,27 +33,38 @@ class Context:
         settings: validated.
         folder: of the run.
         console: for tables and progress.
-        task, tokenizer: the text side.
+        prompter: the text side: task, tokenizer and few-shot examples.
+        problems: what is trained on, held out and tested on, without those that are too long.
+        model: shape of the decoder.
         programs: the device side; not compiled yet.
         shapes: of the sampling programs.
-        held_out: problems of the evaluation.
-        few_shot: the few-shot prompt's tokens, without and with hints; empty without examples.
+        stop: text that ends a completion; "" for none.
     """
 
     settings: Settings
     folder: epath.Path
     console: Console
-    task: Task
-    tokenizer: ByteTokenizer
+    prompter: Prompter
+    problems: Problems
+    model: ModelConfig
     programs: Programs
     shapes: tuple[Shape, ...]
-    held_out: list[Problem]
-    few_shot: dict[bool, list[int]]
+    stop: str
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return self.prompter.task
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of the model."""
+        return self.prompter.tokenizer
 
     @property
     def direct(self) -> bool:
         """Whether answers are learned without rationales."""
-        return self.settings.method == "direct"
+        return self.prompter.direct
 
     def round_folder(self, round_: int) -> epath.Path:
         """The ledger of one round."""
@@ -57,140 +72,168 @@ class Context:
 
     def shows_examples(self, round_: int) -> bool:
         """Whether the model after round `round_` is prompted with the few-shot examples."""
-        return bool(self.few_shot[False]) and round_ < self.settings.few_shot.rounds
+        return bool(self.prompter.examples) and round_ < self.settings.few_shot.rounds
 
     def budget(self, problem: Problem) -> int:
         """New tokens a completion of `problem` may take."""
-        return _budget(self.settings, self.task, self.tokenizer, problem.group)
+        return _budget(self.settings, self.prompter, problem.group)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What a row wrote, up to the text that stopped it."""
+        text = self.tokenizer.decode(tokens)
+        return text.partition(self.stop)[0].rstrip() if self.stop else text
 
 
-def make_context(settings: Settings, workdir: epath.PathLike, console: Console) -> Context:
+def make_context(
+    settings: Settings, workdir: epath.PathLike, console: Console, *, samples: int = 1
+) -> Context:
     """Opens the run's folder and builds everything; compiles nothing.
 
+    Args:
+        settings: of the run.
+        workdir: its folder.
+        console: for tables and progress.
+        samples: rows that are sampled for every question; the last chunk is sized by it.
+
     Raises:
-        SettingsError: the folder is of another configuration, a batch does not fit the mesh, or a
-            length does not hold what it is for.
+        SettingsError: the folder is of another configuration, a batch does not fit the mesh, a
+            length does not hold what it is for, or the data or the model cannot be read.
     """
-    digits = settings.task
-    task = tasks.make(
-        digits.name,
-        min_digits=digits.min_digits,
-        max_digits=digits.max_digits,
-        ood_digits=digits.ood_digits,
-    )
-    tokenizer = ByteTokenizer(task.markup)
-    held_out = task.evaluation(
-        settings.seed, settings.evaluate.problems, settings.evaluate.ood_problems
-    )
-    few_shot = _few_shot(settings, task, tokenizer)
-    grid = _mesh(settings)
-    shapes = _shapes(settings, task, tokenizer, held_out, mesh.batch_multiple(grid))
-    prefix = _rounded(max(len(tokens) for tokens in few_shot.values()))
-    _check(settings, shapes, prefix, mesh.batch_multiple(grid))
-    programs = _programs(settings, tokenizer, grid, shapes, prefix)
-    folder = open_folder(settings, workdir)  # last: what cannot run leaves no folder behind
-    tokenizer.save(folder / tokenizer_source.RUNS)
-    return Context(settings, folder, console, task, tokenizer, programs, shapes, held_out, few_shot)
-
-
-def _few_shot(settings: Settings, task: Task, tokenizer: ByteTokenizer) -> dict[bool, list[int]]:
-    count = settings.few_shot.examples if settings.few_shot.rounds else 0
-    examples = task.few_shot(settings.seed, count)
-    direct = settings.method == "direct"
-    return {
-        hint: prompts.few_shot(tokenizer, task, examples, hint, direct) for hint in (False, True)
-    }
-
-
-def _mesh(settings: Settings) -> Mesh:
     try:
-        return mesh.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
-    except ValueError as error:
+        return _make(settings, workdir, console, samples)
+    except SettingsError:
+        raise
+    except ValueError as error:  # of the mesh, the data, the tokenizer and the model
         raise SettingsError(str(error)) from error
 
 
-def _shapes(
-    settings: Settings, task: Task, tokenizer: ByteTokenizer, held_out: list[Problem], shards: int
-) -> tuple[Shape, ...]:
-    """One shape for what is trained on, and one for the longer problems out of distribution."""
-    # A few held-out problems may all have short hints: the first round's are looked at as well.
-    seen = held_out + task.train(settings.seed, 1, settings.rounds.problems)
-    inside = [problem for problem in seen if task.in_distribution(problem.group)]
-    outside = [problem for problem in seen if not task.in_distribution(problem.group)]
-
-    def shape(problems: list[Problem], rows: int) -> Shape:
-        groups = {problem.group for problem in problems}
-        budget = max(_budget(settings, task, tokenizer, group) for group in groups)
-        rows_ = (prompts.row(tokenizer, task, problem, hint=True) for problem in problems)
-        return Shape(budget=budget, prompt=_rounded(max(map(len, rows_))), rows=rows)
-
-    rows = settings.sampler.rows
-    shapes = [shape(inside, rows)]
-    if outside:
-        few = _rounded(len(outside), math.lcm(_MULTIPLE, shards))
-        shapes.append(shape(outside, min(rows, few)))
-    return tuple(shapes)
-
-
-def _budget(settings: Settings, task: Task, tokenizer: ByteTokenizer, group: str) -> int:
-    """New tokens a completion in class `group` may take, end-of-text included."""
-    longest = task.longest(group, settings.method == "direct")
-    return settings.sampler.max_new_tokens or len(tokenizer.encode(longest)) + 1
-
-
-def _programs(
-    settings: Settings,
-    tokenizer: ByteTokenizer,
-    grid: Mesh,
-    shapes: tuple[Shape, ...],
-    prefix: int,
-) -> Programs:
-    model, sampler = settings.model, settings.sampler
-    learning = {"pretrain": _pretraining(settings), "train": _training(settings)}
-    vocab = _rounded(tokenizer.vocab_size)
-    return Programs(
-        ModelConfig(
-            layers=model.layers,
-            width=model.width,
-            heads=model.heads,
-            head_dim=model.head_dim,
-            hidden=model.hidden,
-            rotary=model.rotary,
-            vocab=vocab,
-            context=model.context,
-            dtype=model.dtype,
-        ),
+def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples: int) -> Context:
+    task = tasks.make(settings.task)
+    tokenizer = _tokenizer(settings, task)
+    count = settings.few_shot.examples if settings.few_shot.rounds else 0
+    prompter = Prompter(
+        tokenizer,
+        task,
+        tuple(task.few_shot(settings.seed, count)),
+        direct=settings.method == "direct",
+        chat=settings.model.chat,
+    )
+    grid = mesh.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
+    model = _model(settings, tokenizer, grid)
+    prefix = _rounded(max(len(prompter.few_shot(hint)) for hint in (False, True)))
+    shards = mesh.batch_multiple(grid)
+    problems = gather(settings, prompter, _room(settings, model.context - prefix))
+    inside, outside = _shapes(settings, prompter, problems, shards, samples)
+    shapes = (*inside, *outside)
+    _check(settings, model, inside[-1], max(s.prompt + s.budget for s in shapes) + prefix, shards)
+    stop = settings.sampler.stop or ("" if settings.model.chat else task.separator)
+    programs = Programs(
+        model,
         grid,
-        stop=make_stop(tokenizer.eos_id, "", tokenizer.token_bytes(), vocab),
-        selection=Selection(sampler.temperature, sampler.top_k, sampler.top_p),
+        stop=make_stop(tokenizer.eos_ids, stop, tokenizer.token_bytes(), model.vocab),
+        selection=Selection(
+            settings.sampler.temperature, settings.sampler.top_k, settings.sampler.top_p
+        ),
         shapes=shapes,
         prefix=prefix,
-        learning=learning,
+        learning=_learning(settings),
+        fresh=not (settings.model.source or settings.pretrain.base),
+    )
+    folder = open_folder(settings, workdir)  # last: what cannot run leaves no folder behind
+    tokenizer.save(folder / tokenizer_source.RUNS)
+    files.write_json(folder / FILE, problems.report())
+    return Context(settings, folder, console, prompter, problems, model, programs, shapes, stop)
+
+
+def _tokenizer(settings: Settings, task: Task) -> Tokenizer:
+    source = settings.model.source
+    return HuggingFaceTokenizer.open(source) if source else ByteTokenizer(task.markup)
+
+
+def _model(settings: Settings, tokenizer: Tokenizer, grid: Mesh) -> ModelConfig:
+    """The shape of the pretrained model, or of the one that is made here."""
+    model = settings.model
+    if model.source:
+        found = load.fit(load.open_config(model.source), grid, dtype=model.dtype)
+        if tokenizer.vocab_size > found.vocab:
+            raise SettingsError(
+                f"config.model.source = {model.source!r}: its tokenizer has {tokenizer.vocab_size} "
+                f"tokens and its model {found.vocab} rows for them; one of them is of another model"
+            )
+        return found
+    return ModelConfig(
+        layers=model.layers,
+        width=model.width,
+        heads=model.heads,
+        head_dim=model.head_dim,
+        hidden=model.hidden,
+        rotary=model.rotary,
+        vocab=_rounded(tokenizer.vocab_size),
+        context=model.context,
+        dtype=model.dtype,
     )
 
 
-def _pretraining(settings: Settings) -> Learning:
-    chosen = settings.pretrain
-    optimizer = train.make_optimizer(
-        clip=chosen.clip,
-        b2=chosen.b2,
+def _shapes(
+    settings: Settings, prompter: Prompter, problems: Problems, shards: int, samples: int
+) -> tuple[list[Shape], list[Shape]]:
+    """Shapes for what is trained on, and one for the longer problems out of distribution."""
+    inside = [p for p in problems.seen if prompter.task.in_distribution(p.group)]
+    outside = [p for p in problems.seen if not prompter.task.in_distribution(p.group)]
+    rows = settings.sampler.rows
+    few = _rounded(samples * len(outside), math.lcm(_MULTIPLE, shards))
+    return (
+        _fitted(settings, prompter, inside, rows, settings.sampler.prompt_sizes),
+        _fitted(settings, prompter, outside, min(rows, few), 1) if outside else [],
     )
-    return Learning(optimizer, chosen.batch_size, chosen.length, chosen.micro_batch)
 
 
-def _training(settings: Settings) -> Learning:
-    chosen = settings.train
-    optimizer = train.make_optimizer(
-        clip=chosen.clip,
-        weight_decay=chosen.weight_decay,
-        b1=chosen.b1,
-        b2=chosen.b2,
-    )
-    return Learning(optimizer, chosen.batch_size, chosen.length, chosen.micro_batch)
+def _fitted(
+    settings: Settings, prompter: Prompter, problems: Sequence[Problem], rows: int, sizes: int
+) -> list[Shape]:
+    """As many shapes as `sizes`, each for an equal share of the problems, by length of prompt."""
+    budget = max(_budget(settings, prompter, group) for group in {p.group for p in problems})
+    lengths = sorted(prompter.length(problem) for problem in problems)
+    ends = [lengths[len(lengths) * (part + 1) // sizes - 1] for part in range(sizes)]
+    return [Shape(budget, prompt, rows) for prompt in sorted({_rounded(end) for end in ends})]
 
 
-def _check(settings: Settings, shapes: tuple[Shape, ...], prefix: int, shards: int) -> None:
-    """Refuses what only shows once there are devices and problems."""
+def _budget(settings: Settings, prompter: Prompter, group: str) -> int:
+    """New tokens a completion in class `group` may take, end-of-text included."""
+    longest = prompter.task.longest(group, prompter.direct)
+    return settings.sampler.max_new_tokens or len(prompter.tokenizer.encode(longest)) + 1
+
+
+def _learning(settings: Settings) -> dict[str, Learning]:
+    """The kinds of update that the run will do."""
+    kinds = {}
+    if settings.pretrain.steps and not (settings.pretrain.base or settings.model.source):
+        chosen = settings.pretrain
+        optimizer = train.make_optimizer(clip=chosen.clip, b2=chosen.b2)
+        kinds["pretrain"] = Learning(
+            optimizer, chosen.batch_size, chosen.length, chosen.micro_batch
+        )
+    if settings.rounds.count:
+        chosen = settings.train
+        optimizer = train.make_optimizer(
+            clip=chosen.clip, weight_decay=chosen.weight_decay, b1=chosen.b1, b2=chosen.b2
+        )
+        kinds["train"] = Learning(optimizer, chosen.batch_size, chosen.length, chosen.micro_batch)
+    return kinds
+
+
+def _room(settings: Settings, context: int) -> int:
+    """Most tokens of a prompt, where the budget is a setting; 0, no limit, where the task knows."""
+    budget = settings.sampler.max_new_tokens
+    has_data = settings.task.data or settings.task.module
+    room = (min(context, settings.train.length) - budget) // _MULTIPLE * _MULTIPLE
+    return max(room, 1) if budget and has_data else 0
+
+
+def _check(
+    settings: Settings, model: ModelConfig, trained: Shape, longest: int, shards: int
+) -> None:
+    """Refuses what only shows once there are devices, problems and a model."""
     sizes = {
         "pretrain.batch_size": settings.pretrain.batch_size,
         "train.batch_size": settings.train.batch_size,
@@ -202,11 +245,13 @@ def _check(settings: Settings, shapes: tuple[Shape, ...], prefix: int, shards: i
         for name, size in sizes.items()
         if size % shards
     ]
-    trained, longest = shapes[0], max(shape.prompt + shape.budget for shape in shapes)
-    example = trained.prompt + trained.budget
     lengths = {
-        "train.length": (settings.train.length, example, "a question and its completion"),
-        "model.context": (settings.model.context, prefix + longest, "what is sampled"),
+        "train.length": (
+            settings.train.length,
+            trained.prompt + trained.budget,
+            "a question and its completion",
+        ),
+        "model.context": (model.context, longest, "what is sampled"),
     }
     problems += [
         f"config.{name} = {length}: must be at least {least}, to hold {what}"

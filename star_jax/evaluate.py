@@ -1,121 +1,158 @@
-"""Accuracy of graded answers: overall and per group, each with its 95 % interval.
+"""Evaluates a model on a task: accuracy greedily, or maj@k and pass@k over k samples a question.
 
-The text side's half of an evaluation: it sees only whether each answer was right, never a model.
+    python -m star_jax.evaluate --config=configs/gsm8k.py:smollm2 --model=runs/gsm8k --split=test
+    python -m star_jax.evaluate --config=configs/gsm8k.py:smollm2 --model=runs/gsm8k --samples=16
+        --config.sampler.temperature=0.7
+
+--model is a run's folder (its newest model), one of its checkpoints/rounds/<n>, a Hugging Face
+folder, a .gguf file or owner/name on the hub; without it, `config.model.source`. Task, prompts and
+sampler are the config's.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile: two-sided 95 %
+from absl import app, flags, logging
+from ml_collections import config_flags
 
+from star_jax import command_line, files, scores
+from star_jax.settings import Settings, SettingsError, from_config
 
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """How many of `total` answers were right.
+if TYPE_CHECKING:
+    from star_jax.rationales import Sample
 
-    Attributes:
-        correct: number of right answers, 0..total.
-        total: number of answers, at least 1.
-    """
+RESULT = "evaluation.json"
 
-    correct: int
-    total: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.correct <= self.total or self.total == 0:
-            raise ValueError(
-                f"{self.correct} right of {self.total} answers: a score needs at least one answer "
-                "and no more right ones than answers; was anything evaluated?"
-            )
-
-    @property
-    def accuracy(self) -> float:
-        """The share of right answers, 0..1."""
-        return self.correct / self.total
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % Wilson interval of the accuracy, both ends in 0..1."""
-        return wilson(self.correct, self.total)
+_CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment's config file")
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of samples and result (runs/evaluate/...)")
+_MODEL = flags.DEFINE_string("model", None, "what to evaluate (config.model.source)")
+_SPLIT = flags.DEFINE_enum("split", "test", ["test", "development"], "which problems")
+_SAMPLES = flags.DEFINE_integer("samples", 1, "completions a question", lower_bound=1)
 
 
-def wilson(correct: int, total: int, z: float = Z_95) -> tuple[float, float]:
-    """The Wilson score interval of a proportion (Wilson, 1927).
-
-    Unlike the normal interval it stays inside 0..1 and has a width at 0 and at `total` right
-    answers, where the accuracies of the first and the last rounds lie.
-
-    Args:
-        correct: number of right answers, 0..total.
-        total: number of answers, at least 1.
-        z: half-width in standard deviations.
-
-    Returns:
-        The lower and upper end, 0 <= low <= correct / total <= high <= 1.
-    """
-    share = correct / total
-    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    center, scale = share + z * z / (2 * total), 1 + z * z / total
-    # min and max: at 0 and at `total` the exact ends are 0 and 1, which rounding can miss by 1e-17.
-    return max(0.0, min(share, (center - spread) / scale)), min(
-        1.0, max(share, (center + spread) / scale)
-    )
-
-
-def overall(records: Iterable[tuple[str, bool]]) -> Score:
-    """The score over all records, whatever their group.
-
-    Args:
-        records: (group, correct) of each answer.
-
-    Raises:
-        ValueError: there are no records.
-    """
-    verdicts = [correct for _, correct in records]
-    return Score(sum(verdicts), len(verdicts))
-
-
-def by_group(records: Iterable[tuple[str, bool]]) -> dict[str, Score]:
-    """The score of each group, the groups in the order in which they first come.
-
-    Args:
-        records: (group, correct) of each answer.
-    """
-    verdicts: dict[str, list[bool]] = {}
-    for group, correct in records:
-        verdicts.setdefault(group, []).append(correct)
-    return {group: Score(sum(right), len(right)) for group, right in verdicts.items()}
-
-
-def summary(
-    records: Sequence[tuple[str, bool]], in_distribution: Callable[[str], bool]
+def evaluate(
+    settings: Settings, workdir: str, *, split: str = "test", samples: int = 1
 ) -> dict[str, Any]:
-    """What a round reports of its evaluation, ready for `result.json`.
+    """Samples, grades, and writes `RESULT` and the ledger's lines to a folder; resumes there.
 
     Args:
-        records: (group, correct) of each answer.
-        in_distribution: whether a group is of the kind that was trained on.
-
-    Returns:
-        accuracy: the share right of all in-distribution problems, 0..1.
-        accuracy_interval: [low, high], its 95 % Wilson interval.
-        evaluated: how many in-distribution problems that is.
-        accuracy_by_class: group -> share right, in-distribution groups only.
-        out_of_distribution: group -> share right, the other groups.
-        interval_by_class: group -> [low, high], all groups.
+        settings: `model.source` is evaluated on the task, prompted as before the first round.
+        workdir: the folder; of no other run.
+        split: "test" or "development".
+        samples: completions of every question.
 
     Raises:
-        ValueError: no record is in distribution.
+        SettingsError: the settings cannot be run, or several samples would be one and the same.
     """
-    inside = [record for record in records if in_distribution(record[0])]
-    total, groups = overall(inside), by_group(records)
-    return {
-        "accuracy": total.accuracy,
-        "accuracy_interval": list(total.interval),
-        "evaluated": total.total,
-        "accuracy_by_class": {g: s.accuracy for g, s in groups.items() if in_distribution(g)},
-        "out_of_distribution": {g: s.accuracy for g, s in groups.items() if not in_distribution(g)},
-        "interval_by_class": {g: list(s.interval) for g, s in groups.items()},
+    if samples > 1 and settings.sampler.temperature == 0:
+        raise SettingsError(
+            f"--samples={samples}: all would be the same; set --config.sampler.temperature=0.7"
+        )
+    from rich.console import Console
+
+    from star_jax import phases, rounds
+    from star_jax.checkpoint import Checkpoints
+    from star_jax.context import make_context
+    from star_jax.folder import weights
+
+    alone = dataclasses.replace(settings.rounds, count=0)
+    context = make_context(
+        dataclasses.replace(settings, rounds=alone), workdir, Console(), samples=samples
+    )
+    chosen = context.problems.test if split == "test" else context.problems.held_out
+    if not chosen:
+        raise SettingsError(f"--split={split}: the task has no such problems")
+    rounds.compile_programs(context)
+    model = rounds.base_model(context, Checkpoints(weights(context.folder)))
+    found = phases.sample(
+        context,
+        0,
+        "votes",
+        model,
+        [problem for problem in chosen for _ in range(samples)],
+        hint=False,
+        examples=context.shows_examples(0),
+    )
+    result = {
+        "model": settings.model.source,
+        "task": context.task.name,
+        "split": split,
+        **summarize([found[at : at + samples] for at in range(0, len(found), samples)]),
     }
+    files.write_json(context.folder / RESULT, result)
+    return result
+
+
+def summarize(questions: "Sequence[Sequence[Sample]]") -> dict[str, Any]:
+    """The samples of every question in numbers.
+
+    Returns: a dict with
+        questions, samples: how many, and how many of each.
+        accuracy, exact_accuracy, flexible_accuracy: share of all samples that are right, by the
+            rule that counts and by either; `accuracy_interval` its 95 % interval over questions.
+        maj_at, pass_at: k -> {"accuracy", "interval"} for k = 1, 2, 4, ... and all samples.
+    """
+    count = len(questions[0])
+    sizes = [size for size in (2**power for power in range(20)) if size < count] + [count]
+    right = [[sample.correct for sample in samples] for samples in questions]
+    mean = scores.mean([sum(flags) / count for flags in right])
+    every = [sample for samples in questions for sample in samples]
+    majorities = {
+        size: [
+            scores.majority([s.predicted for s in samples[:size]]) == samples[0].answer
+            and any(s.correct for s in samples[:size])
+            for samples in questions
+        ]
+        for size in sizes
+    }
+    return {
+        "questions": len(questions),
+        "samples": count,
+        "accuracy": mean.value,
+        "accuracy_interval": list(mean.interval),
+        "exact_accuracy": sum(sample.exact for sample in every) / len(every),
+        "flexible_accuracy": sum(sample.flexible for sample in every) / len(every),
+        "truncated": sum(sample.truncated for sample in every) / len(every),
+        "maj_at": {
+            str(size): _score(scores.Score(sum(won), len(won))) for size, won in majorities.items()
+        },
+        "pass_at": {
+            str(size): _score(
+                scores.mean([scores.pass_at_k(count, sum(flags), size) for flags in right])
+            )
+            for size in sizes
+        },
+    }
+
+
+def _score(score: "scores.Score | scores.Mean") -> dict[str, Any]:
+    value = score.accuracy if isinstance(score, scores.Score) else score.value
+    return {"accuracy": value, "interval": list(score.interval)}
+
+
+def main(argv: Sequence[str]) -> None:
+    """The command line."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    try:
+        chosen = from_config(_CONFIG.value)
+        if _MODEL.value:
+            model = dataclasses.replace(chosen.model, source=_MODEL.value)
+            chosen = dataclasses.replace(chosen, model=model)
+        name = pathlib.Path(chosen.model.source).name
+        workdir = _WORKDIR.value or f"runs/evaluate/{chosen.task.name}-{name}"
+        found = evaluate(chosen, workdir, split=_SPLIT.value, samples=_SAMPLES.value)
+        from star_jax import console
+
+        console.print_evaluation(found, f"{workdir}/{RESULT}")
+    except SettingsError as error:
+        command_line.refuse(error)
+    except KeyboardInterrupt:
+        command_line.refuse("\nstopped; the same command goes on", status=130)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=functools.partial(command_line.parse, help=__doc__ or ""))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from star_jax.tokenizer import ByteTokenizer
+from star_jax.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +48,22 @@ class Packed:
         )
 
 
-def encode(tokenizer: ByteTokenizer, prompt: str, completion: str) -> Example:
+def encode(tokenizer: Tokenizer, prompt: str, completion: str) -> Example:
     """Makes bos + prompt + completion + eos, with the loss on the completion and eos only.
 
     The border is where the prompt ends, known from its length. No character of the text marks it:
     a rationale may hold any of them, colons included.
     """
-    context = [tokenizer.bos_id, *tokenizer.encode(prompt)]
-    target = [*tokenizer.encode(completion), tokenizer.eos_id]
+    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    return example(
+        [*bos, *tokenizer.encode(prompt)], [*tokenizer.encode(completion), tokenizer.eos_id]
+    )
+
+
+def example(context: Sequence[int], target: Sequence[int]) -> Example:
+    """The document `context` + `target`, with the loss on predicting the latter."""
     return Example(
-        tokens=np.array(context + target, np.int32),
+        tokens=np.array([*context, *target], np.int32),
         weights=np.array([0] * len(context) + [1] * len(target), np.float32),
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from etils import epath
 from numpy.typing import NDArray
 
-from star_jax import console, prompts, rationales, report, settings, train
+from star_jax import console, prompts, rationales, report, schema, train
 from star_jax.context import Context
 from star_jax.fit import Plan, fit
 from star_jax.model.cache import Prefix
@@ -22,7 +22,12 @@ from star_jax.sampler import engine
 from star_jax.state import Params
 from star_jax.tasks import Problem
 
-_STREAMS: dict[Kind, int] = {"samples": 0, "rationalized": 1, "evaluation": 2, "hinted": 3}
+_STREAMS: dict[Kind, int] = {
+    name: stream
+    for stream, name in enumerate(
+        ("samples", "rationalized", "evaluation", "hinted", "test", "votes")
+    )
+}
 _HEARD_EVERY = 10  # steps between two lines of metrics.jsonl
 
 
@@ -70,7 +75,7 @@ def sample(
     rows = [
         engine.Row(
             number,
-            prompts.row(context.tokenizer, context.task, problem, hint),
+            context.prompter.row(problem, hint, shown=examples),
             context.budget(problem),
         )
         for number, problem in enumerate(problems)
@@ -93,7 +98,7 @@ def sample(
 
 
 def _prefix(context: Context, policy: Params, hint: bool) -> Prefix:
-    return context.programs.make_prefix(policy, context.few_shot[hint])
+    return context.programs.make_prefix(policy, context.prompter.few_shot(hint))
 
 
 def _chunk(
@@ -119,10 +124,12 @@ def _chunk(
             problems[completion.number],
             round_,
             hint,
-            context.tokenizer.decode(completion.tokens),
+            context.text(completion.tokens),
             truncated=completion.truncated,
             tokens=len(completion.tokens),
             direct=context.direct,
+            rule=context.settings.grading,
+            drop_leaks=context.settings.rationalize.drop_leaks,
         )
         for completion in engine.complete(chunk, decode)
     ]
@@ -166,7 +173,7 @@ def fine_tune(
     return _fit(context, round_, plan, base)
 
 
-def _schedule(chosen: settings.Train, steps: int) -> train.Schedule:
+def _schedule(chosen: schema.Train, steps: int) -> train.Schedule:
     if chosen.schedule == "cosine":
         return train.cosine(chosen.learning_rate, chosen.warmup_steps, steps)
     return train.constant(chosen.learning_rate, chosen.warmup_steps)

@@ -58,6 +58,7 @@ class Programs:
         shapes: of the sampling programs.
         prefix: places of the few-shot prompt; 0 for runs that have none.
         learning: kinds of update by name, such as "pretrain" and "train".
+        fresh: whether weights are drawn, for a model made here.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Programs:
         shapes: Sequence[Shape],
         prefix: int,
         learning: dict[str, Learning],
+        fresh: bool = True,
     ) -> None:
         self.mesh = mesh
         self.graph = state_lib.graph(config)
@@ -80,7 +82,7 @@ class Programs:
         }
         self.device_seconds = 0.0
         self._config, self._learning, self._prefix = config, learning, prefix
-        self._lowered: dict[Any, Callable[[], Any]] = {"init": self._lower_init}
+        self._lowered: dict[Any, Callable[[], Any]] = {"init": self._lower_init} if fresh else {}
         for name in learning:
             self._lowered["begin", name] = functools.partial(self._lower_begin, name)
             self._lowered["update", name] = functools.partial(self._lower_update, name)

@@ -1,90 +1,173 @@
-"""Problem (+ hint) + few-shot set -> the token rows that are sampled from and trained on.
+"""Problem (+ hint) + few-shot examples -> the token rows that are sampled from and trained on.
 
-A document is bos + prompt + completion + eos. A few-shot prompt is some whole documents, the same
-for every row of a batch; a row is the head of one more document, bos + prompt.
+Text prompts: a document is bos + prompt + completion + eos. Few-shot examples are the head of a
+document, held apart by the task's separator; a task without one has them as whole documents. Chat
+prompts: a question is a user's message in the tokenizer's own format, its completion the reply.
 """
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from star_jax import packing
 from star_jax.rationales import Sample
 from star_jax.tasks.task import Problem, Task
-from star_jax.tokenizer import ByteTokenizer
+from star_jax.tokenizer import HuggingFaceTokenizer, Tokenizer
 
 
-def row(tokenizer: ByteTokenizer, task: Task, problem: Problem, hint: bool) -> list[int]:
-    """Token ids the model continues for `problem`: bos + prompt, without the few-shot prompt."""
-    return [tokenizer.bos_id, *tokenizer.encode(task.prompt(problem, hint))]
+@dataclass(frozen=True)
+class Prompter:
+    """Writes prompts for one task, tokenizer and set of examples.
 
-
-def few_shot(
-    tokenizer: ByteTokenizer,
-    task: Task,
-    examples: Sequence[Problem],
-    hint: bool,
-    direct: bool = False,
-) -> list[int]:
-    """Token ids of the few-shot prompt, to go before every row; [] without examples.
-
-    Args:
+    Attributes:
         tokenizer: gives the tokens.
         task: gives the text.
         examples: worked problems, as `Task.few_shot` gives them.
-        hint: the twin for rationalization, in which every example shows its hint too.
-        direct: the examples answer without a rationale.
+        direct: the examples, and what is trained on, answer without a rationale.
+        chat: prompts are conversations.
     """
-    ids: list[int] = []
-    for problem in examples:
-        ids += row(tokenizer, task, problem, hint)
-        ids += tokenizer.encode(_completion(task, problem, direct))
-        ids.append(tokenizer.eos_id)
-    return ids
 
+    tokenizer: Tokenizer
+    task: Task
+    examples: Sequence[Problem] = ()
+    direct: bool = False
+    chat: bool = False
 
-def training_examples(
-    tokenizer: ByteTokenizer, task: Task, kept: Sequence[Sample], rehearsal: float = 0.0
-) -> list[packing.Example]:
-    """What a round trains on: every kept sample without the hint, and a share of them with it too.
+    def row(self, problem: Problem, hint: bool, shown: bool = False) -> list[int]:
+        """Token ids the model continues for `problem`.
 
-    The share is not the paper's (there it is 0). A small model that only ever trains without hints
-    forgets to follow one, and then the next round's rationalization fails.
+        Args:
+            problem: the question.
+            hint: whether the prompt gives the answer away.
+            shown: whether `few_shot(hint)` comes before them; it is not among them.
+        """
+        if self.chat:
+            turns = [*self._turns(hint if shown else None), self._ask(problem, hint)]
+            ids, before = self._chat.chat(turns), self.few_shot(hint) if shown else []
+            if ids[: len(before)] != before:
+                raise ValueError(
+                    f"question {problem.id!r} changes how the chat before it is written; set "
+                    "config.model.chat=false or config.few_shot.examples=0"
+                )
+            return ids[len(before) :]
+        text = self.tokenizer.encode(self.task.prompt(problem, hint))
+        begun = shown and self.examples and self.task.separator
+        return text if begun else [*self._bos, *text]
 
-    Args:
-        tokenizer: gives the tokens.
-        task: gives the text.
-        kept: what passed the filter.
-        rehearsal: share of `kept` that is trained on with its hint as well, 0..1, evenly spread.
-    """
-    again = [s for i, s in enumerate(kept) if int((i + 1) * rehearsal) > int(i * rehearsal)]
-    return [training_example(tokenizer, task, sample) for sample in kept] + [
-        training_example(tokenizer, task, sample, hint=True) for sample in again
-    ]
+    def length(self, problem: Problem) -> int:
+        """Tokens of the prompt with its hint, few-shot examples not counted."""
+        return len(self.row(problem, hint=True))
 
+    def few_shot(self, hint: bool) -> list[int]:
+        """Token ids of the examples, to go before every row; [] without any.
 
-def training_example(
-    tokenizer: ByteTokenizer, task: Task, sample: Sample, hint: bool = False
-) -> packing.Example:
-    """What to train on for a kept sample: its rationale and answer after the prompt *without* hint.
+        Args:
+            hint: the twin for rationalization, in which every example shows its hint too.
+        """
+        return list(self._few_shot[hint])
 
-    The prompt is built anew, so the hint cannot get in unasked, whatever the sample was generated
-    from.
+    def training_examples(
+        self, kept: Sequence[Sample], rehearsal: float = 0.0
+    ) -> list[packing.Example]:
+        """What a round trains on: every kept sample without hint, and a share of them with it too.
 
-    Raises:
-        ValueError: the sample did not pass the filter.
-    """
-    if not sample.kept:
-        raise ValueError(f"sample {sample.id!r} was dropped ({sample.reason}): train on kept ones")
-    problem = Problem(sample.id, sample.question, sample.answer, rationale="", group=sample.group)
-    return packing.encode(tokenizer, task.prompt(problem, hint), sample.completion)
+        The share is not the paper's (there it is 0). A small model that only ever trains without
+        hints forgets to follow one, and then the next round's rationalization fails.
 
+        Args:
+            kept: what passed the filter.
+            rehearsal: share of `kept` that is trained on with its hint as well, 0..1, evenly
+                spread.
+        """
+        again = [s for i, s in enumerate(kept) if int((i + 1) * rehearsal) > int(i * rehearsal)]
+        return [self.training_example(sample) for sample in kept] + [
+            self.training_example(sample, hint=True) for sample in again
+        ]
 
-def direct_example(tokenizer: ByteTokenizer, task: Task, problem: Problem) -> packing.Example:
-    """What to train on for `problem` in the baseline without rationales: the gold answer alone."""
-    return packing.encode(tokenizer, task.prompt(problem, hint=False), task.direct(problem))
+    def training_example(self, sample: Sample, hint: bool = False) -> packing.Example:
+        """A kept sample to train on: its rationale and answer after the prompt *without* hint.
+
+        The prompt is built anew, so the hint cannot get in unasked, whatever the sample was
+        generated from.
+
+        Raises:
+            ValueError: the sample did not pass the filter.
+        """
+        if not sample.kept:
+            raise ValueError(
+                f"sample {sample.id!r} was dropped ({sample.reason}): train on kept ones"
+            )
+        return self._example(sample.problem, hint, sample.completion)
+
+    def direct_example(self, problem: Problem) -> packing.Example:
+        """What to train on in the baseline without rationales: the gold answer alone."""
+        return self._example(problem, False, self.task.direct(problem))
+
+    def _example(self, problem: Problem, hint: bool, completion: str) -> packing.Example:
+        return packing.example(self.row(problem, hint), self._target(completion))
+
+    def _target(self, completion: str) -> list[int]:
+        text = completion.strip() if self.chat else completion
+        return [*self.tokenizer.encode(text), self.tokenizer.eos_id]
+
+    def _worked(self, problem: Problem) -> str:
+        if self.direct:
+            return self.task.direct(problem)
+        return self.task.completion(problem.rationale, problem.answer)
+
+    @functools.cached_property
+    def _few_shot(self) -> dict[bool, list[int]]:
+        return {hint: self._examples(hint) for hint in (False, True)}
+
+    def _examples(self, hint: bool) -> list[int]:
+        if not self.examples:
+            return []
+        if self.chat:
+            return self._chat_examples(hint)
+        ids: list[int] = []
+        for problem in self.examples:
+            worked = self.tokenizer.encode(self.task.prompt(problem, hint))
+            worked += self.tokenizer.encode(self._worked(problem))
+            if self.task.separator:
+                ids += [*worked, *self.tokenizer.encode(self.task.separator)]
+            else:
+                ids += [*self._bos, *worked, self.tokenizer.eos_id]
+        return [*self._bos, *ids] if self.task.separator else ids
+
+    def _chat_examples(self, hint: bool) -> list[int]:
+        """The conversation so far: what two different next questions have in common."""
+        turns = self._turns(hint)
+        one, other = (self._chat.chat([*turns, _say("user", text)]) for text in ("1", "a b"))
+        same = (i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y)
+        return one[: next(same, min(len(one), len(other)))]
+
+    def _turns(self, hint: bool | None) -> list[dict[str, str]]:
+        """The examples as turns of a conversation; none for None."""
+        return [
+            turn
+            for problem in (self.examples if hint is not None else ())
+            for turn in (
+                self._ask(problem, bool(hint)),
+                _say("assistant", self._worked(problem).strip()),
+            )
+        ]
+
+    def _ask(self, problem: Problem, hint: bool) -> dict[str, str]:
+        return _say("user", self.task.message(problem, hint))
+
+    @property
+    def _chat(self) -> HuggingFaceTokenizer:
+        if not isinstance(self.tokenizer, HuggingFaceTokenizer) or not self.tokenizer.chats:
+            raise ValueError("config.model.chat: the tokenizer has no chat template; set it false")
+        return self.tokenizer
+
+    @property
+    def _bos(self) -> list[int]:
+        return [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
 
 
 def documents(
-    tokenizer: ByteTokenizer, corpus: Sequence[tuple[str, str]], shots: int
+    tokenizer: Tokenizer, corpus: Sequence[tuple[str, str]], shots: int
 ) -> list[packing.Example]:
     """Pretraining documents: (prompt, completion) pairs, 1 to `shots` in a row in each.
 
@@ -101,7 +184,5 @@ def documents(
     return found
 
 
-def _completion(task: Task, problem: Problem, direct: bool) -> str:
-    if direct:
-        return task.direct(problem)
-    return task.completion(problem.rationale, problem.answer)
+def _say(role: str, text: str) -> dict[str, str]:
+    return {"role": role, "content": text}

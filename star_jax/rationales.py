@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -13,8 +13,8 @@ from etils import epath
 from star_jax import files, grading
 from star_jax.tasks.task import Problem, Task
 
-Kind = Literal["samples", "rationalized", "evaluation", "hinted"]
-Reason = Literal["kept", "wrong answer", "no answer", "truncated"]
+Kind = Literal["samples", "rationalized", "evaluation", "hinted", "test", "votes"]
+Reason = Literal["kept", "wrong answer", "no answer", "truncated", "hint leak"]
 
 _KEPT = "kept.jsonl"
 
@@ -24,16 +24,18 @@ class Sample:
     """One generated rationale with its grade: one line of the ledger.
 
     Attributes:
-        id, group, question, answer: of the problem; `answer` is the gold answer.
+        id, group, question, choices, answer: of the problem; `answer` is the gold answer.
         round: of Algorithm 1, from 1.
         hint: it was generated with the hint (rationalization).
         prompt: what the model continued, without the few-shot examples. Once kept, the prompt to
             train on, which never has the hint.
         completion: the generated text, without the end-of-text token.
-        predicted: the canonical answer it gives; None where it gives none.
-        correct: it came to its end and gives the gold answer.
+        predicted: the canonical answer it gives, by the rule that counts; None where it gives none.
+        correct: it came to its end and gives the gold answer, by the rule that counts.
+        exact, flexible: the same by either rule (see `grading`).
         truncated: it hit the token budget.
-        kept: it passes the filter; so far the same as `correct`.
+        leaks: the ways in which it gives the hint away; [] without a hint.
+        kept: it passes the filter.
         reason: "kept", or why it was dropped.
         wrong_step: its rationale has a wrong step; None where the task cannot know.
         tokens: number of generated tokens, end-of-text included.
@@ -44,16 +46,25 @@ class Sample:
     group: str
     hint: bool
     question: str
+    choices: list[str]
     prompt: str
     completion: str
     predicted: str | None
     answer: str
     correct: bool
+    exact: bool
+    flexible: bool
     truncated: bool
+    leaks: list[str]
     kept: bool
     reason: Reason
     wrong_step: bool | None
     tokens: int
+
+    @property
+    def problem(self) -> Problem:
+        """What it answers; its gold rationale is not stored."""
+        return Problem(self.id, self.question, self.answer, "", self.group, tuple(self.choices))
 
 
 _FIELDS = get_type_hints(Sample)  # field -> the type its value must have in a stored line
@@ -69,31 +80,45 @@ def grade(
     truncated: bool,
     tokens: int,
     direct: bool = False,
+    rule: grading.Rule = "exact",
+    drop_leaks: bool = False,
 ) -> Sample:
-    """The ledger's line for one completion of `problem`; see Sample for the arguments."""
-    verdict = grading.grade(task, problem, completion, truncated=truncated, direct=direct)
+    """The ledger's line for one completion of `problem`.
+
+    Arguments are those of `grading.grade` and the fields of Sample; with `drop_leaks`, a rationale
+    that gives the hint away is not kept.
+    """
+    verdict = grading.grade(
+        task, problem, completion, truncated=truncated, direct=direct, rule=rule
+    )
+    leaks = task.leaks(problem, completion) if hint else []
+    leaking = drop_leaks and bool(leaks)
     return Sample(
         id=problem.id,
         round=round,
         group=problem.group,
         hint=hint,
         question=problem.question,
+        choices=list(problem.choices),
         prompt=task.prompt(problem, hint),
         completion=completion,
         predicted=verdict.predicted,
         answer=problem.answer,
         correct=verdict.correct,
+        exact=verdict.exact,
+        flexible=verdict.flexible,
         truncated=truncated,
-        kept=verdict.correct,
-        reason=_reason(verdict, truncated),
+        leaks=leaks,
+        kept=verdict.correct and not leaking,
+        reason=_reason(verdict, truncated, leaking),
         wrong_step=task.wrong_step(problem, completion),
         tokens=tokens,
     )
 
 
-def _reason(verdict: grading.Verdict, truncated: bool) -> Reason:
+def _reason(verdict: grading.Verdict, truncated: bool, leaking: bool) -> Reason:
     if verdict.correct:
-        return "kept"
+        return "hint leak" if leaking else "kept"
     if truncated:
         return "truncated"
     return "no answer" if verdict.predicted is None else "wrong answer"
@@ -228,6 +253,8 @@ def _parse(path: epath.Path, number: int, line: bytes) -> Sample:
 def _fits(value: Any, expected: Any) -> bool:
     if get_origin(expected) is Literal:
         return value in get_args(expected)
+    if get_origin(expected) is list:
+        return isinstance(value, list) and all(_fits(x, get_args(expected)[0]) for x in value)
     return type(value) in (get_args(expected) or (expected,))
 
 
@@ -235,69 +262,3 @@ def _damaged(path: epath.Path, number: int, what: str) -> ValueError:
     return ValueError(
         f"{os.fspath(path)} line {number}: {what}; delete the round's folder to do the round again"
     )
-
-
-def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
-    """The round in numbers.
-
-    Returns: a dict that JSON can hold, with
-        tried, correct: problems tried without the hint, and right.
-        hinted, rationalized: failures tried again with the hint, and then right.
-        kept: what the round trains on.
-        wrong_step_share {generated, rationalized}: share of the kept rationales that have a wrong
-            step although their answer is right; None if none is kept or the task cannot know.
-        truncated, unparsable {generated, rationalized}: share of the tries that hit the budget, and
-            that came to their end without an answer; None if nothing was tried.
-        by_class: the five counts and wrong_step_share for each class.
-    """
-    groups = dict.fromkeys(sample.group for sample in samples)
-    return {
-        **_counts(samples, rationalized),
-        "truncated": _both(samples, rationalized, _truncated_share),
-        "unparsable": _both(samples, rationalized, _unparsable_share),
-        "by_class": {
-            group: _counts(
-                [sample for sample in samples if sample.group == group],
-                [sample for sample in rationalized if sample.group == group],
-            )
-            for group in groups
-        },
-    }
-
-
-def _counts(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
-    kept = keep(samples, rationalized)
-    generated = [sample for sample in kept if not sample.hint]
-    with_hint = [sample for sample in kept if sample.hint]
-    return {
-        "tried": len(samples),
-        "correct": sum(sample.correct for sample in samples),
-        "hinted": len(rationalized),
-        "rationalized": len(with_hint),
-        "kept": len(kept),
-        "wrong_step_share": _both(generated, with_hint, _wrong_step_share),
-    }
-
-
-def _both(
-    generated: Sequence[Sample],
-    rationalized: Sequence[Sample],
-    share: Callable[[Sequence[Sample]], float | None],
-) -> dict[str, float | None]:
-    return {"generated": share(generated), "rationalized": share(rationalized)}
-
-
-def _wrong_step_share(samples: Sequence[Sample]) -> float | None:
-    return _share([s.wrong_step for s in samples if s.wrong_step is not None])
-
-
-def _truncated_share(samples: Sequence[Sample]) -> float | None:
-    return _share([sample.truncated for sample in samples])
-
-
-def _unparsable_share(samples: Sequence[Sample]) -> float | None:
-    return _share([sample.reason == "no answer" for sample in samples])
-
-
-def _share(flags: Sequence[bool]) -> float | None:
-    return sum(flags) / len(flags) if flags else None

@@ -18,9 +18,10 @@ from etils import epath
 from rich.console import Console
 
 from star_jax import console as shown
-from star_jax import evaluate, files, folder, phases, prompts, rationales, report, state
+from star_jax import files, folder, phases, rationales, report, scores, state, summary
 from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context, make_context
+from star_jax.model import load
 from star_jax.packing import Example
 from star_jax.phases import Stopwatch
 from star_jax.programs import CompilationCount
@@ -32,7 +33,7 @@ from star_jax.train import steps_of_round
 Record = dict[str, Any]  # one entry of `rounds` in result.json
 
 _SUMMARY = "summary.json"
-_UNIT = "digits"
+_TEST = "test.json"
 
 
 def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
@@ -42,29 +43,35 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
         SettingsError: `workdir` belongs to a run with other settings.
     """
     context = make_context(settings, workdir, Console())
+    shown.print_data(context.console, context.problems.report())
     weights = Checkpoints(folder.weights(context.folder))
     records = _finished(context)
     if records:
         _publish(context, records)  # the run may have been killed before it could
-    if len(records) <= _last(settings, records):
+    tested = not context.problems.test or (context.folder / _TEST).exists()
+    if len(records) <= _last(settings, records) or not tested:
         _go_on(context, weights, records)
     weights.close()
     if len(records) > 1:
-        shown.print_rounds(context.console, records, _UNIT)
+        shown.print_rounds(context.console, records, context.task.unit)
+    outcome = _outcome(context, records)
+    if "test" in outcome:
+        shown.print_test(context.console, outcome["test"])
     shown.closing(context.console, context.folder)
-    return report.result(records)
+    return outcome
 
 
 def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> None:
     """Adds the records of the rounds that are not done, from the base model on."""
     meter = _Meter(context)
     with meter.watch.phase("compile"):
-        _compile(context)
+        compile_programs(context)
     with meter.watch.phase("pretrain"):
-        base = _base(context, weights)
+        base = base_model(context, weights)
     policy = base
     if records:
-        policy = weights.restore(len(records) - 1, context.programs.params)
+        if len(records) > 1:
+            policy = weights.restore(len(records) - 1, context.programs.params)
         meter.restart()  # what it took to be here again is no round's work
     while len(records) <= _last(context.settings, records):
         if not records:
@@ -74,8 +81,35 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
         records.append(record | meter.read())
         files.write_json(context.round_folder(record["round"]) / _SUMMARY, records[-1])
         _publish(context, records)
-        shown.print_round(context.console, records[-1], _UNIT)
+        _prune(context, weights, records)
+        shown.print_round(context.console, records[-1], context.task.unit)
         meter.restart()
+    if context.problems.test:
+        _test(context, weights, records, base)
+        _publish(context, records)
+
+
+def _test(context: Context, weights: Checkpoints, records: list[Record], base: Params) -> None:
+    """The test set, once: by the model of the round that the held-out problems have chosen."""
+    best = report.result(records)["best_round"]
+    policy = weights.restore(best, context.programs.params) if best else base
+    samples = phases.sample(
+        context,
+        best,
+        "test",
+        policy,
+        context.problems.test,
+        hint=False,
+        examples=context.shows_examples(best),
+    )
+    files.write_json(context.folder / _TEST, {"round": best, **_score(context, samples)})
+
+
+def _prune(context: Context, weights: Checkpoints, records: list[Record]) -> None:
+    """Removes the weights that neither the next round nor the test needs, if so wanted."""
+    if context.settings.rounds.keep_weights == "best":
+        needed = {0, records[-1]["round"], report.result(records)["best_round"]}
+        weights.keep_only(needed)
 
 
 def _round(
@@ -112,8 +146,8 @@ def _bootstrap(
     context: Context, n: int, policy: Params, meter: "_Meter"
 ) -> tuple[list[Example], Record]:
     """Lines 3 to 6: rationale generation, rationalization, filter; the examples to train on."""
-    settings, task, folder = context.settings, context.task, context.round_folder(n)
-    problems = task.train(settings.seed, n, settings.rounds.problems)
+    settings, folder = context.settings, context.round_folder(n)
+    problems = context.problems.train(n)
     few_shot = context.shows_examples(n - 1)
     with meter.watch.phase("generate"):
         generated = phases.sample(
@@ -130,8 +164,8 @@ def _bootstrap(
     kept = rationales.keep(generated, rationalized)
     rationales.write_kept(folder, kept)
     rehearsal = settings.rationalize.rehearsal
-    examples = prompts.training_examples(context.tokenizer, task, kept, rehearsal)
-    return examples, rationales.summarize(generated, rationalized)
+    examples = context.prompter.training_examples(kept, rehearsal)
+    return examples, summary.summarize(generated, rationalized)
 
 
 def _gold(
@@ -139,14 +173,15 @@ def _gold(
 ) -> tuple[list[Example], Record]:
     """The baseline without rationales: the round's problems with their gold answers."""
     del policy, meter
-    settings, task = context.settings, context.task
-    problems = task.train(settings.seed, n, settings.rounds.problems)
-    examples = [prompts.direct_example(context.tokenizer, task, problem) for problem in problems]
-    return examples, rationales.summarize([], []) | {"tried": 0, "kept": len(examples)}
+    examples = [context.prompter.direct_example(problem) for problem in context.problems.train(n)]
+    return examples, summary.summarize([], []) | {"tried": 0, "kept": len(examples)}
 
 
-def _base(context: Context, weights: Checkpoints) -> Params:
-    """M: pretrained once, or another run's, and kept in the folder as the weights of round 0."""
+def base_model(context: Context, weights: Checkpoints) -> Params:
+    """M: read from its source; or made here, or another run's, and kept as round 0's weights."""
+    model = context.settings.model
+    if model.source:
+        return load.load(model.source, context.programs.mesh, dtype=model.dtype).params
     if weights.has(0):
         return weights.restore(0, context.programs.params)
     chosen = context.settings.pretrain
@@ -170,33 +205,39 @@ def _evaluate(context: Context, n: int, policy: Params, meter: "_Meter") -> Reco
             n,
             "evaluation",
             policy,
-            context.held_out,
+            context.problems.held_out,
             hint=False,
             examples=context.shows_examples(n),
         )
-    return evaluate.summary([(s.group, s.correct) for s in samples], context.task.in_distribution)
+    return _score(context, samples)
+
+
+def _score(context: Context, samples: list[Sample]) -> Record:
+    groups = [(sample.group, sample.correct) for sample in samples]
+    inside = [sample for sample in samples if context.task.in_distribution(sample.group)]
+    return scores.summary(groups, context.task.in_distribution) | summary.agreement(inside)
 
 
 def _evaluate_base(context: Context, base: Params, meter: "_Meter") -> Record:
     """Round 0: the base model without and with the hint."""
     score = _evaluate(context, 0, base, meter)
-    inside = [p for p in context.held_out if context.task.in_distribution(p.group)]
+    inside = [p for p in context.problems.held_out if context.task.in_distribution(p.group)]
     with meter.watch.phase("evaluate"):
         hinted = (
             []
-            if context.direct
+            if context.direct or not context.settings.rationalize.enabled
             else phases.sample(
                 context, 0, "hinted", base, inside, hint=True, examples=context.shows_examples(0)
             )
         )
     by_class = {
-        g: s.accuracy for g, s in evaluate.by_group((s.group, s.correct) for s in hinted).items()
+        g: s.accuracy for g, s in scores.by_group((s.group, s.correct) for s in hinted).items()
     }
     return {
         "round": 0,
         **score,
         "hinted_accuracy_by_class": by_class,
-        **rationales.summarize([], []),
+        **summary.summarize([], []),
         "train_steps": 0,
         "train_loss": None,
     }
@@ -248,7 +289,8 @@ def _finished(context: Context) -> list[Record]:
     return records
 
 
-def _compile(context: Context) -> None:
+def compile_programs(context: Context) -> None:
+    """Compiles all that the run will do on devices, and shows how far that is."""
     parameters = state.count(context.programs.params)
     devices = context.programs.mesh.devices.size
     context.console.print(f"{parameters:,} parameters on {devices} device(s)")
@@ -258,7 +300,13 @@ def _compile(context: Context) -> None:
 
 def _publish(context: Context, records: list[Record]) -> None:
     """Writes the result and its plot, and removes the checkpoints of training that is done."""
-    outcome = report.result(records)
+    outcome = _outcome(context, records)
     files.write_json(context.folder / report.RESULT, outcome)
-    report.plot(outcome, context.folder / report.PLOT, _UNIT)
+    report.plot(outcome, context.folder / report.PLOT, context.task.unit)
     phases.clear(context, records[-1]["round"])
+
+
+def _outcome(context: Context, records: list[Record]) -> Record:
+    """What result.json holds."""
+    tested = context.folder / _TEST
+    return report.result(records) | ({"test": files.read_json(tested)} if tested.exists() else {})

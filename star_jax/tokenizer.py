@@ -7,6 +7,7 @@ import copy
 import os
 import pathlib
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +41,11 @@ class Tokenizer(Protocol):
         ...
 
     @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """All ids that end a document or a turn, `eos_id` first."""
+        ...
+
+    @property
     def vocab_size(self) -> int:
         """Number of ids, from 0."""
         ...
@@ -56,6 +62,10 @@ class Tokenizer(Protocol):
         """The bytes each id stands for, in the order of the ids; special tokens are empty."""
         ...
 
+    def save(self, folder: epath.PathLike) -> None:
+        """Writes tokenizer.json and what belongs to it, for `open` and transformers."""
+        ...
+
 
 class ByteTokenizer:
     """One token a byte of UTF-8, after three special tokens that no text encodes to.
@@ -70,6 +80,7 @@ class ByteTokenizer:
     pad_id: int = 0
     bos_id: int = 1
     eos_id: int = 2
+    eos_ids: tuple[int, ...] = (2,)
 
     def __init__(self, markup: Sequence[str] = ()) -> None:
         self.markup = tuple(markup)
@@ -276,13 +287,17 @@ class HuggingFaceTokenizer:
                 plain = ""
         return found + self.encode(plain + chat[end:])
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def save(self, folder: epath.PathLike) -> None:
         """Writes tokenizer.json and what belongs to it, for `open` and transformers' AutoTokenizer.
 
         Ends that are not the tokenizer's own go into generation_config.json if there is none yet.
+        The folder may be a remote one (gs://).
         """
-        self._hub.save_pretrained(folder)
-        generation = pathlib.Path(folder) / "generation_config.json"
+        with tempfile.TemporaryDirectory() as local:
+            for path in map(pathlib.Path, self._hub.save_pretrained(local)):
+                if path.is_file():
+                    files.write_atomic(epath.Path(folder) / path.name, path.read_bytes())
+        generation = epath.Path(folder) / "generation_config.json"
         if len(self.eos_ids) > 1 and not generation.exists():
             files.write_json(generation, {"eos_token_id": list(self.eos_ids)})
 

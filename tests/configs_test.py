@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from star_jax import settings
 
 ROOT = pathlib.Path(__file__).parents[1]
+GIVEN = (("task", "data"), ("model", "source"))
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 
@@ -28,6 +29,8 @@ def test_config_is_valid_and_a_lab_note(path: pathlib.Path):
     module = load(path)
     config = module.get_config()
     assert isinstance(config, ConfigDict) and config.is_locked
+    for section, setting in GIVEN if path.stem == "jsonl" else ():
+        getattr(config, section)[setting] = "given on the command line"
     settings.from_config(config)
     lab_note = module.__doc__ or ""
     notes = ("command ", "hardware ", "time ", "expected ")
@@ -53,3 +56,23 @@ class TestArithmetic:
     def test_refuses_other_variants(self, get_config, variant: str):
         with pytest.raises(ValueError, match="the variants are demo and study"):
             get_config(variant)
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "commonsense_qa"])
+class TestPapers:
+    def test_variants_differ_in_settings_that_have_names(self, name: str):
+        module = load(ROOT / "configs" / f"{name}.py")
+        chosen = {v: settings.from_config(module.get_config(v)) for v in module.VARIANTS}
+        paper, released = (settings.to_dict(chosen[v]) for v in ("paper", "released_code"))
+        assert chosen["paper"] == chosen["gpt_j"] == settings.from_config(module.get_config())
+        differing = settings.differences(paper, released)
+        named = {line.partition(":")[0] for line in differing}
+        sampling = {"sampler.temperature", "sampler.top_p"}
+        assert named == sampling | ({"few_shot.examples"} if name == "commonsense_qa" else set())
+
+    def test_the_papers_schedule(self, name: str):
+        chosen = settings.from_config(load(ROOT / "configs" / f"{name}.py").get_config()).train
+        assert (chosen.first_steps, chosen.growth) == (40, 1.2)
+        assert (chosen.batch_size, chosen.length) == (8, 1536)
+        assert (chosen.learning_rate, chosen.warmup_steps) == (1e-6, 100)
+        assert chosen.max_steps == 7912 or name == "commonsense_qa"

@@ -29,11 +29,11 @@ def test_every_problem_fits_a_shape_with_its_hint(
     lengths = {"model.context": 1024, "train.length": 300, "pretrain.length": 300}
     digits = {"task.max_digits": max_digits, "task.ood_digits": 7, "rounds.problems": 200}
     found = made(tmp_path, lengths | digits | {"method": method, "evaluate.problems": held_out})
-    for problems in (found.held_out, found.task.train(0, 1, 200), found.task.train(0, 2, 200)):
+    for problems in (found.problems.held_out, found.problems.train(1), found.problems.train(2)):
         rows = [
             engine.Row(
                 number,
-                context.prompts.row(found.tokenizer, found.task, problem, hint=True),
+                found.prompter.row(problem, hint=True),
                 found.budget(problem),
             )
             for number, problem in enumerate(problems)
@@ -52,7 +52,7 @@ def test_without_problems_out_of_distribution_there_is_one_shape(tmp_path: pathl
 def test_a_budget_of_ones_own_is_for_all(tmp_path: pathlib.Path):
     found = made(tmp_path, {"sampler.max_new_tokens": 20, "task.ood_digits": 3})
     assert [shape.budget for shape in found.shapes] == [20, 20]
-    assert {found.budget(problem) for problem in found.held_out} == {20}
+    assert {found.budget(problem) for problem in found.problems.held_out} == {20}
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_examples_are_shown_in_the_first_rounds(
 ):
     found = made(tmp_path, changes | {"model.context": 1024})
     assert [n for n in range(4) if found.shows_examples(n)] == rounds
-    shown = found.tokenizer.decode(found.few_shot[False])
-    hinted = found.tokenizer.decode(found.few_shot[True])
+    shown = found.tokenizer.decode(found.prompter.few_shot(False))
+    hinted = found.tokenizer.decode(found.prompter.few_shot(True))
     count = 2 if rounds else 0
     assert shown.count("Target:\n") == count and hinted.count("Target: ") == count
     assert shown.count("</scratch>\n") == hinted.count("</scratch>\n") == count

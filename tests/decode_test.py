@@ -31,7 +31,7 @@ PLACES = 12
 SIZES = [12, 1, 5, 8, 11, 3]  # tokens of the prompts
 PREFIX = [5, 9, 3, 3, 20, 7, 11]
 PROMPTS = [one.tokens.tolist() for one in toys.documents(SIZES, REAL)]
-NO_TEXT = make_stop(END, "", [b""] * REAL, SMALL.vocab)
+NO_TEXT = make_stop((END,), "", [b""] * REAL, SMALL.vocab)
 
 
 def weights() -> Params:
@@ -130,7 +130,7 @@ class TestSampling:
     def test_every_step_draws_anew_and_never_from_the_padding(self):
         rows, budget = 256, 32
         prompts = padded([[1]] * rows, list(range(rows)), 1, rows)
-        never = make_stop(SMALL.vocab, "", [b""] * REAL, SMALL.vocab)
+        never = make_stop((), "", [b""] * REAL, SMALL.vocab)
         script = jnp.full((rows, budget), -1)  # all tokens equally likely
 
         @jax.jit
@@ -172,7 +172,7 @@ class TestStop:
     @staticmethod
     @functools.cache
     def program(text: str) -> Any:
-        stop = make_stop(END, text, TestStop.PIECES, 16)
+        stop = make_stop((END,), text, TestStop.PIECES, 16)
 
         def written(script: jax.Array) -> Generated:
             prompts = padded([[1]] * TestStop.ROWS, [0] * TestStop.ROWS, 1, TestStop.ROWS)
@@ -224,7 +224,7 @@ def test_windows_grow_to_the_budget(budget: int):
 
 
 def test_make_stop_pads_the_vocabulary_with_nothing():
-    stop = make_stop(1, "é", [b"", b"", b"a", b"\xc3\xa9"], 6)
+    stop = make_stop((1,), "é", [b"", b"", b"a", b"\xc3\xa9"], 6)
     assert stop.text == b"\xc3\xa9" and stop.vocabulary == 4
     assert stop.token_lengths.tolist() == [0, 0, 1, 2, 0, 0]
     assert stop.token_bytes.tolist() == [[0, 0], [0, 0], [97, 0], [0xC3, 0xA9], [0, 0], [0, 0]]

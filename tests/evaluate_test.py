@@ -1,79 +1,73 @@
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from star_jax import evaluate
-
-COUNTS = st.integers(1, 5000).flatmap(
-    lambda total: st.tuples(st.integers(0, total), st.just(total))
-)
+import fakes
+from rationales_test import sample
+from star_jax import evaluate, scores
+from star_jax.settings import SettingsError
 
 
-@pytest.mark.parametrize(
-    ("correct", "total", "low", "high"),
-    [  # scipy.stats.binomtest(correct, total).proportion_ci(method="wilson")
-        (0, 10, 0.0, 0.27753),
-        (8, 10, 0.49016, 0.94332),
-        (10, 10, 0.72247, 1.0),
-        (50, 100, 0.40383, 0.59617),
-        (447, 500, 0.86395, 0.91804),
-    ],
-)
-def test_wilson_agrees_with_scipy(correct, total, low, high):
-    assert evaluate.wilson(correct, total) == pytest.approx((low, high), abs=1e-5)
+def test_majority_and_pass_over_the_first_samples():
+    def answers(*given: str | None) -> list:
+        return [
+            dataclasses.replace(sample("q", correct=text == "7"), predicted=text, answer="7")
+            for text in given
+        ]
+
+    found = evaluate.summarize(
+        [answers("7", "7", "1", "1"), answers("1", "7", "7", None), answers(None, "2", "2", "2")]
+    )
+    assert (found["questions"], found["samples"]) == (3, 4)
+    assert found["accuracy"] == pytest.approx(4 / 12)
+    # of a tie the earlier answer counts; no answer is none
+    assert {k: round(3 * v["accuracy"]) for k, v in found["maj_at"].items()} == {
+        "1": 1,
+        "2": 1,
+        "4": 2,
+    }
+    at = {k: v["accuracy"] for k, v in found["pass_at"].items()}
+    assert at["1"] == pytest.approx(found["accuracy"])
+    assert at["2"] == pytest.approx(2 / 3 * (1 - 1 / 6)) and at["4"] == pytest.approx(2 / 3)
+    for kind in ("maj_at", "pass_at"):
+        for score in found[kind].values():
+            low, high = score["interval"]
+            assert 0 <= low <= score["accuracy"] <= high <= 1
+    assert json.loads(json.dumps(found)) == found
 
 
-@settings(deadline=None)
-@given(COUNTS)
-def test_the_interval_holds_the_accuracy_and_stays_a_share(counts):
-    correct, total = counts
-    score = evaluate.Score(correct, total)
-    low, high = score.interval
-    assert 0 <= low <= score.accuracy <= high <= 1
-    assert low < high
+def test_one_sample_is_plain_accuracy():
+    found = evaluate.summarize([[sample(str(n), correct=n < 3)] for n in range(10)])
+    assert found["accuracy"] == found["maj_at"]["1"]["accuracy"] == 0.3
+    assert found["accuracy_interval"] == list(scores.wilson(3, 10))
 
 
-@settings(deadline=None)
-@given(COUNTS)
-def test_the_interval_of_wrong_answers_mirrors_that_of_right_ones(counts):
-    correct, total = counts
-    low, high = evaluate.wilson(correct, total)
-    assert evaluate.wilson(total - correct, total) == pytest.approx((1 - high, 1 - low))
+def test_samples_that_would_be_the_same_are_refused(tmp_path: pathlib.Path):
+    with pytest.raises(SettingsError, match="--samples=4: all would be the same"):
+        evaluate.evaluate(fakes.tiny(), str(tmp_path), samples=4)
 
 
-@pytest.mark.parametrize(("correct", "total"), [(0, 0), (3, 2), (-1, 2)])
-def test_an_impossible_score_is_refused(correct, total):
-    with pytest.raises(ValueError, match=f"{correct} right of {total} answers"):
-        evaluate.Score(correct, total)
-
-
-def test_groups_keep_their_order_and_their_own_counts():
-    records = [("2", True), ("10", False), ("2", False), ("1", True)]
-    scores = evaluate.by_group(records)
-    assert list(scores.items()) == [
-        ("2", evaluate.Score(1, 2)),
-        ("10", evaluate.Score(0, 1)),
-        ("1", evaluate.Score(1, 1)),
+def test_a_run_s_model_is_evaluated_as_the_run_evaluated_it(tmp_path: pathlib.Path):
+    run, environment = tmp_path / "run", fakes.environment(tmp_path / "cache")
+    small = ["--config.pretrain.steps=60", "--config.rounds.count=0"]
+    subprocess.run(fakes.command(run, *small), env=environment, cwd=fakes.ROOT, check=True)
+    command = [sys.executable, "-m", "star_jax.evaluate", "--config=tests/fakes.py"]
+    command += [f"--model={run}", "--split=development", f"--workdir={tmp_path / 'evaluated'}"]
+    done = subprocess.run(
+        command, env=environment, cwd=fakes.ROOT, check=True, capture_output=True, text=True
+    )
+    found = json.loads((tmp_path / "evaluated" / evaluate.RESULT).read_text())
+    assert found["accuracy"] == json.loads((run / "result.json").read_text())["base_accuracy"]
+    assert f"{100 * found['accuracy']:.1f}" in done.stdout
+    texts = [
+        [json.loads(line)["completion"] for line in sorted(path.read_text().splitlines())]
+        for path in (
+            run / "rounds/0000/evaluation-00000.jsonl",
+            tmp_path / "evaluated/rounds/0000/votes-00000.jsonl",
+        )
     ]
-    assert evaluate.overall(records) == evaluate.Score(2, 4)
-
-
-def test_out_of_distribution_groups_do_not_count_in_the_accuracy():
-    records = [("1", True)] * 3 + [("2", False)] + [("6", False)] * 4
-    summary = evaluate.summary(records, lambda group: int(group) <= 5)
-    assert summary["accuracy"] == 0.75
-    assert summary["evaluated"] == 4
-    assert summary["accuracy_interval"] == list(evaluate.wilson(3, 4))
-    assert summary["accuracy_by_class"] == {"1": 1.0, "2": 0.0}
-    assert summary["out_of_distribution"] == {"6": 0.0}
-    assert summary["interval_by_class"]["6"] == list(evaluate.wilson(0, 4))
-
-
-def test_accuracy_is_over_problems_not_over_groups():
-    records = [("1", True)] * 9 + [("2", False)]
-    assert evaluate.summary(records, lambda group: True)["accuracy"] == 0.9
-
-
-def test_nothing_in_distribution_is_refused():
-    with pytest.raises(ValueError, match="was anything evaluated"):
-        evaluate.summary([("6", True)], lambda group: False)
+    assert texts[0] == texts[1]

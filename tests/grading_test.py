@@ -2,36 +2,43 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from star_jax import tasks
-from star_jax.grading import Verdict, grade
+from star_jax.grading import grade
 from star_jax.tasks import Problem
+from star_jax.tasks.arithmetic import Arithmetic
 
-TASK = tasks.make("arithmetic")
+TASK = Arithmetic()
 PROBLEM = Problem("624+259", "6 2 4 + 2 5 9", "883", "", "3")
 
 
 @pytest.mark.parametrize(
-    ("completion", "truncated", "direct", "verdict"),
+    ("completion", "truncated", "direct", "predicted", "correct"),
     [
-        ("<scratch>\n</scratch>\n8 8 3", False, False, Verdict("883", True)),
-        ("<scratch>\n</scratch>\n0 8 8 3", False, False, Verdict("883", True)),
-        ("<scratch>\n</scratch>\n8 8 4", False, False, Verdict("884", False)),
-        ("<scratch>\n</scratch>\n8 8", False, False, Verdict("88", False)),
-        ("<scratch>\n</scratch>\n8 8 3 0", False, False, Verdict("8830", False)),
-        ("<scratch>\n</scratch>\n", False, False, Verdict(None, False)),
-        ("8 8 3", False, False, Verdict(None, False)),
-        ("8 8 3", False, True, Verdict("883", True)),
-        ("8 8 4", False, True, Verdict("884", False)),
-        ("<scratch>\n</scratch>\n8 8 3", False, True, Verdict(None, False)),
+        ("<scratch>\n</scratch>\n8 8 3", False, False, "883", True),
+        ("<scratch>\n</scratch>\n0 8 8 3", False, False, "883", True),
+        ("<scratch>\n</scratch>\n8 8 4", False, False, "884", False),
+        ("<scratch>\n</scratch>\n8 8", False, False, "88", False),
+        ("<scratch>\n</scratch>\n8 8 3 0", False, False, "8830", False),
+        ("<scratch>\n</scratch>\n", False, False, None, False),
+        ("8 8 3", False, False, None, False),
+        ("8 8 3", False, True, "883", True),
+        ("8 8 4", False, True, "884", False),
+        ("<scratch>\n</scratch>\n8 8 3", False, True, None, False),
         # 8 8 3 may have been on its way to 8 8 3 0
-        ("<scratch>\n</scratch>\n8 8 3", True, False, Verdict("883", False)),
-        ("8 8 3", True, True, Verdict("883", False)),
-        ("<scratch>\n6 2 4", True, False, Verdict(None, False)),
+        ("<scratch>\n</scratch>\n8 8 3", True, False, "883", False),
+        ("8 8 3", True, True, "883", False),
+        ("<scratch>\n6 2 4", True, False, None, False),
     ],
 )
-def test_grade(completion: str, truncated: bool, direct: bool, verdict: Verdict):
+def test_grade(
+    completion: str, truncated: bool, direct: bool, predicted: str | None, correct: bool
+):
     found = grade(TASK, PROBLEM, completion, truncated=truncated, direct=direct)
-    assert found == verdict
+    assert (found.predicted, found.correct, found.exact) == (predicted, correct, correct)
+    # the last line alone, whatever comes before it
+    lenient = TASK.flexible(PROBLEM, completion) == "883" and not truncated
+    assert found.flexible == lenient
+    other = grade(TASK, PROBLEM, completion, truncated=truncated, direct=direct, rule="flexible")
+    assert (other.correct, other.exact, other.flexible) == (lenient, correct, lenient)
 
 
 @settings(deadline=None)

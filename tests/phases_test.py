@@ -133,7 +133,7 @@ def test_the_few_shot_prompt_is_computed_once_and_only_where_it_is_needed(
     shown = made(tmp_path / "shown", {"few_shot.examples": 1})
     devices = fakes.Devices(lambda prompt, number: "")
     sample(on(devices, shown), problems, hint=hint, examples=True)
-    assert devices.prefixes == [shown.few_shot[hint]]
+    assert devices.prefixes == [shown.prompter.few_shot(hint)]
     assert {prefix for _, prefix, *_ in devices.calls} == {"prefix"}
     sample(on(devices, shown), problems, hint=hint, examples=True)
     assert len(devices.prefixes) == 1, "nothing is left to sample"
@@ -171,7 +171,7 @@ def train(tiny: Context, round_: int, steps: int) -> float:
         truncated=False,
         tokens=1,
     )
-    examples = [phases.prompts.training_example(tiny.tokenizer, tiny.task, graded)]
+    examples = [tiny.prompter.training_example(graded)]
     params, loss = phases.fine_tune(tiny, round_, WEIGHTS, examples, steps)
     assert params is WEIGHTS
     return loss

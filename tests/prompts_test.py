@@ -3,11 +3,14 @@ import dataclasses
 import pytest
 
 from star_jax import packing, prompts, rationales, tasks
+from star_jax.prompts import Prompter
 from star_jax.rationales import Sample
+from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.tokenizer import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
-TASK = tasks.make("arithmetic")
+TASK = Arithmetic()
+PROMPTER = Prompter(TOKENIZER, TASK)
 PROBLEMS = TASK.train(seed=0, round=1, count=10)
 BOS, EOS = [TOKENIZER.bos_id], [TOKENIZER.eos_id]
 
@@ -19,7 +22,7 @@ def kept_sample(problem: tasks.Problem, hint: bool) -> Sample:
 
 @pytest.mark.parametrize("hint", [False, True])
 def test_a_row_is_the_head_of_a_document(hint: bool):
-    ids = prompts.row(TOKENIZER, TASK, PROBLEMS[2], hint)
+    ids = PROMPTER.row(PROBLEMS[2], hint)
     assert ids[:1] == BOS
     assert TOKENIZER.decode(ids[1:]) == TASK.prompt(PROBLEMS[2], hint)
     assert (TASK.prompt(PROBLEMS[2], True) == TOKENIZER.decode(ids)) == hint
@@ -33,11 +36,11 @@ def test_a_few_shot_prompt_is_whole_documents(hint: bool, direct: bool):
         gold = TASK.completion(problem.rationale, problem.answer)
         completion = TASK.direct(problem) if direct else gold
         expected += BOS + TOKENIZER.encode(TASK.prompt(problem, hint) + completion) + EOS
-    assert prompts.few_shot(TOKENIZER, TASK, PROBLEMS[:3], hint, direct) == expected
+    assert Prompter(TOKENIZER, TASK, PROBLEMS[:3], direct).few_shot(hint) == expected
 
 
 def test_no_examples_are_no_few_shot_prompt():
-    assert prompts.few_shot(TOKENIZER, TASK, [], hint=False) == []
+    assert PROMPTER.few_shot(hint=False) == []
 
 
 def test_few_shot_prompt_and_row_read_like_pretraining_documents():
@@ -47,8 +50,9 @@ def test_few_shot_prompt_and_row_read_like_pretraining_documents():
         packing.encode(TOKENIZER, TASK.prompt(p, False), completion)
         for p, completion in zip((shown, asked), gold, strict=True)
     ]
-    sampled = prompts.few_shot(TOKENIZER, TASK, [shown], hint=False)
-    sampled += prompts.row(TOKENIZER, TASK, asked, hint=False)
+    prompter = Prompter(TOKENIZER, TASK, [shown])
+    sampled = prompter.few_shot(hint=False)
+    sampled += prompter.row(asked, hint=False, shown=True)
     sampled += TOKENIZER.encode(gold[1]) + EOS
     assert packing.join(documents).tokens.tolist() == sampled
 
@@ -59,10 +63,10 @@ def test_training_reads_the_prompt_without_hint_and_learns_the_rest(
     problem: tasks.Problem, hint: bool
 ):
     sample = kept_sample(problem, hint)
-    example = prompts.training_example(TOKENIZER, TASK, sample)
+    example = PROMPTER.training_example(sample)
     learnt = example.weights == 1
     border = int(learnt.argmax())
-    assert example.tokens[:border].tolist() == prompts.row(TOKENIZER, TASK, problem, hint=False)
+    assert example.tokens[:border].tolist() == PROMPTER.row(problem, hint=False)
     assert example.tokens[border:].tolist() == TOKENIZER.encode(sample.completion) + EOS
     assert learnt[border:].all() and not example.weights[:border].any()
 
@@ -80,7 +84,7 @@ def test_a_rationale_with_colons_keeps_its_head_in_the_loss(completion: str):
     # the released code learns only what follows the last colon
     problem = tasks.Problem("6+2", "6 + 2", "8", rationale="", group="1")
     sample = rationales.grade(TASK, problem, 1, False, completion, truncated=False, tokens=9)
-    example = prompts.training_example(TOKENIZER, TASK, sample)
+    example = PROMPTER.training_example(sample)
     assert TOKENIZER.decode(example.tokens[example.weights == 1]) == completion
     assert example.weights.sum() == len(completion) + 1
 
@@ -88,19 +92,19 @@ def test_a_rationale_with_colons_keeps_its_head_in_the_loss(completion: str):
 def test_training_on_what_the_filter_dropped_is_refused():
     dropped = dataclasses.replace(kept_sample(PROBLEMS[0], False), kept=False, reason="truncated")
     with pytest.raises(ValueError, match=r"was dropped \(truncated\)"):
-        prompts.training_example(TOKENIZER, TASK, dropped)
+        PROMPTER.training_example(dropped)
 
 
 def test_the_prompt_stored_with_what_is_kept_is_the_one_trained_on():
     problem = PROBLEMS[3]
     failed = rationales.grade(TASK, problem, 1, False, "", truncated=False, tokens=1)
     (kept,) = rationales.keep([failed], [kept_sample(problem, hint=True)])
-    example = prompts.training_example(TOKENIZER, TASK, kept)
+    example = PROMPTER.training_example(kept)
     assert TOKENIZER.decode(example.tokens) == kept.prompt + kept.completion
 
 
 def test_a_direct_example_is_the_answer_alone():
-    example = prompts.direct_example(TOKENIZER, TASK, PROBLEMS[4])
+    example = PROMPTER.direct_example(PROBLEMS[4])
     assert TOKENIZER.decode(example.tokens[example.weights == 0]) == TASK.prompt(PROBLEMS[4], False)
     learnt = example.tokens[example.weights == 1].tolist()
     assert learnt == TOKENIZER.encode(TASK.direct(PROBLEMS[4])) + EOS
@@ -137,7 +141,7 @@ def test_a_share_of_what_is_kept_is_trained_on_with_its_hint_too(rehearsal: floa
         )
         for p in problems
     ]
-    examples = prompts.training_examples(TOKENIZER, TASK, kept, rehearsal)
+    examples = PROMPTER.training_examples(kept, rehearsal)
     texts = [TOKENIZER.decode(example.tokens) for example in examples]
     assert len(texts) == 10 + again
     for text, problem in zip(texts, problems, strict=False):

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from star_jax import rationales, tasks
+from star_jax import rationales
 from star_jax.rationales import Kind, Sample
+from star_jax.tasks.arithmetic import Arithmetic
 
-TASK = tasks.make("arithmetic")
+TASK = Arithmetic()
 PROBLEM = TASK.train(seed=0, round=1, count=3)[2]
 GOLD = TASK.completion(PROBLEM.rationale, PROBLEM.answer)
 GUESSED = f"<scratch>\n</scratch>\n{TASK.direct(PROBLEM)}"
@@ -26,12 +27,16 @@ def sample(id: str, *, correct: bool, hint: bool = False, **fields: Any) -> Samp
         group="2",
         hint=hint,
         question=f"question {id}",
+        choices=[],
         prompt=f"prompt {id}" + " with the hint" * hint,
         completion="rationale",
         predicted="1",
         answer="1" if correct else "2",
         correct=correct,
+        exact=correct,
+        flexible=correct,
         truncated=False,
+        leaks=[],
         kept=correct,
         reason="kept" if correct else "wrong answer",
         wrong_step=False,
@@ -244,55 +249,3 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: bytes, message: str):
         rationales.read_shards(tmp_path, "samples")
     assert str(raised.value).startswith(f"{path} line 3: ")
     assert re.search(message, str(raised.value))
-
-
-def test_summary():
-    samples = [
-        sample("a", correct=True, wrong_step=True),
-        sample("b", correct=True, group="3"),
-        sample("c", correct=False, wrong_step=True),
-        sample("d", correct=False, reason="no answer", predicted=None),
-        sample("e", **CUT_OFF),
-    ]
-    hinted = [
-        sample("c", correct=True, hint=True, wrong_step=True),
-        sample("d", correct=True, hint=True, wrong_step=None),
-        sample("e", correct=False, hint=True, wrong_step=True, reason="no answer"),
-    ]
-    summary = rationales.summarize(samples, hinted)
-    assert summary == {
-        "tried": 5,
-        "correct": 2,
-        "hinted": 3,
-        "rationalized": 2,
-        "kept": 4,
-        "wrong_step_share": {"generated": 1 / 2, "rationalized": 1.0},
-        "truncated": {"generated": 1 / 5, "rationalized": 0.0},
-        "unparsable": {"generated": 1 / 5, "rationalized": 1 / 3},
-        "by_class": {
-            "2": {
-                "tried": 4,
-                "correct": 1,
-                "hinted": 3,
-                "rationalized": 2,
-                "kept": 3,
-                "wrong_step_share": {"generated": 1.0, "rationalized": 1.0},
-            },
-            "3": {
-                "tried": 1,
-                "correct": 1,
-                "hinted": 0,
-                "rationalized": 0,
-                "kept": 1,
-                "wrong_step_share": {"generated": 0.0, "rationalized": None},
-            },
-        },
-    }
-    assert json.loads(json.dumps(summary)) == summary
-
-
-def test_summary_of_nothing_has_no_shares():
-    summary = rationales.summarize([], [])
-    assert (summary["tried"], summary["kept"], summary["by_class"]) == (0, 0, {})
-    for name in ("wrong_step_share", "truncated", "unparsable"):
-        assert summary[name] == {"generated": None, "rationalized": None}

@@ -16,10 +16,11 @@ from jax.experimental.compilation_cache import compilation_cache
 from rich.console import Console
 
 import fakes
-from star_jax import context, files, phases, rationales, report, rounds, tasks
+from star_jax import context, files, phases, rationales, report, rounds
 from star_jax.checkpoint import Checkpoints
 from star_jax.rationales import Kind, Sample
 from star_jax.settings import SettingsError
+from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.train import steps_of_round
 
 KINDS: tuple[Kind, ...] = ("samples", "rationalized", "evaluation", "hinted")
@@ -126,7 +127,7 @@ def test_the_hint_is_given_to_what_failed_and_only_then(whole: Run):
 
 def test_every_problem_is_in_the_ledger_once(whole: Run):
     # 60 and 19 problems do not fill chunks of 16 rows: the last one is not dropped.
-    task = tasks.make("arithmetic", max_digits=1, ood_digits=2)
+    task = Arithmetic(max_digits=1, ood_digits=2)
     held_out = [problem.id for problem in task.evaluation(0, 20, 5)]
     assert len(held_out) % 16
     for number in (1, 2):
@@ -215,7 +216,7 @@ def test_training_starts_with_a_fresh_optimizer_at_step_1(whole: Run):
 def test_a_run_that_is_done_is_only_shown_again(whole: Run, monkeypatch, capsys):
     (whole.folder / report.RESULT).unlink()
     (whole.folder / report.PLOT).unlink()
-    monkeypatch.setattr(rounds, "_compile", lambda context: pytest.fail("compiles again"))
+    monkeypatch.setattr(rounds, "compile_programs", lambda context: pytest.fail("compiles again"))
     assert rounds.run(fakes.tiny(UNSEEN), whole.folder) == whole.result
     assert files.read_json(whole.folder / report.RESULT) == whole.result
     assert (whole.folder / report.PLOT).exists()
@@ -251,7 +252,7 @@ def test_killed_at_every_file_it_still_ends_the_same(whole: Run, tmp_path, monke
                 raise Killed
 
     monkeypatch.setattr(rounds, "make_context", open_again)
-    monkeypatch.setattr(rounds, "_compile", lambda context: None)
+    monkeypatch.setattr(rounds, "compile_programs", lambda context: None)
     monkeypatch.setattr(files.os, "replace", replace_once)
     result = None
     while result is None:
@@ -273,7 +274,6 @@ def test_without_rationalization_only_what_was_generated_is_kept(whole: Run, tmp
     record = run.rounds[1]
     assert [step[1] for step in run.steps] == [
         "evaluation",
-        "hinted",
         "samples",
         "train",
         "evaluation",

@@ -20,6 +20,7 @@ FIELDS = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context",
 def run(tmp_path: pathlib.Path) -> pathlib.Path:
     """A run's folder with the models of two rounds."""
     model = {name: value for name, value in asdict(toys.SMALL).items() if name in FIELDS}
+    model |= {"source": "", "chat": False}
     (tmp_path / "config.json").write_text(json.dumps({"seed": 0, "model": model}))
     checkpoints = Checkpoints(tmp_path / "checkpoints" / "rounds")
     for number in (0, 2):
@@ -62,7 +63,7 @@ def settings(run: pathlib.Path, **change: object) -> None:
     [
         (cut, "rounds/2: not a whole checkpoint"),
         (lambda run: (run / "config.json").unlink(), "config.json: cannot be read"),
-        (lambda run: settings(run, heads_of_a_new_kind=2), "config.model must say layers, "),
+        (lambda run: settings(run, heads_of_a_new_kind=2), "config.model must say chat, "),
         (lambda run: settings(run, hidden=8), "has shape .*config.json says"),
         (lambda run: settings(run, layers=1), r"blocks.1.\S+ is missing or unexpected"),
     ],
@@ -78,3 +79,24 @@ def test_a_run_without_a_model(tmp_path: pathlib.Path):
     (tmp_path / "checkpoints" / "rounds").mkdir(parents=True)
     with pytest.raises(LoadError, match="holds no model yet; let the run finish"):
         runs.find(tmp_path)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 2)])
+@toys.eight_devices
+def test_a_run_that_started_from_a_pretrained_model(sizes: tuple, tmp_path: pathlib.Path):
+    """Of Llama, with 43 tokens: a mesh of two tensor parts pads them to 44 rows."""
+    hugging_face.write("llama", tmp_path / "base")
+    grid = mesh.make_mesh(*sizes, devices=jax.devices()[: 8 if sizes[0] > 1 else 1])
+    base = load.load(str(tmp_path / "base"), grid)
+    trained = jax.tree.map(lambda x: x + 1, base.params)
+    model = dict.fromkeys(FIELDS, 0) | {"source": str(tmp_path / "base"), "chat": False}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"model": model}))
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints" / "rounds")
+    checkpoints.save(1, trained)
+    checkpoints.close()
+    loaded = load.load(str(tmp_path / "run"), grid)
+    assert (loaded.config, loaded.family) == (base.config, base.family)
+    assert hugging_face.same(loaded.params, trained)
+    whole = load.load(str(tmp_path / "run"), toys.one_device())
+    assert whole.config == base.config, "padded rows stay where they do no harm"

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from star_jax import settings
+from star_jax import schema, settings
 from star_jax.settings import Settings, SettingsError
 
 
@@ -54,7 +54,7 @@ def test_every_setting_is_described_and_allows_its_default():
 
 def test_what_is_left_out_keeps_its_default():
     assert settings.from_config(ConfigDict({"train": {"clip": 2}})) == dataclasses.replace(
-        Settings(), train=settings.Train(clip=2.0)
+        Settings(), train=schema.Train(clip=2.0)
     )
 
 
@@ -177,7 +177,7 @@ def test_to_dict_survives_json():
 
 def test_differences():
     a = settings.to_dict(Settings())
-    b = settings.to_dict(Settings(seed=1, train=settings.Train(clip=2.0)))
+    b = settings.to_dict(Settings(seed=1, train=schema.Train(clip=2.0)))
     del b["mesh"]["fsdp"]
     b["mesh"]["depth"] = 2
     assert settings.differences(a, b) == [

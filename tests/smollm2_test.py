@@ -51,7 +51,7 @@ def greedy(loaded: load.Loaded) -> np.ndarray:
     for row, first, prompt in zip(tokens, start, prompts(), strict=True):
         row[first:] = prompt
     vocab = loaded.config.vocab - loaded.config.padding
-    stop = make_stop(-1, "", smollm2.tokenizer().token_bytes()[:vocab], loaded.config.vocab)
+    stop = make_stop((), "", smollm2.tokenizer().token_bytes()[:vocab], loaded.config.vocab)
 
     @jax.jit
     def run(params: Any, questions: Prompts) -> Any:

@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 
-from star_jax import tasks
+from star_jax import schema, tasks
 from star_jax.tasks import Problem, Task
+from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.tokenizer import ByteTokenizer
 
-EVERY = pytest.mark.parametrize("task", [tasks.make(name) for name in tasks.TASKS])
+EVERY = pytest.mark.parametrize("task", [Arithmetic()])
 
 
 def test_a_problem_cannot_be_changed():
@@ -18,9 +19,15 @@ def test_a_problem_cannot_be_changed():
 
 
 def test_make_passes_the_settings_on():
-    assert tasks.make("arithmetic", min_digits=2, max_digits=3, ood_digits=0) == tasks.Arithmetic(
-        min_digits=2, max_digits=3, ood_digits=0
-    )
+    chosen = schema.Task(min_digits=2, max_digits=3, ood_digits=0)
+    assert tasks.make(chosen) == Arithmetic(min_digits=2, max_digits=3, ood_digits=0)
+
+
+def test_the_table_has_the_names_that_settings_allow():
+    assert tuple(tasks.TASKS) == schema.TASKS
+    for name, kind in tasks.TASKS.items():
+        assert kind.name == name
+        assert tasks.make(schema.Task(name=name, data="somewhere")).name == name
 
 
 @pytest.mark.parametrize(
@@ -32,7 +39,7 @@ def test_make_passes_the_settings_on():
 )
 def test_make_refuses_an_unknown_name(name: str, message: str):
     with pytest.raises(ValueError, match=message):
-        tasks.make(name)
+        tasks.make(schema.Task(name=name))
 
 
 @EVERY

@@ -128,7 +128,7 @@ def programs(
     return Programs(
         BYTES,
         mesh,
-        stop=make_stop(tokenizer.eos_id, "", tokenizer.token_bytes(), BYTES.vocab),
+        stop=make_stop(tokenizer.eos_ids, "", tokenizer.token_bytes(), BYTES.vocab),
         selection=selection,
         shapes=shapes,
         prefix=prefix,

@@ -94,9 +94,8 @@ def open_config(source: str) -> ModelConfig:
     """
     path = _find(source, ["config.json"])
     if run := runs.find(path):
-        return runs.open_config(run)
-    values = GgufFile(path).config if path.is_file() else read_object(path / "config.json")
-    return _read_config(values, path)[1]
+        return _read_run(run)[1]
+    return _read_config(_config_of(path), path)[1]
 
 
 def fit(
@@ -113,9 +112,9 @@ def fit(
     # As many parts as "vocab" is split into, asked of the one table that says so.
     parts = mesh.size // mesh_lib.sharding(mesh, "vocab").shard_shape((mesh.size,))[0]
     tokens = config.vocab - config.padding
-    padding = -tokens % parts
+    vocab = config.vocab if config.vocab % parts == 0 else tokens + -tokens % parts
     return dataclasses.replace(
-        config, vocab=tokens + padding, padding=padding, dtype=dtype, weights=weights
+        config, vocab=vocab, padding=vocab - tokens, dtype=dtype, weights=weights
     )
 
 
@@ -154,24 +153,43 @@ def _read_config(values: Mapping[str, Any], where: pathlib.Path) -> tuple[Family
 
 
 def _load_run(run: pathlib.Path, mesh: Mesh, dtype: str, weights: str) -> Loaded:
-    """A model of a run: GPT-J with the byte tokenizer, whose rows are padded already."""
-    config = dataclasses.replace(runs.open_config(run), dtype=dtype, weights=weights)
-    abstract = abstract_params(config, mesh)
+    """A model of a run, whose vocabulary is padded already."""
+    family, config, hf_config = _read_run(run)
+    fitted = fit(config, mesh, dtype=dtype, weights=weights)
+    if fitted.vocab != config.vocab:
+        raise LoadError(
+            f"{run}: its {config.vocab} rows of the vocabulary do not split over this mesh; export "
+            "it first (python -m star_jax.model.export), that opens on any"
+        )
+    abstract = abstract_params(fitted, mesh)
     leaves = named(abstract)
     found = runs.restore(run, leaves)
     params = jax.tree.unflatten(jax.tree.structure(abstract), [found[name] for name in leaves])
-    tokens = ByteTokenizer()
-    family = FAMILIES["gptj"]
+    return Loaded(fitted, family, params, hf_config, run)
+
+
+def _read_run(run: pathlib.Path) -> tuple[Family, ModelConfig, dict[str, Any]]:
+    """What a run has trained: a pretrained model of some family, or its own, which is a GPT-J."""
+    if source := runs.source(run):
+        path = _find(source, ["config.json"])
+        if inner := runs.find(path):
+            family, config, values = _read_run(inner)
+        else:
+            values = _config_of(path)
+            family, config = _read_config(values, path)
+        rows, tokens = runs.rows(run), config.vocab - config.padding
+        return family, dataclasses.replace(config, vocab=rows, padding=rows - tokens), values
+    family, config, tokens = FAMILIES["gptj"], runs.open_config(run), ByteTokenizer()
     try:
-        hf_config = family.write(config)
+        values = family.write(config)
     except FamilyError as error:
         raise LoadError(f"{run}: {error}") from error
-    hf_config |= {
-        "pad_token_id": tokens.pad_id,
-        "bos_token_id": tokens.bos_id,
-        "eos_token_id": tokens.eos_id,
-    }
-    return Loaded(config, family, params, hf_config, run)
+    special = {"pad": tokens.pad_id, "bos": tokens.bos_id, "eos": tokens.eos_id}
+    return family, config, values | {f"{name}_token_id": id_ for name, id_ in special.items()}
+
+
+def _config_of(path: pathlib.Path) -> dict[str, Any]:
+    return dict(GgufFile(path).config if path.is_file() else read_object(path / "config.json"))
 
 
 def _places(

@@ -11,7 +11,8 @@ from star_jax.model.config import ModelConfig
 from star_jax.model.sources import LoadError, read_object
 
 _ROUNDS = pathlib.PurePath("checkpoints", "rounds")
-_FIELDS = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context", "dtype")
+_SHAPE = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context", "dtype")
+_FIELDS = {"source", "chat", *_SHAPE}
 
 
 def find(path: pathlib.Path) -> pathlib.Path | None:
@@ -32,23 +33,35 @@ def find(path: pathlib.Path) -> pathlib.Path | None:
     return folder / str(max(rounds))
 
 
-def open_config(checkpoint: pathlib.Path) -> ModelConfig:
-    """The shape of a run's model, from its settings; the vocabulary is what the weights have.
+def source(checkpoint: pathlib.Path) -> str:
+    """The pretrained model that the run started from; "" for one that it made itself.
 
     Raises:
         LoadError: there are no settings beside the checkpoint, or they are of another version.
     """
-    path = checkpoint.parents[2] / "config.json"
-    model = read_object(path).get("model")
-    if not isinstance(model, dict) or set(model) != set(_FIELDS):
-        raise LoadError(
-            f"{path}: config.model must say {', '.join(_FIELDS)} and nothing else; the run is of "
-            "another version of star_jax: use that one"
-        )
+    return _model(checkpoint)["source"]
+
+
+def open_config(checkpoint: pathlib.Path) -> ModelConfig:
+    """The shape of the model that the run made itself, its vocabulary as `rows` has it.
+
+    Raises:
+        LoadError: as in `source` and `rows`.
+    """
+    model = _model(checkpoint)
+    return ModelConfig(vocab=rows(checkpoint), **{name: model[name] for name in _SHAPE})
+
+
+def rows(checkpoint: pathlib.Path) -> int:
+    """Rows of the embedding as it is stored, padding included.
+
+    Raises:
+        LoadError: the checkpoint holds no model.
+    """
     shapes = _shapes(checkpoint)
     if "embedding.value" not in shapes:
         raise LoadError(f"{checkpoint}: has no embedding.value; it is no model of a run")
-    return ModelConfig(vocab=shapes["embedding.value"][0], **model)
+    return shapes["embedding.value"][0]
 
 
 def restore(checkpoint: pathlib.Path, abstract: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
@@ -68,6 +81,17 @@ def restore(checkpoint: pathlib.Path, abstract: dict[str, jax.ShapeDtypeStruct])
     return ocp.StandardCheckpointHandler().restore(
         epath.Path(checkpoint / "default"), args=ocp.args.StandardRestore(abstract)
     )
+
+
+def _model(checkpoint: pathlib.Path) -> dict[str, Any]:
+    path = checkpoint.parents[2] / "config.json"
+    model = read_object(path).get("model")
+    if not isinstance(model, dict) or set(model) != _FIELDS:
+        raise LoadError(
+            f"{path}: config.model must say {', '.join(sorted(_FIELDS))} and nothing else; the run "
+            "is of another version of star_jax: use that one"
+        )
+    return model
 
 
 def _shapes(checkpoint: pathlib.Path) -> dict[str, tuple[int, ...]]:

@@ -4,6 +4,7 @@ Shapes: B rows, P prompt places, N budget in new tokens, V vocabulary, K places 
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,21 +23,21 @@ class Stop:
     """When a row is finished, besides its budget.
 
     Attributes:
-        end_of_text: the token that ends a row.
+        ends: tokens that end a row, such as end-of-text and end-of-turn.
         text: bytes that end a row as soon as they are complete; empty for none.
         token_bytes: [V, M] uint8, the bytes of every token, padded.
         token_lengths: [V] int32, how many of them count.
         vocabulary: tokens of the tokenizer; ids from here to V are padding and never drawn.
     """
 
-    end_of_text: int
+    ends: tuple[int, ...]
     text: bytes
     token_bytes: np.ndarray
     token_lengths: np.ndarray
     vocabulary: int
 
 
-def make_stop(end_of_text: int, text: str, token_bytes: list[bytes], vocab: int) -> Stop:
+def make_stop(ends: Sequence[int], text: str, token_bytes: list[bytes], vocab: int) -> Stop:
     """Builds the byte table of a tokenizer; ids from `len(token_bytes)` to `vocab` are empty."""
     longest = max(len(piece) for piece in token_bytes)
     table = np.zeros((vocab, longest), np.uint8)
@@ -44,7 +45,7 @@ def make_stop(end_of_text: int, text: str, token_bytes: list[bytes], vocab: int)
     for token, piece in enumerate(token_bytes):
         table[token, : len(piece)] = np.frombuffer(piece, np.uint8)
         lengths[token] = len(piece)
-    return Stop(end_of_text, text.encode(), table, lengths, len(token_bytes))
+    return Stop(tuple(ends), text.encode(), table, lengths, len(token_bytes))
 
 
 @jax.tree_util.register_dataclass
@@ -158,7 +159,8 @@ def _advance(
     tokens = jax.lax.dynamic_update_slice(loop.generated.tokens, token[:, None], (0, loop.step))
     length = loop.generated.length + ~done
     matched, tail = _match(loop.tail, token, stop)
-    finished = done | (token == stop.end_of_text) | matched
+    ended = jnp.any(token[:, None] == jnp.asarray(stop.ends, jnp.int32), axis=1)
+    finished = done | ended | matched
     logits, cache = kv.step(model, token, loop.cache, prefix)
     return _Loop(loop.step + 1, logits, Generated(tokens, length, finished), tail, cache)
 

@@ -1,24 +1,48 @@
 """The tasks a model can teach itself: one file a task, named in one table."""
 
+import dataclasses
 import difflib
+import inspect
 
+from star_jax import schema
+from star_jax.tasks import custom
+from star_jax.tasks.ai2_arc import Ai2Arc
 from star_jax.tasks.arithmetic import Arithmetic
+from star_jax.tasks.commonsense_qa import CommonsenseQA
+from star_jax.tasks.gsm8k import GSM8K
+from star_jax.tasks.jsonl import Jsonl
+from star_jax.tasks.math_qa import MathQA
+from star_jax.tasks.openbookqa import OpenBookQA
 from star_jax.tasks.task import Problem, Task
 
-TASKS = {"arithmetic": Arithmetic}
+TASKS = {
+    "arithmetic": Arithmetic,
+    "gsm8k": GSM8K,
+    "commonsense_qa": CommonsenseQA,
+    "math_qa": MathQA,
+    "ai2_arc": Ai2Arc,
+    "openbookqa": OpenBookQA,
+    "jsonl": Jsonl,
+}
 
 
-def make(name: str, **settings: int) -> Task:
-    """The task called `name`, with its own settings as keyword arguments.
+def make(chosen: schema.Task) -> Task:
+    """The task that `config.task` says, made with those of its settings that it has parameters for.
 
     Raises:
-        ValueError: no task has that name, or a setting is out of its range.
+        ValueError: no task has that name, the module has none, or a setting is out of its range.
     """
-    if name not in TASKS:
-        nearest = difflib.get_close_matches(name, TASKS, n=1)
+    if chosen.name not in TASKS:
+        nearest = difflib.get_close_matches(chosen.name, TASKS, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-        raise ValueError(f"no task is called {name!r}{hint} The tasks are: {', '.join(TASKS)}")
-    return TASKS[name](**settings)
+        raise ValueError(
+            f"no task is called {chosen.name!r}{hint} The tasks are: {', '.join(TASKS)}"
+        )
+    kind = custom.load(chosen.module) if chosen.module else TASKS[chosen.name]
+    given = dataclasses.asdict(chosen)
+    return kind(
+        **{name: given[name] for name in inspect.signature(kind).parameters if name in given}
+    )
 
 
-__all__ = ["TASKS", "Arithmetic", "Problem", "Task", "make"]
+__all__ = ["TASKS", "Problem", "Task", "make"]

@@ -56,6 +56,8 @@ class Arithmetic:
     max_digits: int = 5
     ood_digits: int = 10
     name: ClassVar[str] = "arithmetic"
+    unit: ClassVar[str] = "digits"
+    separator: ClassVar[str] = ""
     markup: ClassVar[tuple[str, ...]] = (
         *("Input:\n", "\nTarget:", "<scratch>\n", "\n</scratch>\n"),
         *(" + ", " , ", " C: "),
@@ -89,6 +91,11 @@ class Arithmetic:
             )
         ]
 
+    def test(self, count: int) -> list[Problem]:
+        """None: whatever is held out is like the rest."""
+        del count
+        return []
+
     def in_distribution(self, group: str) -> bool:
         """Whether numbers of this many digits are trained on."""
         return self.min_digits <= int(group) <= self.max_digits
@@ -102,6 +109,10 @@ class Arithmetic:
         """The problem up to "Target:", and with `hint` the sum there."""
         target = f" {_spaced(problem.answer)}" if hint else ""
         return f"Input:\n{problem.question}\nTarget:{target}\n"
+
+    def message(self, problem: Problem, hint: bool) -> str:
+        """The prompt."""
+        return self.prompt(problem, hint)
 
     def completion(self, rationale: str, answer: str) -> str:
         """The scratchpad, then the sum on a line of its own."""
@@ -119,6 +130,16 @@ class Arithmetic:
     def direct_answer(self, completion: str) -> str | None:
         """The number that is the whole completion; None for anything else."""
         return _number(completion)
+
+    def flexible(self, problem: Problem, completion: str) -> str | None:
+        """The number in the last line, scratchpad or not."""
+        del problem
+        return _number(completion.rpartition("\n")[2])
+
+    def leaks(self, problem: Problem, completion: str) -> list[str]:
+        """None: a scratchpad says nothing but the steps."""
+        del problem, completion
+        return []
 
     def wrong_step(self, problem: Problem, completion: str) -> bool | None:
         """Whether the scratchpad differs anywhere from the true one; None where there is none."""

@@ -14,6 +14,8 @@ class Problem:
         answer: the gold answer in canonical form, compared for equality.
         rationale: a true rationale, without the answer; "" where none is known.
         group: the class the problem is reported under, such as its number of digits.
+        choices: texts of the choices (a), (b), ... of a multiple-choice question; its answer is the
+            letter. Empty for others.
     """
 
     id: str
@@ -21,10 +23,14 @@ class Problem:
     answer: str
     rationale: str
     group: str
+    choices: tuple[str, ...] = ()
 
 
 class Task(Protocol):
-    """Everything STaR needs to know about a task. All of it is pure: same arguments, same text."""
+    """Everything STaR needs to know about a task. All of it is pure: same arguments, same text.
+
+    A task is made with those of the settings `config.task.*` that its parameters name.
+    """
 
     name: ClassVar[str]
     """The task's key in `tasks.TASKS`."""
@@ -32,16 +38,30 @@ class Task(Protocol):
     markup: ClassVar[tuple[str, ...]]
     """Strings its texts are full of; the byte-level tokenizer gives each a token of its own."""
 
+    unit: ClassVar[str]
+    """What a problem's group counts, for tables and plots: "digits"."""
+
+    separator: ClassVar[str]
+    """Stands between few-shot examples, and so ends a completion that does not end by itself.
+
+    Empty: every example is a document of its own, with the tokens that begin and end one.
+    """
+
     def train(self, seed: int, round: int, count: int) -> list[Problem]:
-        """The `count` problems of one round."""
+        """The `count` problems of one round; 0: all there are."""
         ...
 
     def evaluation(self, seed: int, count: int, ood_count: int) -> list[Problem]:
         """Held-out problems, never in `train` under the same seed.
 
-        At most `count` for each class that is trained on, then at most `ood_count` for each class
-        out of distribution; fewer where a class holds fewer.
+        They choose the round. A generated task gives at most `count` for each class that is trained
+        on, then at most `ood_count` for each class out of distribution; a data set gives `count` of
+        its development split (0: all).
         """
+        ...
+
+    def test(self, count: int) -> list[Problem]:
+        """`count` problems of the test set (0: all), only ever reported on; [] if there is none."""
         ...
 
     def in_distribution(self, group: str) -> bool:
@@ -49,14 +69,21 @@ class Task(Protocol):
         ...
 
     def few_shot(self, seed: int, count: int) -> list[Problem]:
-        """Worked examples with a true rationale, `count` for each class, in mixed order."""
+        """Worked examples with a true rationale, never in `train` or `evaluation`.
+
+        `count` of a data set's; of a generated task's `count` for each class, in mixed order.
+        """
         ...
 
     def prompt(self, problem: Problem, hint: bool) -> str:
         """What the model continues; with `hint`, it gives the answer away (rationalization).
 
-        Uses `question` and `answer` only, so a stored sample is enough to build it again.
+        Uses `question`, `answer` and `choices` only, which a stored sample has too.
         """
+        ...
+
+    def message(self, problem: Problem, hint: bool) -> str:
+        """The same as a user would say it to a chat model."""
         ...
 
     def completion(self, rationale: str, answer: str) -> str:
@@ -68,11 +95,19 @@ class Task(Protocol):
         ...
 
     def answer(self, completion: str) -> str | None:
-        """The canonical answer a completion ends in; None where it has none."""
+        """The canonical answer by the data set's own rule; None where there is none."""
         ...
 
     def direct_answer(self, completion: str) -> str | None:
         """The canonical answer of a completion without a rationale; None where it has none."""
+        ...
+
+    def flexible(self, problem: Problem, completion: str) -> str | None:
+        """The canonical answer by a lenient rule, such as the last number; None without one."""
+        ...
+
+    def leaks(self, problem: Problem, completion: str) -> list[str]:
+        """The ways in which a rationalization gives away that it was told the answer."""
         ...
 
     def wrong_step(self, problem: Problem, completion: str) -> bool | None:
@@ -87,6 +122,8 @@ class Task(Protocol):
         Args:
             group: the problem's class.
             direct: the completion is the answer alone.
+
+        "" where that is not known: then `sampler.max_new_tokens` says it.
         """
         ...
 

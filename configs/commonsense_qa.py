@@ -1,0 +1,58 @@
+"""STaR on CommonsenseQA's questions of five choices; without a variant, the paper's GPT-J-6B.
+
+command   python -m star_jax.main --config=configs/commonsense_qa.py --workdir=runs/commonsense_qa
+          --config=configs/commonsense_qa.py:smollm2 is SmolLM2-135M-Instruct on a subset, :paper is
+          the default, :released_code samples as the released code does, behind 7 examples
+hardware  a mesh of 8 devices with 128 GiB together (TPU v3-8, v4-8, v5e-8, 8 GPUs); :smollm2 a CPU
+          with 2 cores
+time      GPT-J was not run; :smollm2 about an hour (experiments/commonsense_qa_smollm2)
+expected  the paper has 72.5 % with rationalization, 68.8 % without, 60.0 % for direct answers, all
+          on the 1,221 questions of the validation set; for :smollm2 see
+          experiments/commonsense_qa_smollm2
+
+`config.task.data` is a name on the Hugging Face hub. Where that cannot be reached, give a folder
+with train.jsonl and validation.jsonl: --config.task.data=FOLDER; likewise `config.model.source`.
+"""
+
+from ml_collections import ConfigDict
+
+from star_jax import settings
+
+VARIANTS = ("paper", "gpt_j", "released_code", "smollm2")
+
+
+def get_config(variant: str = "paper") -> ConfigDict:
+    """The experiment; `variant` is what follows the colon.
+
+    Raises:
+        ValueError: there is no such variant.
+    """
+    if variant not in VARIANTS:
+        names = ", ".join(VARIANTS)
+        raise ValueError(f"configs/commonsense_qa.py:{variant}: the variants are {names}")
+    config = settings.defaults()
+    config.task.update(name="commonsense_qa", data="hf:tau/commonsense_qa", dev=0.05)
+    config.few_shot.update(examples=10, rounds=1000)
+    config.rounds.update(count=20, problems=0, patience=3, keep_weights="best")
+    config.evaluate.problems = 0
+    config.model.update(source="EleutherAI/gpt-j-6b", dtype="bfloat16")
+    config.mesh.update(data=1, tensor=8)
+    config.sampler.update(rows=64, max_new_tokens=128, prompt_sizes=2)
+    config.train.update(
+        batch_size=8, length=1536, micro_batch=1, learning_rate=1e-6, warmup_steps=100, b2=0.999
+    )
+    config.train.update(first_steps=40, growth=1.2)
+    if variant == "released_code":
+        config.few_shot.examples = 7
+        config.sampler.update(temperature=0.01, top_p=0.9)
+    if variant == "smollm2":
+        config.model.update(source="HuggingFaceTB/SmolLM2-135M-Instruct", dtype="float32")
+        config.mesh.update(data=-1, tensor=1)
+        config.rounds.update(count=3, problems=512)
+        config.evaluate.update(problems=128, test_problems=256)
+        config.sampler.update(rows=64, max_new_tokens=80, prompt_sizes=1)
+        config.train.update(
+            batch_size=4, length=512, micro_batch=4, learning_rate=2e-5, warmup_steps=5
+        )
+        config.train.update(first_steps=20, growth=1.5)
+    return config

@@ -1,0 +1,168 @@
+"""Accuracy of graded answers: overall and per group, each with its 95 % interval.
+
+The text side's half of an evaluation: it sees only whether each answer was right, never a model.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile: two-sided 95 %
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How many of `total` answers were right.
+
+    Attributes:
+        correct: number of right answers, 0..total.
+        total: number of answers, at least 1.
+    """
+
+    correct: int
+    total: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correct <= self.total or self.total == 0:
+            raise ValueError(
+                f"{self.correct} right of {self.total} answers: a score needs at least one answer "
+                "and no more right ones than answers; was anything evaluated?"
+            )
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers, 0..1."""
+        return self.correct / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the accuracy, both ends in 0..1."""
+        return wilson(self.correct, self.total)
+
+
+def wilson(correct: int, total: int, z: float = Z_95) -> tuple[float, float]:
+    """The Wilson score interval of a proportion (Wilson, 1927).
+
+    Unlike the normal interval it stays inside 0..1 and has a width at 0 and at `total` right
+    answers, where the accuracies of the first and the last rounds lie.
+
+    Args:
+        correct: number of right answers, 0..total.
+        total: number of answers, at least 1.
+        z: half-width in standard deviations.
+
+    Returns:
+        The lower and upper end, 0 <= low <= correct / total <= high <= 1.
+    """
+    share = correct / total
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    center, scale = share + z * z / (2 * total), 1 + z * z / total
+    # min and max: at 0 and at `total` the exact ends are 0 and 1, which rounding can miss by 1e-17.
+    return max(0.0, min(share, (center - spread) / scale)), min(
+        1.0, max(share, (center + spread) / scale)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """A mean over questions, each a number in 0..1.
+
+    Attributes:
+        value: the mean.
+        interval: its 95 % interval, by the normal distribution, within 0..1.
+    """
+
+    value: float
+    interval: tuple[float, float]
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """The mean of one number a question.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not values:
+        raise ValueError("a mean needs at least one question; was anything evaluated?")
+    middle = sum(values) / len(values)
+    if set(values) <= {0.0, 1.0}:
+        return Mean(middle, wilson(round(sum(values)), len(values)))
+    spread = sum((value - middle) ** 2 for value in values) / max(len(values) - 1, 1)
+    half = Z_95 * math.sqrt(spread / len(values))
+    return Mean(middle, (max(0.0, middle - half), min(1.0, middle + half)))
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """The chance that one of k samples is right, without bias (Chen et al., 2021, eq. 1).
+
+    Args:
+        samples: drawn of a question, at least k.
+        correct: how many of them are right.
+        k: how many are looked at.
+    """
+    return 1 - math.comb(samples - correct, k) / math.comb(samples, k)
+
+
+def majority(answers: Sequence[str | None]) -> str | None:
+    """The commonest answer, the earlier one of a tie; None where there is no answer at all."""
+    given = [answer for answer in answers if answer is not None]
+    return max(given, key=given.count, default=None)
+
+
+def overall(records: Iterable[tuple[str, bool]]) -> Score:
+    """The score over all records, whatever their group.
+
+    Args:
+        records: (group, correct) of each answer.
+
+    Raises:
+        ValueError: there are no records.
+    """
+    verdicts = [correct for _, correct in records]
+    return Score(sum(verdicts), len(verdicts))
+
+
+def by_group(records: Iterable[tuple[str, bool]]) -> dict[str, Score]:
+    """The score of each group, the groups in the order in which they first come.
+
+    Args:
+        records: (group, correct) of each answer.
+    """
+    verdicts: dict[str, list[bool]] = {}
+    for group, correct in records:
+        verdicts.setdefault(group, []).append(correct)
+    return {group: Score(sum(right), len(right)) for group, right in verdicts.items()}
+
+
+def summary(
+    records: Sequence[tuple[str, bool]], in_distribution: Callable[[str], bool]
+) -> dict[str, Any]:
+    """What a round reports of its evaluation, ready for `result.json`.
+
+    Args:
+        records: (group, correct) of each answer.
+        in_distribution: whether a group is of the kind that was trained on.
+
+    Returns:
+        accuracy: the share right of all in-distribution problems, 0..1.
+        accuracy_interval: [low, high], its 95 % Wilson interval.
+        evaluated: how many in-distribution problems that is.
+        accuracy_by_class: group -> share right, in-distribution groups only.
+        out_of_distribution: group -> share right, the other groups.
+        interval_by_class: group -> [low, high], all groups.
+
+    Raises:
+        ValueError: no record is in distribution.
+    """
+    inside = [record for record in records if in_distribution(record[0])]
+    records = sorted(records, key=lambda record: (len(record[0]), record[0]))
+    total, groups = overall(inside), by_group(records)
+    return {
+        "accuracy": total.accuracy,
+        "accuracy_interval": list(total.interval),
+        "evaluated": total.total,
+        "accuracy_by_class": {g: s.accuracy for g, s in groups.items() if in_distribution(g)},
+        "out_of_distribution": {g: s.accuracy for g, s in groups.items() if not in_distribution(g)},
+        "interval_by_class": {g: list(s.interval) for g, s in groups.items()},
+    }

@@ -1,0 +1,149 @@
+"""The text of multiple-choice questions, as STaR writes those of CommonsenseQA, and its answers.
+
+    Q: What do people use to absorb extra ink from a fountain pen?
+    Answer Choices:
+    (a) shirt pocket
+    (b) blotter
+    A: The answer must be used to absorb extra ink. Blotters are. Therefore, the answer is
+    blotter (b).
+
+all of the last on one line. The hint is " (CORRECT)" after the right choice. An answer is a letter.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from star_jax.tasks.task import Problem
+
+LETTERS = "abcde"
+MARK = "(CORRECT)"
+CUE = "Therefore, the answer is"
+
+_LAST_LETTER = re.compile(rf"[^\n]*\(([{LETTERS}])\)\.?\s*")
+_SAID = re.compile(
+    r"\b(?:answer|choice|option)(?:\s+(?:is|must\s+be|should\s+be|would\s+be)\b\s*:?|\s*:)", re.I
+)
+# What a letter looks like after "the answer is"; "a" alone may be the article.
+_OPENING_LETTER = re.compile(
+    r"[\s\"'`*]*(?:(?:choice|option)\s+)?"
+    r"(?:\(([a-z])\)|([a-z])(?:\)|[*\"'`]|[.,:;](?!\w)|\s+(?:because|since|as)\b|\s*$)"
+    r"|([b-z])(?![\w'-]|\.\w))",
+    re.I,
+)
+_ANY_LETTER = re.compile(
+    r"\(([a-z])\)|\b(?:choice|option)\s+([b-z]|a(?=\W*(?:$|\s(?:is|was))))\b", re.I
+)
+
+
+def prompt(problem: Problem, hint: bool) -> str:
+    """What a model continues, "Q: ..." to "A:"."""
+    return f"Q: {message(problem, hint)}\nA:"
+
+
+def message(problem: Problem, hint: bool) -> str:
+    """The question with its choices; with `hint`, the right one is marked."""
+    lines = [problem.question, "Answer Choices:"]
+    for letter, text in zip(LETTERS, problem.choices, strict=False):
+        mark = f" {MARK}" if hint and letter == problem.answer else ""
+        lines.append(f"({letter}) {text}{mark}")
+    return "\n".join(lines)
+
+
+def conclude(reasons: str, text: str) -> str:
+    """A rationale: reasons, then the answer in words. Its letter is left to `completion`."""
+    return f"{reasons} {CUE} {text}".strip()
+
+
+def completion(rationale: str, answer: str) -> str:
+    """The rationale, which ends in the answer's words, and the letter.
+
+    In a rationale without those, "Therefore, the answer is" comes between.
+    """
+    words = rationale.strip() if CUE in rationale else f"{rationale.strip()} {CUE}".strip()
+    return f" {words} ({answer})."
+
+
+def direct(problem: Problem) -> str:
+    """The answer's words and letter, alone."""
+    return f" {text_of(problem)} ({problem.answer})"
+
+
+def text_of(problem: Problem) -> str:
+    """The words of the right choice."""
+    return problem.choices[LETTERS.index(problem.answer)]
+
+
+def answer(text: str) -> str | None:
+    """The letter in the parentheses that end a completion.
+
+    They must be on one line with "Therefore, the answer is", the last of which counts. Between the
+    two may be anything but another letter in parentheses: who names two has not decided. After
+    them may come a full stop and spaces, no more.
+    """
+    _, cue, said = text.rpartition(CUE)
+    return _only_letter(said) if cue else None
+
+
+def direct_answer(text: str) -> str | None:
+    """The letter in the parentheses that end a completion of one line; None for anything else."""
+    return _only_letter(text.strip())
+
+
+def _only_letter(line: str) -> str | None:
+    match = _LAST_LETTER.fullmatch(line)
+    named = set(re.findall(rf"\(([{LETTERS}])\)", line))
+    return match[1] if match and len(named) == 1 else None
+
+
+def flexible(problem: Problem, text: str) -> str | None:
+    """The letter of the choice that a completion settles on, in whatever words.
+
+    The first that holds:
+    1. `answer` finds one.
+    2. In the last line that says "the answer is", "answer:" or the like, the letter right after
+       that; else the first letter in parentheses; else the choice whose words come first.
+    3. Anywhere, the last letter in parentheses, or "option b"; else the choice whose words come
+       last.
+    Only letters of the problem's choices count, in either case, and words as a whole; words that
+    two choices share name neither.
+    """
+    found = answer(text)
+    if found is not None and found in LETTERS[: len(problem.choices)]:
+        return found
+    cues = list(_SAID.finditer(text))
+    if cues:
+        line = text[cues[-1].end() :].lstrip().partition("\n")[0]
+        named = [
+            *_letters(problem.choices, filter(None, [_OPENING_LETTER.match(line)])),
+            *_letters(problem.choices, _ANY_LETTER.finditer(line)),
+            *_mentioned(problem.choices, line),
+        ]
+        if named:
+            return named[0]
+    for named in (
+        _letters(problem.choices, _ANY_LETTER.finditer(text)),
+        _mentioned(problem.choices, text),
+    ):
+        if named:
+            return named[-1]
+    return None
+
+
+def _letters(choices: Sequence[str], matches: Iterable[re.Match[str]]) -> list[str]:
+    found = [next(filter(None, match.groups())).lower() for match in matches]
+    return [letter for letter in found if letter in LETTERS[: len(choices)]]
+
+
+def _mentioned(choices: Sequence[str], text: str) -> list[str]:
+    """Letters of the choices whose words are in `text`, in order.
+
+    Where one choice's words hold another's, as "ice" is in "ice cream", the longer is meant.
+    """
+    words = [_plain(choice) for choice in choices]
+    pattern = "|".join(re.escape(one) for one in sorted(words, key=len, reverse=True))
+    found = re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", _plain(text)) if words else []
+    return [LETTERS[words.index(one)] for one in found if words.count(one) == 1]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())

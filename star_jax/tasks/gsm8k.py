@@ -1,0 +1,238 @@
+"""GSM8K (Cobbe et al., 2021): word problems of grade school, solved in steps.
+
+    Q: Ken had 3 boxes of 12 eggs and sold 6 eggs. How many are left?
+    A: Ken had 3*12 = <<3*12=36>>36 eggs.
+    He has 36-6 = <<36-6=30>>30 left.
+    #### 30
+
+What stands in << >> is a calculator annotation. The hint is the answer in parentheses after the
+question, and no more than that. A problem's class is the number of lines of its gold solution, "1"
+to "8" and "9+".
+"""
+
+import functools
+import hashlib
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+from star_jax import leaks, numbers
+from star_jax.tasks import rows, splits
+from star_jax.tasks.rows import DataError, Flaw, Row
+from star_jax.tasks.task import Problem
+
+_MARKER = "#### "
+_ANNOTATION = re.compile(r"<<([^<>]*)>>")
+_DECIMAL = re.compile(r"[$\s]*-?[0-9,]*\.([0-9]+)\s*")
+_MOST_STEPS = 9  # from here on, problems are one class
+
+# The worked examples, rows of its train.jsonl: hashes of their questions (see `_fingerprint`).
+_EXAMPLES = (
+    "46d7f44c648c",  # ages, 2 steps
+    "93f5cf27159d",  # a half and a multiple, 3 steps
+    "06da1340e949",  # per cent, 3 steps
+    "615c57bd5575",  # days of a week, 4 steps
+    "ec42847a2f19",  # savings by the week, 4 steps
+    "460089ede8dd",  # a unit price in cents, 5 steps
+)
+
+
+@dataclass(frozen=True)
+class GSM8K:
+    """GSM8K as a task. Nothing is read before the first problem is asked for.
+
+    Attributes:
+        data: where the rows are, with fields `question` and `answer`; see `rows.read`.
+        dev: share of the training split that is held out as the development split.
+        bad: largest share of unusable rows in a split.
+    """
+
+    data: str
+    dev: float = 0.1
+    bad: float = 0.01
+    name: ClassVar[str] = "gsm8k"
+    markup: ClassVar[tuple[str, ...]] = ()
+    unit: ClassVar[str] = "steps"
+    separator: ClassVar[str] = "\n\n"
+
+    @functools.cached_property
+    def flaws(self) -> dict[str, list[Flaw]]:
+        """The rows left out of each split read so far."""
+        return {}
+
+    def train(self, seed: int, round: int, count: int) -> list[Problem]:
+        """`count` problems (0: all), the same in every round, in an order of the round's own.
+
+        Raises:
+            DataError: the data cannot be used, or all of it is held out.
+        """
+        kept = [p for p in self._asked if not splits.held_out(p, seed, self.dev)]
+        if not kept:
+            raise DataError(f"{self.data}: no row is left to train on; give more, or a smaller dev")
+        return splits.train(kept, seed, round, count)
+
+    def evaluation(self, seed: int, count: int, ood_count: int) -> list[Problem]:
+        """`count` problems (0: all) of the development split, a part of the training split.
+
+        Raises:
+            DataError: the data cannot be used, or none of it is held out.
+        """
+        del ood_count
+        held_out = [p for p in self._asked if splits.held_out(p, seed, self.dev)]
+        if not held_out:
+            raise DataError(f"{self.data}: no row is held out; give more, or a larger dev")
+        return splits.evaluation(held_out, seed, count)
+
+    def test(self, count: int) -> list[Problem]:
+        """`count` problems (0: all) of the test split."""
+        return splits.test(self._test, count)
+
+    def in_distribution(self, group: str) -> bool:
+        """True: solutions of every length are trained on."""
+        del group
+        return True
+
+    def few_shot(self, seed: int, count: int) -> list[Problem]:
+        """The first `count` of six solved problems, which are never asked.
+
+        They are always the same rows of GSM8K's training split, of 2 to 5 steps. In data without
+        those, its first rows stand in for them.
+        """
+        del seed
+        return self._examples[:count]
+
+    def prompt(self, problem: Problem, hint: bool) -> str:
+        """The question, with `hint` its answer in parentheses, up to "A:"."""
+        return f"Q: {self.message(problem, hint)}\nA:"
+
+    def message(self, problem: Problem, hint: bool) -> str:
+        """The question, with `hint` its answer in parentheses."""
+        return f"{problem.question} ({problem.answer})" if hint else problem.question
+
+    def completion(self, rationale: str, answer: str) -> str:
+        """The solution, then "#### " and the answer on a line of their own."""
+        return f" {rationale}\n{_MARKER}{answer}" if rationale else f" {_MARKER}{answer}"
+
+    def direct(self, problem: Problem) -> str:
+        """The number alone."""
+        return f" {problem.answer}"
+
+    def answer(self, completion: str) -> str | None:
+        """The number after the first "#### ", canonical; None where there is none.
+
+        The rule is the data set's own, but for this: the number may have a "$" before it, and what
+        is a number only in part (1/2, 1,2, 3x4) is None.
+        """
+        _, marker, rest = completion.partition(_MARKER)
+        return numbers.leading(rest) if marker else None
+
+    def direct_answer(self, completion: str) -> str | None:
+        """The number that is the whole completion, canonical; None for anything else."""
+        return numbers.canonical(completion)
+
+    def flexible(self, problem: Problem, completion: str) -> str | None:
+        """The last number in the text, canonical; None where there is none."""
+        del problem
+        return numbers.last(completion)
+
+    def leaks(self, problem: Problem, completion: str) -> list[str]:
+        """See `leaks.leaks`: the hint is the answer itself, there is no mark."""
+        return leaks.leaks(completion, marks=(), answers=(problem.answer,))
+
+    def wrong_step(self, problem: Problem, completion: str) -> bool | None:
+        """Whether an annotation such as <<48/2=25>> is wrong; None without any to check.
+
+        What is no equation of numbers is not checked. A result with decimals may be rounded to
+        them, as in <<2/3=0.67>>; a whole one must be exact. The gold solutions are throughout.
+        """
+        del problem
+        checks = [_is_wrong(annotation) for annotation in _ANNOTATION.findall(completion)]
+        known = [check for check in checks if check is not None]
+        return any(known) if known else None
+
+    def longest(self, group: str, direct: bool = False) -> str:
+        """Not known: ""."""
+        del group, direct
+        return ""
+
+    def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
+        """None: the model must come with its language."""
+        del seed, count, hinted, easy
+        return []
+
+    @functools.cached_property
+    def _examples(self) -> list[Problem]:
+        """The worked examples in their order, as many as can be spared."""
+        found = {_fingerprint(problem): problem for problem in self._train}
+        chosen = [found[example] for example in _EXAMPLES if example in found]
+        rest = [problem for problem in self._train if problem not in chosen]
+        return (chosen + rest)[: len(_EXAMPLES)]
+
+    @functools.cached_property
+    def _asked(self) -> list[Problem]:
+        """The training split without the worked examples."""
+        shown = {problem.id for problem in self._examples}
+        return [problem for problem in self._train if problem.id not in shown]
+
+    @functools.cached_property
+    def _train(self) -> list[Problem]:
+        return self._load("train")
+
+    @functools.cached_property
+    def _test(self) -> list[Problem]:
+        return self._load("test")
+
+    def _load(self, split: str) -> list[Problem]:
+        convert = functools.partial(self._problem, split)
+        found, self.flaws[split] = rows.problems(
+            self.data, split, convert, self.bad, "question", "answer"
+        )
+        return found
+
+    def _problem(self, split: str, row: Row) -> Problem | Flaw:
+        """The problem in a row, or what is wrong with it."""
+        question, solution = (_text(row, name) for name in ("question", "answer"))
+        if not question:
+            return Flaw(row.line, "no question", 'no text in "question"')
+        steps, marker, _ = solution.rpartition(_MARKER)
+        if not marker:
+            return Flaw(row.line, "no answer", f'"answer" has no line that begins with {_MARKER!r}')
+        answer = self.answer(solution)
+        if answer is None:
+            return Flaw(row.line, "bad answer", f"no number in {solution[len(steps) :]!r}")
+        # A blank line would end the completion: it is what stands between examples.
+        lines = [line.strip() for line in steps.splitlines() if line.strip()]
+        group = str(len(lines)) if len(lines) < _MOST_STEPS else f"{_MOST_STEPS}+"
+        return Problem(f"{split}-{row.line}", question, answer, "\n".join(lines), group)
+
+
+def _text(row: Row, name: str) -> str:
+    value = row.values.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _fingerprint(problem: Problem) -> str:
+    return hashlib.sha256(splits.key(problem).encode()).hexdigest()[:12]
+
+
+def _is_wrong(annotation: str) -> bool | None:
+    """Whether one of the equations in "a=b" or "a=b=c" does not hold; None if it has none."""
+    sides = annotation.split("=")
+    try:
+        values = [numbers.value(side) for side in sides]
+    except ZeroDivisionError:
+        return True
+    exact = [value for value in values if value is not None]
+    if len(sides) < 2 or len(exact) < len(sides):
+        return None
+    return any(
+        abs(exact[i] - exact[i + 1]) > max(_rounding(sides[i]), _rounding(sides[i + 1]))
+        for i in range(len(sides) - 1)
+    )
+
+
+def _rounding(side: str) -> Fraction:
+    """Half a unit in the last decimal of a number; 0 for whole numbers and for sums."""
+    match = _DECIMAL.fullmatch(side)
+    return Fraction(1, 2 * 10 ** len(match[1])) if match else Fraction(0)

@@ -1,0 +1,343 @@
+r"""Questions and answers of your own, from a file of JSON lines.
+
+Settings say which fields of a row hold the question and the answer, and by which rule an answer is
+found in a text, be it a model's completion or the answer field:
+
+    rule      finds                                  a completion as it should end
+    marker    what follows the last "####"           ... 48 + 24 = 72.\n#### 72
+    number    the last number                        ... 48 + 24 = 72.\n#### 72
+    letter    the last letter in parentheses         ... Therefore, the answer is (b).
+    regex     the first group of the last match      ...\n72
+
+An answer field in which the rule finds nothing is an answer itself. Answers are compared in a
+canonical form: numbers as `numbers` has them, letters in lower case, other text with single spaces.
+"""
+
+import dataclasses
+import functools
+import json
+import re
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from star_jax import leaks, numbers
+from star_jax.tasks import rows, splits
+from star_jax.tasks.rows import DataError, Flaw, Row
+from star_jax.tasks.task import Problem
+
+_RULES = ("marker", "number", "letter", "regex")
+_LETTER = re.compile(r"\(([A-Za-z])\)")
+_SAID_LETTER = re.compile(
+    rf"{_LETTER.pattern}|\b(?i:answer)(?: is)?:? ([A-Za-z])(?=[.,:;)]|$)", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Jsonl:
+    r"""Rows with a question and an answer, as a task.
+
+    For a rule of your own derive a class from it: `find` and `canonical` are what to replace.
+
+    Attributes:
+        data: where the rows are; see `rows.read`.
+        question_field, answer_field: a field's name, or a template: "{context}\n{question}". A name
+            with a dot, "question.stem", is a field in a field.
+        rule: "marker", "number", "letter" or "regex".
+        pattern: the marker; for "regex" the expression, which has a group.
+        hint: template of what rationalization puts after the question; its field is {answer}.
+        few_shot_file: worked examples: rows like those of `data`, with a field "rationale" or with
+            the rationale before the marker in their answer field. "" for none.
+        dev: share of the training split that is held out.
+        bad: largest share of rows that may be unusable.
+        flaws: why rows were left out, by split, of the splits read so far.
+    """
+
+    data: str
+    question_field: str = "question"
+    answer_field: str = "answer"
+    rule: str = "marker"
+    pattern: str = "####"
+    hint: str = " ({answer})"
+    few_shot_file: str = ""
+    dev: float = 0.1
+    bad: float = 0.01
+    flaws: dict[str, list[Flaw]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    name: ClassVar[str] = "jsonl"
+    markup: ClassVar[tuple[str, ...]] = ()
+    unit: ClassVar[str] = "kind"
+    separator: ClassVar[str] = "\n\n"
+
+    def __post_init__(self) -> None:
+        if self.rule not in _RULES:
+            raise ValueError(f"rule = {self.rule!r}: must be one of {', '.join(_RULES)}")
+        if self.rule == "regex":
+            _check_regex(self.pattern)
+        elif not self.pattern.strip():
+            raise ValueError(f"pattern = {self.pattern!r}: must be a marker, such as '####'")
+        _fields("question_field", self.question_field)
+        _fields("answer_field", self.answer_field)
+        if "{" not in self.hint or _fields("hint", self.hint) != ["answer"]:
+            raise ValueError(
+                f"hint = {self.hint!r}: must have {{answer}} in it, and no other field"
+            )
+
+    def train(self, seed: int, round: int, count: int) -> list[Problem]:
+        """The same `count` rows in every round, each time in another order; 0 for all there are.
+
+        Raises:
+            DataError: the data cannot be used, or all of it is held out.
+        """
+        kept = [p for p in self._train if not splits.held_out(p, seed, self.dev)]
+        if not kept:
+            raise DataError(
+                f"{self.data}: no row is left to train on; give more rows, or a smaller "
+                "config.task.dev"
+            )
+        return splits.train(kept, seed, round, count)
+
+    def evaluation(self, seed: int, count: int, ood_count: int) -> list[Problem]:
+        """`count` rows of the development split, the share `dev` of "train"; 0 for all of it.
+
+        Raises:
+            DataError: the data cannot be used, or none of it is held out.
+        """
+        del ood_count
+        held_out = [p for p in self._train if splits.held_out(p, seed, self.dev)]
+        if not held_out:
+            raise DataError(
+                f"{self.data}: no row is held out to choose the round by; give more rows, or a "
+                "larger config.task.dev"
+            )
+        return splits.evaluation(held_out, seed, count)
+
+    def test(self, count: int) -> list[Problem]:
+        """`count` rows of the split "test", 0 for all; [] where there is no such split."""
+        return splits.test(self._test, count)
+
+    def in_distribution(self, group: str) -> bool:
+        """Always: all rows are of one kind."""
+        del group
+        return True
+
+    def few_shot(self, seed: int, count: int) -> list[Problem]:
+        """The first `count` rows of `few_shot_file`, or all if there are fewer.
+
+        Raises:
+            DataError: there is no such file, or one of its rows cannot be used.
+        """
+        del seed
+        if count and not self.few_shot_file:
+            raise DataError(
+                "there are no worked examples to begin the prompt with: write some rows with "
+                "question, rationale and answer, and give config.task.few_shot_file=FILE; "
+                "config.few_shot.examples=0 does without"
+            )
+        return self._examples[:count]
+
+    def prompt(self, problem: Problem, hint: bool) -> str:
+        """Question and hint between "Q: " and a line "A:"."""
+        return f"Q: {self.message(problem, hint)}\nA:"
+
+    def message(self, problem: Problem, hint: bool) -> str:
+        """The question, with the hint after it."""
+        return problem.question + (self.hint.format(answer=problem.answer) if hint else "")
+
+    def completion(self, rationale: str, answer: str) -> str:
+        """The rationale, then the answer as the rule finds it."""
+        if self.rule == "letter":
+            return f" {f'{rationale} '.lstrip()}Therefore, the answer is ({answer})."
+        last = answer if self.rule == "regex" else f"{self.pattern} {answer}"
+        return f" {rationale}\n{last}" if rationale else f" {last}"
+
+    def direct(self, problem: Problem) -> str:
+        """The answer alone; a letter in parentheses."""
+        return f" ({problem.answer})" if self.rule == "letter" else f" {problem.answer}"
+
+    def answer(self, completion: str) -> str | None:
+        """The canonical form of what the rule finds."""
+        found = self.find(completion)
+        return None if found is None else self.canonical(found)
+
+    def find(self, text: str) -> str | None:
+        """The part of a text that the rule takes for the answer; None where there is none."""
+        if self.rule == "number":
+            return numbers.last(text)
+        if self.rule == "marker":
+            _, marker, tail = text.rpartition(self.pattern)
+            return (tail.splitlines() or [""])[0] if marker else None
+        expression = _LETTER if self.rule == "letter" else re.compile(self.pattern)
+        *_, match = (None, *expression.finditer(text))
+        return match[1] if match else None
+
+    def canonical(self, text: str) -> str | None:
+        """The canonical form of a text that is an answer and nothing else; None for any other."""
+        words = " ".join(text.split())
+        if self.rule == "letter":
+            letter = re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", words)
+            return letter[1].lower() if letter else None
+        number = numbers.canonical(words)
+        return number if number or self.rule == "number" else words or None
+
+    def direct_answer(self, completion: str) -> str | None:
+        """The canonical form of the whole completion."""
+        return self.canonical(completion)
+
+    def flexible(self, problem: Problem, completion: str) -> str | None:
+        """The last number; the last letter in parentheses or after "answer"; words that end it.
+
+        Which of these depends on the gold answer. Words are compared without regard to letter case
+        and to punctuation after them; where the last line does not end in them, the rule decides.
+        """
+        if self.rule == "letter":
+            said = _SAID_LETTER.findall(completion)
+            return "".join(said[-1]).lower() if said else None
+        if numbers.canonical(problem.answer):
+            return numbers.last(completion)
+        end = " ".join((completion.strip().splitlines() or [""])[-1].split()).rstrip(" .!*")
+        gold = problem.answer.rstrip(" .!*")
+        ends = re.search(rf"(?<!\w){re.escape(gold)}$", end, re.IGNORECASE)
+        return problem.answer if ends else self.answer(completion)
+
+    def leaks(self, problem: Problem, completion: str) -> list[str]:
+        """The kinds of leak that `leaks` finds; a hint with words of its own is a mark."""
+        words = re.search("[A-Za-z]", self.hint.format(answer=""))
+        marks = [self.hint.format(answer=problem.answer).strip()] if words else []
+        one = f"({problem.answer})" if self.rule == "letter" else problem.answer
+        return leaks.leaks(completion, marks=marks, answers=[one])
+
+    def wrong_step(self, problem: Problem, completion: str) -> bool | None:
+        """None: the steps of a rationale are not known."""
+        del problem, completion
+        return None
+
+    def longest(self, group: str, direct: bool = False) -> str:
+        """Not known."""
+        del group, direct
+        return ""
+
+    def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
+        """None: a model that reads such questions is not made from scratch."""
+        del seed, count, hinted, easy
+        return []
+
+    @functools.cached_property
+    def _train(self) -> list[Problem]:
+        return self._read("train")
+
+    @functools.cached_property
+    def _test(self) -> list[Problem]:
+        return self._read("test")
+
+    @functools.cached_property
+    def _examples(self) -> list[Problem]:
+        if not self.few_shot_file:
+            return []
+        convert = functools.partial(self._problem, "few_shot")
+        found, self.flaws["few_shot"] = rows.problems(
+            self.few_shot_file, "train", convert, self.bad, *self._needed()
+        )
+        return found
+
+    def _read(self, split: str) -> list[Problem]:
+        """The problems of a split, without those that are worked examples."""
+        convert = functools.partial(self._problem, split)
+        found, self.flaws[split] = rows.problems(
+            self.data, split, convert, self.bad, *self._needed()
+        )
+        shown = {_words(example.question) for example in self._examples}
+        return [problem for problem in found if _words(problem.question) not in shown]
+
+    def _needed(self) -> list[str]:
+        question = _fields("question_field", self.question_field)
+        return [*question, *_fields("answer_field", self.answer_field)]
+
+    def _problem(self, split: str, row: Row) -> Problem | Flaw:
+        """The problem in a row, or what is wrong with the row."""
+        question = _text(self.question_field, row.values)
+        if not question:
+            return Flaw(row.line, "no question", f"nothing in {self.question_field!r}")
+        field = _text(self.answer_field, row.values)
+        if not field:
+            return Flaw(row.line, "no answer", f"nothing in {self.answer_field!r}")
+        answer = self.answer(field) or self.canonical(field)
+        if answer is None:
+            return Flaw(row.line, "bad answer", f"no {self.rule} in {field[-60:]!r}")
+        rationale = _unbroken(_text("rationale", row.values) or self._rationale(field))
+        if split == "few_shot" and not rationale:
+            return Flaw(row.line, "no rationale", "nothing in 'rationale' or before the answer")
+        gold = self.completion(rationale, answer)
+        if self.answer(gold) != answer:
+            where = f"where it is written as {gold[-60:]!r}"
+            return Flaw(row.line, "bad answer", f"the rule misses {answer!r} {where}")
+        return Problem(f"{split}:{row.line}", question, answer, rationale, group="all")
+
+    def _rationale(self, field: str) -> str:
+        """What stands before the marker in an answer field."""
+        head, marker, _ = field.rpartition(self.pattern)
+        return head if marker and self.rule in ("marker", "number") else ""
+
+
+def _check_regex(pattern: str) -> None:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"pattern = {pattern!r}: not a regular expression: {error}") from error
+    if not groups:
+        raise ValueError(f"pattern = {pattern!r}: must have the answer in a group: (...)")
+
+
+def _fields(setting: str, template: str) -> list[str]:
+    """The names of the fields in a template; a template without braces is such a name itself.
+
+    Raises:
+        ValueError: it is empty, or has more than plain {field}s.
+    """
+    try:
+        parts = [part[1:] for part in string.Formatter().parse(_template(template))]
+    except ValueError as error:
+        raise ValueError(f"{setting} = {template!r}: {error}") from error
+    names = [name for name, _, _ in parts if name is not None]
+    plain = all(not spec and not conversion for _, spec, conversion in parts)
+    if not names or not plain or not all(re.fullmatch(r"[^\[\]]+", name) for name in names):
+        raise ValueError(
+            f"{setting} = {template!r}: must be a field's name, or text with {{field}}s"
+        )
+    return names
+
+
+def _template(text: str) -> str:
+    return text if "{" in text or "}" in text else f"{{{text}}}"
+
+
+def _text(template: str, values: Mapping[str, Any]) -> str:
+    """The template with the fields' values in it; "" where one is missing, null, a list or dict."""
+    text = ""
+    for literal, name, _, _ in string.Formatter().parse(_template(template)):
+        text += literal
+        if name is not None:
+            value = _value(values, name)
+            if not isinstance(value, (str, int, float)):
+                return ""
+            text += value if isinstance(value, str) else json.dumps(value)
+    return text.strip()
+
+
+def _value(values: Any, name: str) -> Any:
+    """The value of a field, or of one in a field; None where there is none."""
+    if not isinstance(values, Mapping):
+        return None
+    outer, _, inner = name.partition(".")
+    return values[name] if name in values else _value(values.get(outer), inner)
+
+
+def _unbroken(text: str) -> str:
+    """Without blank lines: they end a completion."""
+    return re.sub(r"\n\s*\n", "\n", text.strip())
+
+
+def _words(question: str) -> str:
+    return " ".join(question.split())

@@ -1,0 +1,219 @@
+import re
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import texts
+from star_jax import numbers
+
+# text; canonical (the whole text is one number), leading (it begins with one), last (it has one)
+CASES = [
+    # plain
+    ("0", "0", "0", "0"),
+    ("72", "72", "72", "72"),
+    ("-3", "-3", "-3", "-3"),
+    ("−3", "-3", "-3", "-3"),
+    ("-0", "0", "0", "0"),
+    ("007", "7", "7", "7"),
+    ("12.00", "12", "12", "12"),
+    ("12.50", "12.5", "12.5", "12.5"),
+    (".5", "0.5", "0.5", "0.5"),
+    ("-.5", "-0.5", "-0.5", "-0.5"),
+    ("0.0", "0", "0", "0"),
+    ("00.10", "0.1", "0.1", "0.1"),
+    ("9" * 5000, "9" * 5000, "9" * 5000, "9" * 5000),
+    # around it
+    (" 72 ", "72", None, "72"),
+    ("72.", "72", "72", "72"),
+    ("72.\n", "72", "72", "72"),
+    ("72..", None, "72", "72"),
+    ("72!", None, "72", "72"),
+    ("72 apples", None, "72", "72"),
+    ("about 72", None, None, "72"),
+    ("**72**", None, None, "72"),
+    (r"\boxed{72}", None, None, "72"),
+    ("(72)", None, None, "72"),
+    ("x=72", None, None, "72"),
+    ("x=-72", None, None, "-72"),
+    ("72=", None, "72", "72"),
+    ("Answer:72", None, None, "72"),
+    ("'72'", None, None, "72"),
+    ("It is 72, I think.", None, None, "72"),
+    ("It is 72.Done", None, None, "72"),
+    ("so...72", None, None, "72"),
+    ("is.5", None, None, "5"),
+    ("总共72个", None, None, "72"),
+    # money, per cent, units
+    ("$12", "12", "12", "12"),
+    ("$12.00", "12", "12", "12"),
+    ("$.50", "0.5", "0.5", "0.5"),
+    ("-$5", "-5", "-5", "-5"),
+    ("$-5", "-5", "-5", "-5"),
+    ("€1,234.50", "1234.5", "1234.5", "1234.5"),
+    ("US$5", None, None, "5"),
+    ("$5/hour", None, "5", "5"),
+    ("50%", "50", "50", "50"),
+    ("50 %.", "50", "50", "50"),
+    ("30cm", None, "30", "30"),
+    ("the 4th", None, None, "4"),
+    ("5 million", None, "5", "5"),
+    # commas
+    ("1,234", "1234", "1234", "1234"),
+    ("1,234,567.80", "1234567.8", "1234567.8", "1234567.8"),
+    ("-1,000", "-1000", "-1000", "-1000"),
+    ("1,234,", None, "1234", "1234"),
+    ("1, 234", None, "1", "234"),
+    ("12,34", None, None, None),
+    ("1,2,3", None, None, None),
+    ("1234,567", None, None, None),
+    ("1,2345", None, None, None),
+    ("0,123", None, None, None),
+    # never a part
+    ("1/2", None, None, None),
+    ("1 / 2", None, "1", "2"),
+    ("2 1/2", None, "2", "2"),
+    ("1.2.3", None, None, None),
+    ("10:30", None, None, None),
+    ("2^3", None, None, None),
+    ("5²", None, None, None),
+    ("2½", None, None, None),
+    ("1e5", None, None, None),
+    ("1e-5", None, None, None),
+    ("3x4", None, None, None),
+    ("3 x 4", None, "3", "4"),
+    ("A4", None, None, None),
+    ("x_2", None, None, None),
+    ("1_000", None, None, None),
+    ("5'10", None, None, None),
+    ("see 7, not 1/2", None, None, "7"),
+    # signs
+    ("12-5", None, "12", "5"),
+    ("12 - 5", None, "12", "5"),
+    ("12 -5", None, "12", "-5"),
+    ("$12-$5", None, "12", "5"),
+    ("(3)-5", None, None, "5"),
+    ("50%-5", None, "50", "5"),
+    ("COVID-19", None, None, "19"),
+    ("--5", None, None, "5"),
+    ("- 5 apples", None, None, "5"),
+    ("+5", None, None, "5"),
+    ("48/2=24", None, None, "24"),
+    ("<<48+24=72>>72 clips", None, None, "72"),
+    # none
+    ("", None, None, None),
+    ("-", None, None, None),
+    (".", None, None, None),
+    ("$", None, None, None),
+    ("%", None, None, None),
+    ("twelve", None, None, None),
+    ("\u0661\u0662", None, None, None),  # digits that are not ours
+]
+
+
+@pytest.mark.parametrize(("text", "canonical", "leading", "last"), CASES, ids=range(len(CASES)))
+def test_one_number(text: str, canonical: str | None, leading: str | None, last: str | None):
+    assert numbers.canonical(text) == canonical
+    assert numbers.leading(text) == leading
+    assert numbers.last(text) == last
+
+
+def test_the_last_of_several():
+    assert numbers.last("He had 3, then $1,200.50; in the end -4.") == "-4"
+    assert numbers.last("He had 3 and then 1/2") == "3"
+
+
+@given(st.decimals(-(10**9), 10**9, allow_nan=False, places=3))
+def test_every_way_to_write_a_number_is_one_canonical_form(number: Decimal):
+    canonical = numbers.canonical(str(number))
+    assert canonical is not None and Decimal(canonical) == number
+    sign, size = "-" if number < 0 else "", abs(number)
+    for text in (f"{number:,}", f"{sign}${size:,}", f"${number}", f"{number}%", f"{number}00."):
+        assert numbers.canonical(text) == canonical
+        assert numbers.leading(text) == canonical
+        assert numbers.last(f"It is {text}") == canonical
+    assert numbers.canonical(canonical) == canonical
+
+
+@given(st.text("0123456789.,-$% /x=\n", max_size=20))
+def test_whatever_is_found_is_written_there(text: str):
+    digits = re.sub("[^0-9.]", "", text)
+    for found in (numbers.canonical(text), numbers.leading(text), numbers.last(text)):
+        if found is not None:
+            assert found.lstrip("-").removeprefix("0.") in digits
+            assert numbers.canonical(found) == found
+    if numbers.canonical(text) is not None:
+        assert numbers.last(text) == numbers.canonical(text)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("48/2", 24),
+        ("2+3*4", 14),
+        ("(2+3)*4", 20),
+        ("10-4-3", 3),
+        ("24/4/3", 2),
+        ("-3+5", 2),
+        ("2*-3", -6),
+        ("--3", 3),
+        ("1/3", Fraction(1, 3)),
+        (".5*4", 2),
+        ("8.00", 8),
+        ("0.1+0.2", Fraction(3, 10)),
+        ("20*50%", 10),
+        ("1,000+1", 1001),
+        (" $3 × 4 ", 12),
+        ("3x4", 12),
+        ("9 ÷ 3 − 1", 2),
+        ("((((7))))", 7),
+        ("(" * 50 + "7" + ")" * 50, 7),
+        ("(" * 51 + "7" + ")" * 51, None),
+        ("(" * 20_000, None),
+        ("-" * 20_000 + "7", 7),
+        ("9" * 20_000, None),
+        ("7" + "+7" * 5_000, 35_007),
+        *((text, None) for text in ("", " ", "x", "3+", "(3", "3)", "3 4", "1,2", "2**3", "7//2")),
+        *((text, None) for text in ("apples", "3 apples", "a=3", "2^3", "%", "()", "1.2.3", "1e5")),
+    ],
+)
+def test_value(expression: str, value: Fraction | None):
+    assert numbers.value(expression) == value
+
+
+def test_a_division_by_zero_is_told_from_nonsense():
+    with pytest.raises(ZeroDivisionError):
+        numbers.value("3/(2-2)")
+
+
+@given(
+    st.recursive(
+        st.integers(0, 99).map(str),
+        lambda inner: st.builds("({}{}{})".format, inner, st.sampled_from("+-*"), inner),
+        max_leaves=12,
+    )
+)
+def test_sums_have_pythons_value(expression: str):
+    found, total = numbers.value(expression), _python(expression)
+    assert found == total
+
+
+def _python(expression: str) -> int:
+    """The value of a sum in which every operation has parentheses, from the inside out."""
+    inner = re.compile(r"\((-?\d+)([-+*])(-?\d+)\)")
+    while match := inner.search(expression):
+        a, b = int(match[1]), int(match[3])
+        result = {"+": a + b, "-": a - b, "*": a * b}[match[2]]
+        expression = f"{expression[: match.start()]}{result}{expression[match.end() :]}"
+    return int(expression)
+
+
+def test_every_annotation_of_the_data_is_true():
+    solutions = texts.solutions(2000)
+    annotations = [a for text in solutions for a in re.findall("<<(.+?)>>", text) if "//" not in a]
+    assert len(annotations) >= 1900
+    for annotation in annotations:
+        left, _, right = annotation.rpartition("=")
+        assert numbers.value(left) == numbers.value(right) is not None, annotation
