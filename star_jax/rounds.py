@@ -125,7 +125,14 @@ def _round(
     chosen = context.settings.train
     steps = steps_of_round(n, chosen.first_steps, chosen.growth, chosen.max_steps)
     if not examples:
-        context.console.print(f"round {n}: nothing was kept to train on; M_{n} is the base model")
+        why = ", ".join(
+            f"{count} {reason}"
+            for tries in counts["dropped"].values()
+            for reason, count in tries.items()
+        )
+        context.console.print(
+            f"round {n}: nothing was kept to train on ({why}); M_{n} is the base model"
+        )
         steps = 0
     with meter.watch.phase("train"):
         policy, loss = base, None

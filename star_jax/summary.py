@@ -20,6 +20,7 @@ def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict
             that came to their end without an answer; None if nothing was tried.
         disagreement {generated, rationalized}: share on which the exact and the flexible rule
             differ; None if nothing was tried.
+        dropped {generated, rationalized}: reason -> how many tries were dropped for it.
         leaks: kind -> how many of the right rationalizations give the hint away in this way.
         by_class: the five counts and wrong_step_share for each class.
     """
@@ -30,6 +31,7 @@ def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict
         "unparsable": _both(samples, rationalized, _unparsable_share),
         "disagreement": _both(samples, rationalized, _disagreement_share),
         "leaks": _leaks(rationalized),
+        "dropped": _dropped(samples, rationalized),
         "by_class": {
             group: _counts(
                 [sample for sample in samples if sample.group == group],
@@ -83,6 +85,16 @@ def _leaks(rationalized: Sequence[Sample]) -> dict[str, int]:
         kind for sample in rationalized if sample.correct for kind in sample.leaks
     )
     return dict(sorted(found.items()))
+
+
+def _dropped(
+    samples: Sequence[Sample], rationalized: Sequence[Sample]
+) -> dict[str, dict[str, int]]:
+    def reasons(tries: Sequence[Sample]) -> dict[str, int]:
+        found = collections.Counter(sample.reason for sample in tries if not sample.kept)
+        return dict(sorted(found.items()))
+
+    return {"generated": reasons(samples), "rationalized": reasons(rationalized)}
 
 
 def agreement(samples: Sequence[Sample]) -> dict[str, float | None]:

@@ -2,10 +2,12 @@ import dataclasses
 
 import pytest
 
+import smollm2
 from star_jax import packing, prompts, rationales, tasks
 from star_jax.prompts import Prompter
 from star_jax.rationales import Sample
 from star_jax.tasks.arithmetic import Arithmetic
+from star_jax.tasks.gsm8k import GSM8K
 from star_jax.tokenizer import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
@@ -108,6 +110,61 @@ def test_a_direct_example_is_the_answer_alone():
     assert TOKENIZER.decode(example.tokens[example.weights == 0]) == TASK.prompt(PROBLEMS[4], False)
     learnt = example.tokens[example.weights == 1].tolist()
     assert learnt == TOKENIZER.encode(TASK.direct(PROBLEMS[4])) + EOS
+
+
+class TestPretrained:
+    """With a real model's tokenizer: no bos, texts held apart by a blank line, or a chat."""
+
+    PROBLEMS = (
+        tasks.Problem("a", "How much is 6 + 2?", "8", "6 + 2 = <<6+2=8>>8", "1"),
+        tasks.Problem("b", "How much is 7 + 2?", "9", "7 + 2 = <<7+2=9>>9", "1"),
+        tasks.Problem("c", "How much is 4 + 1?", "5", "", "1"),
+    )
+    TASK = GSM8K("nowhere")
+
+    def prompter(self, **more: bool) -> Prompter:
+        return Prompter(smollm2.tokenizer(), self.TASK, self.PROBLEMS[:2], **more)
+
+    @pytest.mark.parametrize("hint", [False, True])
+    def test_examples_and_question_are_one_text(self, hint: bool):
+        prompter = self.prompter()
+        ids = prompter.few_shot(hint) + prompter.row(self.PROBLEMS[2], hint, shown=True)
+        mark = " (8)", " (9)", " (5)"
+        eight, nine, five = mark if hint else ("", "", "")
+        assert smollm2.tokenizer().decode(ids) == (
+            f"Q: How much is 6 + 2?{eight}\nA: 6 + 2 = <<6+2=8>>8\n#### 8\n\n"
+            f"Q: How much is 7 + 2?{nine}\nA: 7 + 2 = <<7+2=9>>9\n#### 9\n\n"
+            f"Q: How much is 4 + 1?{five}\nA:"
+        )
+
+    def test_training_ends_with_the_end_of_the_text(self):
+        gold = self.TASK.completion("4 + 1 = 5", "5")
+        kept = rationales.grade(
+            self.TASK, self.PROBLEMS[2], 1, True, gold, truncated=False, tokens=9
+        )
+        example = self.prompter().training_example(kept)
+        learnt = example.tokens[example.weights == 1].tolist()
+        assert learnt == [*smollm2.tokenizer().encode(" 4 + 1 = 5\n#### 5"), 2]
+        given = smollm2.tokenizer().decode(example.tokens[example.weights == 0])
+        assert given == "Q: How much is 4 + 1?\nA:"
+
+    @pytest.mark.parametrize("hint", [False, True])
+    def test_a_chat_is_the_tokenizers_own(self, hint: bool):
+        prompter = self.prompter(chat=True)
+        shown = prompter.few_shot(hint) + prompter.row(self.PROBLEMS[2], hint, shown=True)
+        turns = []
+        for problem in self.PROBLEMS[:2]:
+            gold = self.TASK.completion(problem.rationale, problem.answer).strip()
+            turns.append({"role": "user", "content": self.TASK.message(problem, hint)})
+            turns.append({"role": "assistant", "content": gold})
+        turns.append({"role": "user", "content": self.TASK.message(self.PROBLEMS[2], hint)})
+        assert shown == smollm2.tokenizer().chat(turns)
+        assert len(prompter.few_shot(hint)) > 90
+        assert prompter.row(self.PROBLEMS[2], hint) == smollm2.tokenizer().chat(turns[-1:])
+
+    def test_a_tokenizer_without_a_chat_template_is_refused(self):
+        with pytest.raises(ValueError, match="config.model.chat: the tokenizer has no chat"):
+            Prompter(TOKENIZER, TASK, chat=True).row(PROBLEMS[0], hint=False)
 
 
 CORPUS = [("Q1 ", "A1"), ("Q2 ", "A2"), ("Q3 ", "A3"), ("Q4 ", "A4"), ("Q5 ", "A5")]

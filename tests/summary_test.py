@@ -29,6 +29,10 @@ def test_summary():
         "unparsable": {"generated": 1 / 5, "rationalized": 1 / 3},
         "disagreement": {"generated": 1 / 5, "rationalized": 0.0},
         "leaks": {"given": 1, "mark": 2},
+        "dropped": {
+            "generated": {"no answer": 1, "truncated": 1, "wrong answer": 1},
+            "rationalized": {"no answer": 1},
+        },
         "by_class": {
             "2": {
                 "tried": 4,
