@@ -35,6 +35,7 @@ GGUF = "gguf>=0.17,<1"
 
 EXTRAS = {
     "gguf": [GGUF],
+    "hub": ["datasets>=3,<6"],  # task.data="hf:OWNER/NAME"
     "test": [
         GGUF,
         "accelerate>=1.1,<2",  # transformers opens no GGUF file without
