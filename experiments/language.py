@@ -40,7 +40,7 @@ def row(arm: str, outcome: Mapping[str, Any]) -> str:
         arm,
         f"{100 * test['accuracy']:.1f} ({100 * low:.1f}-{100 * high:.1f})",
         f"{100 * test['flexible_accuracy']:.1f}",
-        f"{100 * outcome['accuracy' if best['round'] else 'base_accuracy']:.1f}",
+        f"{100 * best['accuracy']:.1f}",
         str(best["round"]),
         _used(arm, outcome["rounds"]),
         f"{sum(record['seconds']['total'] for record in outcome['rounds']) / 60:.0f}",

@@ -180,11 +180,17 @@ def _shapes(
     """Shapes for what is trained on, and one for the longer problems out of distribution."""
     inside = [p for p in problems.seen if prompter.task.in_distribution(p.group)]
     outside = [p for p in problems.seen if not prompter.task.in_distribution(p.group)]
-    rows = settings.sampler.rows
-    few = _rounded(samples * len(outside), math.lcm(_MULTIPLE, shards))
+    sizes = settings.sampler.prompt_sizes
+
+    def rows(count: int) -> int:
+        """No more than the largest phase has questions."""
+        few = _rounded(samples * count, math.lcm(_MULTIPLE, shards))
+        return min(settings.sampler.rows, few)
+
+    most = max(map(len, (problems.first, problems.held_out, problems.test)))
     return (
-        _fitted(settings, prompter, inside, rows, settings.sampler.prompt_sizes),
-        _fitted(settings, prompter, outside, min(rows, few), 1) if outside else [],
+        _fitted(settings, prompter, inside, rows(most), sizes),
+        _fitted(settings, prompter, outside, rows(len(outside)), 1) if outside else [],
     )
 
 

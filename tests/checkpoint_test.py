@@ -104,3 +104,14 @@ def test_what_one_mesh_saved_another_restores(tmp_path: pathlib.Path):
         x.sharding for x in jax.tree.leaves(split)
     ]
     checkpoints.close()
+
+
+def test_only_the_numbers_asked_for_are_kept(tmp_path: pathlib.Path):
+    checkpoints = Checkpoints(tmp_path)
+    trees = [{"x": jnp.float32(number)} for number in range(4)]
+    for number, tree in enumerate(trees):
+        checkpoints.save(number, tree)
+    checkpoints.keep_only({0, 2, 7})
+    assert [number for number in range(4) if checkpoints.has(number)] == [0, 2]
+    same(checkpoints.restore(2, abstract(trees[2])), trees[2])
+    checkpoints.close()

@@ -49,6 +49,12 @@ def test_without_problems_out_of_distribution_there_is_one_shape(tmp_path: pathl
     assert shape.rows == 16
 
 
+@pytest.mark.parametrize(("problems", "rows"), [(3, 32), (40, 48), (500, 128)])
+def test_there_are_no_more_rows_than_questions(tmp_path: pathlib.Path, problems: int, rows: int):
+    (shape,) = made(tmp_path, {"rounds.problems": problems, "sampler.rows": 128}).shapes
+    assert shape.rows == rows, "19 are held out"
+
+
 def test_a_budget_of_ones_own_is_for_all(tmp_path: pathlib.Path):
     found = made(tmp_path, {"sampler.max_new_tokens": 20, "task.ood_digits": 3})
     assert [shape.budget for shape in found.shapes] == [20, 20]
