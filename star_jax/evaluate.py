@@ -4,9 +4,14 @@
     python -m star_jax.evaluate --config=configs/gsm8k.py:smollm2 --model=runs/gsm8k --samples=16
         --config.sampler.temperature=0.7
 
---model is a run's folder (its newest model), one of its checkpoints/rounds/<n>, a Hugging Face
-folder, a .gguf file or owner/name on the hub; without it, `config.model.source`. Task, prompts and
-sampler are the config's.
+  --model    a run's folder (its newest model), one of its checkpoints/rounds/<n>, a Hugging Face
+             folder, a .gguf file or owner/name on the hub (default: config.model.source)
+  --split    test (default) or development
+  --samples  completions of every question (default 1: greedily, unless the config draws)
+  --workdir  where samples and evaluation.json go; the same command goes on with what is there
+             (default: runs/evaluate/ and the names of task and model)
+
+Task, prompts and sampler are the config's.
 """
 
 import dataclasses
