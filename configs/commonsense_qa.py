@@ -3,8 +3,8 @@
 command   python -m star_jax.main --config=configs/commonsense_qa.py --workdir=runs/commonsense_qa
           --config=configs/commonsense_qa.py:smollm2 is SmolLM2-135M-Instruct on a subset, :paper is
           the default, :released_code samples as the released code does, behind 7 examples
-hardware  a mesh of 8 devices with 128 GiB together (TPU v3-8, v4-8, v5e-8, 8 GPUs); :smollm2 a CPU
-          with 2 cores
+hardware  8 devices of 32 GiB or more (by python -m star_jax.model.inspect; not tried); :smollm2 a
+          CPU with 2 cores
 time      GPT-J was not run; :smollm2 about an hour (experiments/commonsense_qa_smollm2)
 expected  the paper has 72.5 % with rationalization, 68.8 % without, 60.0 % for direct answers, all
           on the 1,221 questions of the validation set; for :smollm2 see
@@ -12,6 +12,8 @@ expected  the paper has 72.5 % with rationalization, 68.8 % without, 60.0 % for 
 
 `config.task.data` is a name on the Hugging Face hub. Where that cannot be reached, give a folder
 with train.jsonl and validation.jsonl: --config.task.data=FOLDER; likewise `config.model.source`.
+Weights are read from safetensors only: where a hub has pickles alone, open the model once with
+transformers where you trust it, save_pretrained it to a folder, and give that.
 """
 
 from ml_collections import ConfigDict

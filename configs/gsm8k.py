@@ -3,14 +3,16 @@
 command   python -m star_jax.main --config=configs/gsm8k.py --workdir=runs/gsm8k
           --config=configs/gsm8k.py:smollm2 is SmolLM2-135M-Instruct on a subset, :paper is the
           default, :released_code samples as the released code does
-hardware  a mesh of 8 devices with 128 GiB together (TPU v3-8, v4-8, v5e-8, 8 GPUs); :smollm2 a CPU
-          with 2 cores
+hardware  8 devices of 32 GiB or more (by python -m star_jax.model.inspect; not tried); :smollm2 a
+          CPU with 2 cores
 time      GPT-J was not run; :smollm2 about an hour (experiments/gsm8k_smollm2)
 expected  the paper has 10.7 % on the test set with rationalization, 10.1 % without, 5.8 % for
           direct answers; for :smollm2 see experiments/gsm8k_smollm2
 
 `config.task.data` is a name on the Hugging Face hub. Where that cannot be reached, give a folder
 with train.jsonl and test.jsonl: --config.task.data=FOLDER; likewise `config.model.source`.
+Weights are read from safetensors only: where a hub has pickles alone, open the model once with
+transformers where you trust it, save_pretrained it to a folder, and give that.
 """
 
 from ml_collections import ConfigDict

@@ -130,7 +130,12 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     programs = Programs(
         model,
         grid,
-        stop=make_stop(tokenizer.eos_ids, stop, tokenizer.token_bytes(), model.vocab),
+        stop=make_stop(
+            tokenizer.eos_ids,
+            stop,
+            tokenizer.token_bytes()[: model.vocab - model.padding],
+            model.vocab,
+        ),
         selection=Selection(
             settings.sampler.temperature, settings.sampler.top_k, settings.sampler.top_p
         ),
@@ -154,11 +159,12 @@ def _model(settings: Settings, tokenizer: Tokenizer, grid: Mesh) -> ModelConfig:
     """The shape of the pretrained model, or of the one that is made here."""
     model = settings.model
     if model.source:
-        found = load.fit(load.open_config(model.source), grid, dtype=model.dtype)
-        if tokenizer.vocab_size > found.vocab:
+        found = load.check(model.source, grid, dtype=model.dtype)
+        rows = found.vocab - found.padding
+        if any(tokenizer.token_bytes()[rows:]):  # special tokens for what the model has not: images
             raise SettingsError(
                 f"config.model.source = {model.source!r}: its tokenizer has {tokenizer.vocab_size} "
-                f"tokens and its model {found.vocab} rows for them; one of them is of another model"
+                f"tokens and its model {rows} rows for them; one of them is of another model"
             )
         return found
     return ModelConfig(
@@ -207,6 +213,11 @@ def _fitted(
 def _budget(settings: Settings, prompter: Prompter, group: str) -> int:
     """New tokens a completion in class `group` may take, end-of-text included."""
     longest = prompter.task.longest(group, prompter.direct)
+    if not (settings.sampler.max_new_tokens or longest):
+        raise SettingsError(
+            "config.sampler.max_new_tokens = 0: must be above 0, the task does not know how long "
+            "its answers are"
+        )
     return settings.sampler.max_new_tokens or len(prompter.tokenizer.encode(longest)) + 1
 
 

@@ -9,7 +9,7 @@
   --split    test (default) or development
   --samples  completions of every question (default 1: greedily, unless the config draws)
   --workdir  where samples and evaluation.json go; the same command goes on with what is there
-             (default: runs/evaluate/ and the names of task and model)
+             (default: runs/evaluate/ and task, model, split and samples)
 
 Task, prompts and sampler are the config's.
 """
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import app, flags, logging
+from etils import epath
 from ml_collections import config_flags
 
 from star_jax import command_line, files, scores
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from star_jax.rationales import Sample
 
 RESULT = "evaluation.json"
+OF = "evaluation-of.json"  # whose samples the folder holds
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment's config file")
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of samples and result (runs/evaluate/...)")
@@ -70,6 +72,7 @@ def evaluate(
     chosen = context.problems.test if split == "test" else context.problems.held_out
     if not chosen:
         raise SettingsError(f"--split={split}: the task has no such problems")
+    _check_folder(context.folder / OF, settings.model.source, split, samples)
     rounds.compile_programs(context)
     model = rounds.base_model(context, Checkpoints(weights(context.folder)))
     found = phases.sample(
@@ -91,6 +94,20 @@ def evaluate(
     return result
 
 
+def _check_folder(path: epath.Path, source: str, split: str, samples: int) -> None:
+    """Refuses the folder of another evaluation, whose samples would be taken for this one's."""
+    from star_jax.model import runs
+
+    found = runs.find(pathlib.Path(source).expanduser()) if source else None
+    mine = {"model": str(found or source), "split": split, "samples": samples}
+    if path.exists() and (other := files.read_json(path)) != mine:
+        raise SettingsError(
+            f"{path}: the folder holds the evaluation of {other}, this one is of {mine}; choose "
+            "another --workdir, or delete it"
+        )
+    files.write_json(path, mine)
+
+
 def summarize(questions: "Sequence[Sequence[Sample]]") -> dict[str, Any]:
     """The samples of every question in numbers.
 
@@ -107,8 +124,8 @@ def summarize(questions: "Sequence[Sequence[Sample]]") -> dict[str, Any]:
     every = [sample for samples in questions for sample in samples]
     majorities = {
         size: [
-            scores.majority([s.predicted for s in samples[:size]]) == samples[0].answer
-            and any(s.correct for s in samples[:size])
+            scores.majority([None if s.truncated else s.predicted for s in samples[:size]])
+            == samples[0].answer
             for samples in questions
         ]
         for size in sizes
@@ -148,7 +165,8 @@ def main(argv: Sequence[str]) -> None:
             model = dataclasses.replace(chosen.model, source=_MODEL.value)
             chosen = dataclasses.replace(chosen, model=model)
         name = pathlib.Path(chosen.model.source).name
-        workdir = _WORKDIR.value or f"runs/evaluate/{chosen.task.name}-{name}"
+        what = f"{chosen.task.name}-{name}-{_SPLIT.value}-{_SAMPLES.value}"
+        workdir = _WORKDIR.value or f"runs/evaluate/{what}"
         found = evaluate(chosen, workdir, split=_SPLIT.value, samples=_SAMPLES.value)
         from star_jax import console
 

@@ -94,7 +94,14 @@ def sample(
             advance(len(graded), right=right)
     order = [row.number for chunk in chunks for row in chunk.rows]
     by_number = dict(zip(order, rationales.read_shards(folder, kind), strict=True))
-    return [by_number[number] for number in range(len(problems))]
+    found = [by_number[number] for number in range(len(problems))]
+    for sample, problem in zip(found, problems, strict=True):
+        if sample.id != problem.id:
+            raise ValueError(
+                f"{folder}: a {kind} sample is of problem {sample.id!r}, {problem.id!r} is due; "
+                "has the data changed? Put it back, or delete that folder"
+            )
+    return found
 
 
 def _prefix(context: Context, policy: Params, hint: bool) -> Prefix:

@@ -26,7 +26,7 @@ from star_jax.packing import Example
 from star_jax.phases import Stopwatch
 from star_jax.programs import CompilationCount
 from star_jax.rationales import Sample
-from star_jax.settings import Settings
+from star_jax.settings import Settings, SettingsError
 from star_jax.state import Params
 from star_jax.train import steps_of_round
 
@@ -188,7 +188,10 @@ def base_model(context: Context, weights: Checkpoints) -> Params:
     """M: read from its source; or made here, or another run's, and kept as round 0's weights."""
     model = context.settings.model
     if model.source:
-        return load.load(model.source, context.programs.mesh, dtype=model.dtype).params
+        try:
+            return load.load(model.source, context.programs.mesh, dtype=model.dtype).params
+        except load.LoadError as error:  # `make_context` looked at the files, but who knows
+            raise SettingsError(str(error)) from error
     if weights.has(0):
         return weights.restore(0, context.programs.params)
     chosen = context.settings.pretrain
@@ -222,7 +225,8 @@ def _evaluate(context: Context, n: int, policy: Params, meter: "_Meter") -> Reco
 def _score(context: Context, samples: list[Sample]) -> Record:
     groups = [(sample.group, sample.correct) for sample in samples]
     inside = [sample for sample in samples if context.task.in_distribution(sample.group)]
-    return scores.summary(groups, context.task.in_distribution) | summary.agreement(inside)
+    score = scores.summary(groups, context.task.in_distribution)
+    return score | {"evaluation": summary.agreement(inside)}
 
 
 def _evaluate_base(context: Context, base: Params, meter: "_Meter") -> Record:

@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from etils import epath
 
 import fakes
 from rationales_test import sample
 from star_jax import evaluate, scores
+from star_jax.rationales import Sample
 from star_jax.settings import SettingsError
 
 
@@ -71,3 +73,23 @@ def test_a_run_s_model_is_evaluated_as_the_run_evaluated_it(tmp_path: pathlib.Pa
         )
     ]
     assert texts[0] == texts[1]
+
+
+def test_truncated_samples_have_no_vote():
+    def said(text: str, truncated: bool) -> Sample:
+        right = text == "7" and not truncated
+        return dataclasses.replace(
+            sample("q", correct=right), predicted=text, answer="7", truncated=truncated
+        )
+
+    cut_off, whole = [said("7", True)] * 3, [said("7", False), said("1", False), said("1", False)]
+    assert evaluate.summarize([[*cut_off, *whole]])["maj_at"]["6"]["accuracy"] == 0
+
+
+def test_the_folder_of_another_evaluation_is_refused(tmp_path: pathlib.Path):
+    of = epath.Path(tmp_path) / evaluate.OF
+    evaluate._check_folder(of, "owner/name", "test", 4)
+    evaluate._check_folder(of, "owner/name", "test", 4)
+    for other in (("owner/name", "development", 4), ("owner/name", "test", 8), ("b/c", "test", 4)):
+        with pytest.raises(SettingsError, match="holds the evaluation of .* choose another"):
+            evaluate._check_folder(of, *other)

@@ -192,6 +192,13 @@ class TestPlace:
         ]
         assert [path.name for path in tmp_path.iterdir()] == ["export"]
 
+    def test_a_run_is_not(self, tmp_path: pathlib.Path):
+        (tmp_path / "export" / "checkpoints").mkdir(parents=True)
+        (tmp_path / "export" / "config.json").write_text("{}")
+        with pytest.raises(ExportError, match="export: is there and is no model; choose another"):
+            hugging_face.write("llama", tmp_path / "export")
+        assert (tmp_path / "export" / "checkpoints").exists()
+
     def test_something_else_is_not(self, tmp_path: pathlib.Path):
         (tmp_path / "export").mkdir()
         (tmp_path / "export" / "thesis.tex").write_text("")

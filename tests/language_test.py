@@ -38,12 +38,13 @@ def test_settings_of_the_studies_exist(study: Any):
 
 def outcome(accuracies: list[float], **last: int) -> dict[str, Any]:
     rounds = [
-        {"round": n, "accuracy": accuracy, "seconds": {"total": 90.0}}
+        {"round": n, "accuracy": accuracy, "seconds": {"total": 90.0}, "train_steps": 7 * n}
         for n, accuracy in enumerate(accuracies)
     ]
     rounds[-1] |= last
     best = accuracies.index(max(accuracies))
-    test = {"accuracy": 0.25, "accuracy_interval": [0.125, 0.5], "flexible_accuracy": 0.375}
+    test: dict[str, Any] = {"accuracy": 0.25, "accuracy_interval": [0.125, 0.5]}
+    test["evaluation"] = {"flexible_accuracy": 0.375}
     return {"rounds": rounds, "best_round": best, "test": {**test, "round": best}}
 
 
@@ -62,8 +63,8 @@ def test_the_table_has_the_arms_that_are_done_in_the_papers_order():
     assert [row[0] for row in rows] == [arm for arm in language.ARMS if arm in found]
     assert {row[1] for row in rows} == {"25.0 (12.5-50.0)"} and {row[2] for row in rows} == {"37.5"}
     assert [row[3:] for row in rows] == [
-        ["50.0", "0", "", "2"],
-        ["30.0", "1", "100", "3"],
-        ["50.0", "0", "25.0", "3"],
-        ["60.0", "2", "35.0 (25.0 + 10.0)", "4"],
+        ["50.0", "0", "", "0", "2"],
+        ["30.0", "1", "100", "7", "3"],
+        ["50.0", "0", "25.0", "7", "3"],
+        ["60.0", "2", "35.0 (25.0 + 10.0)", "14", "4"],
     ]

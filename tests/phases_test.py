@@ -142,6 +142,13 @@ def test_the_few_shot_prompt_is_computed_once_and_only_where_it_is_needed(
     assert {prefix for _, prefix, *_ in devices.calls[3:]} == {None}
 
 
+def test_samples_of_other_problems_are_refused(tiny: Context, problems: list[Problem]):
+    devices = fakes.Devices(lambda prompt, number: "")
+    sample(on(devices, tiny), problems, "evaluation")
+    with pytest.raises(ValueError, match="evaluation sample is of problem .* has the data changed"):
+        sample(on(devices, tiny), problems[::-1], "evaluation")
+
+
 def test_direct_answers_are_graded_as_such(tmp_path: pathlib.Path, problems: list[Problem]):
     direct = made(tmp_path / "direct", {"method": "direct"})
     answers = {problem.question: direct.task.direct(problem) for problem in problems}

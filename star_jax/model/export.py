@@ -211,7 +211,9 @@ def _write_generation(path: pathlib.Path, values: Mapping[str, Any]) -> None:
 
 def _begin(target: pathlib.Path) -> pathlib.Path:
     """An empty folder beside the target; what killed exports to it left is removed."""
-    ours = target.is_dir() and ((target / "config.json").exists() or not any(target.iterdir()))
+    ours = target.is_dir() and (
+        any(target.glob("model*.safetensors*")) or not any(target.iterdir())
+    )
     if target.exists() and not ours:
         raise ExportError(f"{target}: is there and is no model; choose another folder")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,22 @@ def load(source: str, mesh: Mesh, *, dtype: str = "float32", weights: str = "flo
     return Loaded(config, family, params, dict(files.config), path)
 
 
+def check(source: str, mesh: Mesh, *, dtype: str = "float32") -> ModelConfig:
+    """The shape that `load` would give, once all its tensors are seen to be there; reads none.
+
+    Raises:
+        LoadError: as in `load`, but for values that turn out damaged.
+    """
+    path = _find(source, _PATTERNS)
+    if run := runs.find(path):
+        return _fit_run(run, _read_run(run)[1], mesh, dtype, "float32")
+    files = _files(path)
+    family, config = _read_config(files.config, files.where)
+    config = fit(config, mesh, dtype=dtype)
+    _places(files, family, config, list(named(abstract_params(config, mesh))))
+    return config
+
+
 def open_config(source: str) -> ModelConfig:
     """The shape of a model, float32 and not padded, from its smallest files; reads no weights.
 
@@ -155,17 +171,24 @@ def _read_config(values: Mapping[str, Any], where: pathlib.Path) -> tuple[Family
 def _load_run(run: pathlib.Path, mesh: Mesh, dtype: str, weights: str) -> Loaded:
     """A model of a run, whose vocabulary is padded already."""
     family, config, hf_config = _read_run(run)
+    fitted = _fit_run(run, config, mesh, dtype, weights)
+    abstract = abstract_params(fitted, mesh)
+    leaves = named(abstract)
+    found = runs.restore(run, leaves)
+    params = jax.tree.unflatten(jax.tree.structure(abstract), [found[name] for name in leaves])
+    return Loaded(fitted, family, params, hf_config, run)
+
+
+def _fit_run(
+    run: pathlib.Path, config: ModelConfig, mesh: Mesh, dtype: str, weights: str
+) -> ModelConfig:
     fitted = fit(config, mesh, dtype=dtype, weights=weights)
     if fitted.vocab != config.vocab:
         raise LoadError(
             f"{run}: its {config.vocab} rows of the vocabulary do not split over this mesh; export "
             "it first (python -m star_jax.model.export), that opens on any"
         )
-    abstract = abstract_params(fitted, mesh)
-    leaves = named(abstract)
-    found = runs.restore(run, leaves)
-    params = jax.tree.unflatten(jax.tree.structure(abstract), [found[name] for name in leaves])
-    return Loaded(fitted, family, params, hf_config, run)
+    return fitted
 
 
 def _read_run(run: pathlib.Path) -> tuple[Family, ModelConfig, dict[str, Any]]:

@@ -178,7 +178,9 @@ def _row(line: int, value: bytes | Mapping[str, Any]) -> Row | Flaw:
     """The row in one line of JSON, or made of the values that a library gave."""
     try:
         values = json.loads(value.decode()) if isinstance(value, bytes) else _native(value)
-        json.dumps(values, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        json.dumps(
+            values, ensure_ascii=False, default=str
+        ).encode()  # half a surrogate pair is no text
     except UnicodeError as error:
         return Flaw(line, "encoding", f"not UTF-8: {error}")
     except (ValueError, RecursionError) as error:
