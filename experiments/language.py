@@ -17,11 +17,7 @@ from typing import Any
 ARMS: Mapping[str, Sequence[str]] = {
     "Few-shot direct": ("--config.method=direct", "--config.rounds.count=0"),
     "Few-shot with rationales": ("--config.rounds.count=0",),
-    # as many updates as the last of the other arms' three rounds, 8 x 1.5^2
-    "Direct fine-tuning": (
-        *("--config.method=direct", "--config.rounds.count=1"),
-        "--config.train.first_steps=18",
-    ),
+    "Direct fine-tuning": ("--config.method=direct", "--config.rounds.count=1"),
     "STaR without rationalization": ("--config.rationalize.enabled=false",),
     "STaR with rationalization": (),
 }
