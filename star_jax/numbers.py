@@ -46,6 +46,11 @@ def last(text: str) -> str | None:
     return _plain(match) if match else None
 
 
+def every(text: str) -> set[str]:
+    """The canonical forms of all numbers in a text."""
+    return {_plain(match) for match in _NUMBER.finditer(text)}
+
+
 def value(expression: str) -> Fraction | None:
     """The exact value of a sum such as "(3+4.5)*2", with + - * / % and parentheses.
 

@@ -260,9 +260,11 @@ def test_gold_text_is_right_without_a_wrong_step_or_a_leak(task: GSM8K):
     for problem in every:
         assert task.answer(gold(problem)) == problem.answer == numbers.canonical(problem.answer)
         assert task.direct_answer(task.direct(problem)) == problem.answer
-        assert task.leaks(problem, gold(problem)) == []
         assert task.separator not in gold(problem)
         assert str(len(problem.rationale.split("\n"))) == problem.group or problem.group == "9+"
+    leaks = [task.leaks(problem, gold(problem)) for problem in every]
+    assert all(kinds in ([], ["from nowhere"]) for kinds in leaks)
+    assert sum(map(bool, leaks)) <= 0.003 * len(every)  # slips of the data, and cents for dollars
     assert not any(task.flaws.values())
 
 
@@ -276,6 +278,8 @@ def test_changed_steps_are_wrong(task: GSM8K):
 def test_a_leak_is_found():
     assert TASK.leaks(PROBLEM, " The answer is 36.\n#### 36") == ["answer first"]
     assert TASK.leaks(PROBLEM, " 3*12 = 36, as given.\n#### 36") == ["given"]
+    assert TASK.leaks(PROBLEM, " There are 3 boxes of 12.\n#### 36") == ["from nowhere"]
+    assert TASK.leaks(PROBLEM, " There are 3 boxes of 12, which is 36.\n#### 36") == []
 
 
 def test_every_row_is_asked_once(task: GSM8K, folder: pathlib.Path):

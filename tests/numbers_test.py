@@ -120,6 +120,15 @@ def test_one_number(text: str, canonical: str | None, leading: str | None, last:
     assert numbers.last(text) == last
 
 
+def test_every_number():
+    assert numbers.every("12 eggs at $1,200.50, 1/2 of them, are -12.0; 12.") == {
+        "12",
+        "1200.5",
+        "-12",
+    }
+    assert numbers.every("none") == set()
+
+
 def test_the_last_of_several():
     assert numbers.last("He had 3, then $1,200.50; in the end -4.") == "-4"
     assert numbers.last("He had 3 and then 1/2") == "3"

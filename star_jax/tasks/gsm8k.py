@@ -137,8 +137,15 @@ class GSM8K:
         return numbers.last(completion)
 
     def leaks(self, problem: Problem, completion: str) -> list[str]:
-        """See `leaks.leaks`: the hint is the answer itself, there is no mark."""
-        return leaks.leaks(completion, marks=(), answers=(problem.answer,))
+        """See `leaks.leaks`: the hint is the answer itself, there is no mark.
+
+        And "from nowhere": the number after the marker is in none of the lines before it, so it can
+        only come from the hint. So it is in 24 of the 8,792 gold solutions, by slips and in cents.
+        """
+        found = leaks.leaks(completion, marks=(), answers=(problem.answer,))
+        steps, marker, _ = completion.rpartition(_MARKER)
+        underived = marker and problem.answer not in numbers.every(steps)
+        return [*found, "from nowhere"] if underived else found
 
     def wrong_step(self, problem: Problem, completion: str) -> bool | None:
         """Whether an annotation such as <<48/2=25>> is wrong; None without any to check.
