@@ -55,8 +55,10 @@ class Prompter:
         return text if begun else [*self._bos, *text]
 
     def length(self, problem: Problem) -> int:
-        """Tokens of the prompt with its hint, few-shot examples not counted."""
-        return len(self.row(problem, hint=True))
+        """Tokens of the prompt with its hint, few-shot examples not counted; kept once known."""
+        if problem not in self._lengths:
+            self._lengths[problem] = len(self.row(problem, hint=True))
+        return self._lengths[problem]
 
     def few_shot(self, hint: bool) -> list[int]:
         """Token ids of the examples, to go before every row; [] without any.
@@ -114,6 +116,10 @@ class Prompter:
         if self.direct:
             return self.task.direct(problem)
         return self.task.completion(problem.rationale, problem.answer)
+
+    @functools.cached_property
+    def _lengths(self) -> dict[Problem, int]:
+        return {}
 
     @functools.cached_property
     def _few_shot(self) -> dict[bool, list[int]]:

@@ -6,10 +6,9 @@ model is run.
 
 import os
 import pathlib
-import re
 from typing import TYPE_CHECKING, Any
 
-from star_jax import files, gguf_vocabulary
+from star_jax import files, gguf_vocabulary, hub
 
 if TYPE_CHECKING:
     import transformers
@@ -30,21 +29,12 @@ def open_source(
         ValueError: there is none, it cannot be read, or it would need remote code; the message
             names the file and the remedy.
     """
-    path = pathlib.Path(source).expanduser()
+    path = hub.find(source, _PATTERNS)
     if path.is_dir():
         return _from_folder(_of_run(path) or path)
-    if path.is_file() and path.suffix == ".gguf":
+    if path.suffix == ".gguf":
         return _from_gguf(path)
-    name = os.fspath(source)
-    if path.exists() or path.suffix == ".gguf" or not re.fullmatch(_HUB, name):
-        raise ValueError(
-            f"{name}: no folder and no .gguf file, so no tokenizer; on the hub, models are called "
-            "owner/name"
-        )
-    return _from_folder(_download(name))
-
-
-_HUB = r"[\w-][\w.-]*/[\w-][\w.-]*"
+    raise ValueError(f"{path}: no folder and no .gguf file, so no tokenizer")
 
 
 def _of_run(path: pathlib.Path) -> pathlib.Path | None:
@@ -63,10 +53,10 @@ def _transformers() -> Any:
 
 def _from_gguf(path: pathlib.Path) -> tuple["transformers.PreTrainedTokenizerFast", list[int]]:
     found = gguf_vocabulary.open_vocabulary(path)
-    hub = _transformers().PreTrainedTokenizerFast(
+    made = _transformers().PreTrainedTokenizerFast(
         tokenizer_object=found.backend, chat_template=found.template, **found.special
     )
-    return hub, list(found.ends)
+    return made, list(found.ends)
 
 
 def _from_folder(folder: pathlib.Path) -> tuple["transformers.PreTrainedTokenizerFast", list[int]]:
@@ -80,17 +70,17 @@ def _from_folder(folder: pathlib.Path) -> tuple["transformers.PreTrainedTokenize
     whole = (folder / "tokenizer.json").exists()
     make = library.PreTrainedTokenizerFast if whole else library.AutoTokenizer
     try:
-        hub = make.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        made = make.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exceptions
         raise ValueError(
             f"{folder}: no tokenizer can be made of its files ({error}); copy tokenizer.json and "
             "tokenizer_config.json of the model into it"
         ) from error
-    if not hub.is_fast:
+    if not made.is_fast:
         raise ValueError(
             f"{folder}: only a slow tokenizer; copy the model's tokenizer.json into it"
         )
-    return hub, _ends(folder)
+    return made, _ends(folder)
 
 
 def _ends(folder: pathlib.Path) -> list[int]:
@@ -104,16 +94,3 @@ def _ends(folder: pathlib.Path) -> list[int]:
                 raise ValueError(f"{path}: eos_token_id = {found}: must be an id or a list of ids")
             return ends
     return []
-
-
-def _download(name: str) -> pathlib.Path:
-    """The tokenizer's files of a model on the hub, in its cache."""
-    import huggingface_hub
-
-    try:
-        return pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=_PATTERNS))
-    except (OSError, ValueError) as error:  # what the hub's errors are
-        raise ValueError(
-            f"{name}: no such folder here, and not to be had from the hub ({error}); check the "
-            "name and the connection, or download it elsewhere and give its folder"
-        ) from error

@@ -83,5 +83,5 @@ def test_other_data_has_no_worked_examples(tmp_path: pathlib.Path):
     task = CommonsenseQA(str(choice_data.write(tmp_path, "train", choice_data.rows(0, 60))))
     assert len(task.train(0, 1, 0)) + len(task.evaluation(0, 0, 0)) == 60
     assert task.few_shot(0, 0) == []
-    with pytest.raises(DataError, match="set few_shot.examples = 0"):
+    with pytest.raises(DataError, match=r"set config\.few_shot\.examples=0"):
         task.few_shot(0, 1)

@@ -173,7 +173,7 @@ class TestReport:
             "rms, epsilon 1e-05",
             "rotary, 64 of 64 dimensions, base 1e+06",
             "49,152 rows, also the head",
-            "none: here: no folder and no .gguf file",
+            "none: here: no such file or folder",
         ):
             assert line in text
         assert all(len(line) <= 80 for line in text.splitlines())

@@ -258,14 +258,6 @@ class TestHub:
         with pytest.raises(LoadError, match=r"owner/unknown: no such folder here.*\(404\)"):
             load.load("owner/unknown", toys.one_device())
 
-    @pytest.mark.parametrize(
-        "source", ["/no/where", "./no/where", "gpt2", "a/b/c", "owner/name.gguf", "../x", "-a/../b"]
-    )
-    def test_what_cannot_be_a_name_is_not_asked_for(self, source: str, asked: list[Any]):
-        with pytest.raises(LoadError, match="no such file or folder; on the hub"):
-            load.load(source, toys.one_device())
-        assert not asked
-
 
 @pytest.mark.parametrize(
     ("sizes", "vocab", "expected"),

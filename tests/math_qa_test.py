@@ -62,7 +62,7 @@ def test_a_row(tmp_path: pathlib.Path):
     ],
 )
 def test_a_bad_row(change: dict[str, Any], kind: str):
-    flaw = MathQA("").convert(Row(4, ROW | change))
+    flaw = MathQA("").problem("train", Row(4, ROW | change))
     assert isinstance(flaw, Flaw)
     assert (flaw.line, flaw.kind) == (4, kind)
 

@@ -1,15 +1,41 @@
 """What holds for every task in the table."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
+import choice_data
 from star_jax import schema, tasks
 from star_jax.tasks import Problem, Task
 from star_jax.tasks.arithmetic import Arithmetic
+from star_jax.tasks.commonsense_qa import RATIONALES
 from star_jax.tokenizer import ByteTokenizer
 
-EVERY = pytest.mark.parametrize("task", [Arithmetic()])
+EVERY = pytest.mark.parametrize("task", schema.TASKS, indirect=True)
+MATH_QA = {
+    "Problem": "{0} books cost $ {0} . what does one cost ?",
+    "options": "a ) {0} , b ) 1 , c ) 10 , d ) 0 , e ) none of these",
+    "correct": "b",
+}
+
+
+@pytest.fixture(scope="module")
+def task(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """The task of that name, on 300 rows made up for it; a generated one as it is."""
+    name, folder = request.param, tmp_path_factory.mktemp("data")
+    rows: list[Any] = choice_data.rows(0, 300)
+    if name == "commonsense_qa":
+        rows = [choice_data.row(i, id) for i, id in enumerate(RATIONALES, 300)] + rows
+    if name in ("gsm8k", "jsonl"):
+        text = "Ken had {0} eggs and bought 2."
+        answer = "That is {0}+2 = <<{0}+2={1}>>{1} eggs.\n#### {1}"
+        rows = [{"question": text.format(i), "answer": answer.format(i, i + 2)} for i in range(300)]
+    if name == "math_qa":
+        rows = [{key: value.format(i) for key, value in MATH_QA.items()} for i in range(300)]
+    choice_data.write(folder, "train", rows)
+    shown = str(choice_data.write(folder, "shown", rows[:9]) / "shown.jsonl")
+    return tasks.make(schema.Task(name=name, data=str(folder), dev=0.3, few_shot_file=shown))
 
 
 def test_a_problem_cannot_be_changed():
@@ -79,11 +105,11 @@ def test_gold_text_is_graded_right(task: Task):
         gold = task.completion(problem.rationale, problem.answer)
         assert task.answer(gold) == problem.answer
         assert task.direct_answer(task.direct(problem)) == problem.answer
-        assert task.wrong_step(problem, gold) is False
+        assert not task.wrong_step(problem, gold)
         for encode in (str.encode, ByteTokenizer(task.markup).encode):
-            assert len(encode(gold)) <= len(encode(task.longest(problem.group)))
-            longest = task.longest(problem.group, direct=True)
-            assert len(encode(task.direct(problem))) <= len(encode(longest))
+            for direct, text in ((False, gold), (True, task.direct(problem))):
+                longest = task.longest(problem.group, direct)
+                assert not longest or len(encode(text)) <= len(encode(longest))
 
 
 @EVERY
@@ -99,7 +125,7 @@ def test_markup_is_what_the_texts_are_full_of(task: Task):
 @EVERY
 def test_a_stored_problem_gives_the_same_prompt(task: Task):
     for problem in task.train(0, 1, 20):
-        stored = Problem(problem.id, problem.question, problem.answer, "", problem.group)
+        stored = dataclasses.replace(problem, rationale="")
         for hint in (False, True):
             assert task.prompt(stored, hint) == task.prompt(problem, hint)
 

@@ -6,7 +6,6 @@ is ever unpickled, and no code that comes with a model is run.
 
 import dataclasses
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from star_jax import hub
 from star_jax import mesh as mesh_lib
 from star_jax.checkpoint import named
 from star_jax.model import runs
@@ -135,23 +135,10 @@ def fit(
 
 
 def _find(source: str, patterns: list[str]) -> pathlib.Path:
-    """The local file or folder of a source."""
-    path = pathlib.Path(source).expanduser()
-    if path.exists():
-        return path
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", source) or source.endswith(".gguf"):
-        raise LoadError(
-            f"{source}: no such file or folder; on the hub, models are called owner/name"
-        )
-    import huggingface_hub  # a second to import, and only here
-
     try:
-        return pathlib.Path(huggingface_hub.snapshot_download(source, allow_patterns=patterns))
-    except (OSError, ValueError) as error:  # what the hub's errors are
-        raise LoadError(
-            f"{source}: no such folder here, and not to be had from the hub ({error}); check the "
-            "name and the connection, or download it elsewhere and give its folder"
-        ) from error
+        return hub.find(source, patterns)
+    except hub.NotFoundError as error:
+        raise LoadError(str(error)) from error
 
 
 def _files(path: pathlib.Path) -> Source:

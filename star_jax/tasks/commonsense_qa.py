@@ -66,6 +66,10 @@ class CommonsenseQA(MultipleChoice):
 
     name: ClassVar[str] = "commonsense_qa"
     test_split: ClassVar[str] = "validation"
+    no_examples: ClassVar[str] = (
+        "they are rows of its published training split; take that, or set "
+        "config.few_shot.examples=0"
+    )
 
     def worked(self) -> Sequence[Problem]:
         """Those of `RATIONALES` whose questions are in the data, in that order."""
@@ -73,7 +77,7 @@ class CommonsenseQA(MultipleChoice):
 
     @functools.cached_property
     def _worked(self) -> list[Problem]:
-        by_id = {problem.id: problem for problem in self._all}
+        by_id = {problem.id: problem for problem in self.all_of_train}
         return [
             replace(by_id[id], rationale=choices.conclude(reasons, choices.text_of(by_id[id])))
             for id, reasons in RATIONALES.items()

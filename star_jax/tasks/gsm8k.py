@@ -13,13 +13,14 @@ to "8" and "9+".
 import functools
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import ClassVar
 
 from star_jax import leaks, numbers
-from star_jax.tasks import rows, splits
-from star_jax.tasks.rows import DataError, Flaw, Row
+from star_jax.tasks import splits
+from star_jax.tasks.data_set import DataSet
+from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
 
 _MARKER = "#### "
@@ -38,69 +39,22 @@ _EXAMPLES = (
 )
 
 
-@dataclass(frozen=True)
-class GSM8K:
-    """GSM8K as a task. Nothing is read before the first problem is asked for.
+class GSM8K(DataSet):
+    """GSM8K as a task; its rows have the fields `question` and `answer`."""
 
-    Attributes:
-        data: where the rows are, with fields `question` and `answer`; see `rows.read`.
-        dev: share of the training split that is held out as the development split.
-        bad: largest share of unusable rows in a split.
-    """
-
-    data: str
-    dev: float = 0.1
-    bad: float = 0.01
     name: ClassVar[str] = "gsm8k"
-    markup: ClassVar[tuple[str, ...]] = ()
     unit: ClassVar[str] = "steps"
-    separator: ClassVar[str] = "\n\n"
 
-    @functools.cached_property
-    def flaws(self) -> dict[str, list[Flaw]]:
-        """The rows left out of each split read so far."""
-        return {}
+    def fields(self) -> Sequence[str]:
+        """As published."""
+        return "question", "answer"
 
-    def train(self, seed: int, round: int, count: int) -> list[Problem]:
-        """`count` problems (0: all), the same in every round, in an order of the round's own.
+    def worked(self) -> Sequence[Problem]:
+        """Six solved problems, always the same rows of GSM8K's training split, of 2 to 5 steps.
 
-        Raises:
-            DataError: the data cannot be used, or all of it is held out.
+        In data without those, its first rows stand in for them.
         """
-        kept = [p for p in self._asked if not splits.held_out(p, seed, self.dev)]
-        if not kept:
-            raise DataError(f"{self.data}: no row is left to train on; give more, or a smaller dev")
-        return splits.train(kept, seed, round, count)
-
-    def evaluation(self, seed: int, count: int, ood_count: int) -> list[Problem]:
-        """`count` problems (0: all) of the development split, a part of the training split.
-
-        Raises:
-            DataError: the data cannot be used, or none of it is held out.
-        """
-        del ood_count
-        held_out = [p for p in self._asked if splits.held_out(p, seed, self.dev)]
-        if not held_out:
-            raise DataError(f"{self.data}: no row is held out; give more, or a larger dev")
-        return splits.evaluation(held_out, seed, count)
-
-    def test(self, count: int) -> list[Problem]:
-        """`count` problems (0: all) of the test split."""
-        return splits.test(self._test, count)
-
-    def in_distribution(self, group: str) -> bool:
-        """True: solutions of every length are trained on."""
-        del group
-        return True
-
-    def few_shot(self, seed: int, count: int) -> list[Problem]:
-        """The first `count` of six solved problems, which are never asked.
-
-        They are always the same rows of GSM8K's training split, of 2 to 5 steps. In data without
-        those, its first rows stand in for them.
-        """
-        del seed
-        return self._examples[:count]
+        return self._worked
 
     def prompt(self, problem: Problem, hint: bool) -> str:
         """The question, with `hint` its answer in parentheses, up to "A:"."""
@@ -158,46 +112,15 @@ class GSM8K:
         known = [check for check in checks if check is not None]
         return any(known) if known else None
 
-    def longest(self, group: str, direct: bool = False) -> str:
-        """Not known: ""."""
-        del group, direct
-        return ""
-
-    def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
-        """None: the model must come with its language."""
-        del seed, count, hinted, easy
-        return []
-
     @functools.cached_property
-    def _examples(self) -> list[Problem]:
-        """The worked examples in their order, as many as can be spared."""
-        found = {_fingerprint(problem): problem for problem in self._train}
+    def _worked(self) -> list[Problem]:
+        rows = self.all_of_train
+        found = {_fingerprint(problem): problem for problem in rows}
         chosen = [found[example] for example in _EXAMPLES if example in found]
-        rest = [problem for problem in self._train if problem not in chosen]
+        rest = [problem for problem in rows if problem not in chosen]
         return (chosen + rest)[: len(_EXAMPLES)]
 
-    @functools.cached_property
-    def _asked(self) -> list[Problem]:
-        """The training split without the worked examples."""
-        shown = {problem.id for problem in self._examples}
-        return [problem for problem in self._train if problem.id not in shown]
-
-    @functools.cached_property
-    def _train(self) -> list[Problem]:
-        return self._load("train")
-
-    @functools.cached_property
-    def _test(self) -> list[Problem]:
-        return self._load("test")
-
-    def _load(self, split: str) -> list[Problem]:
-        convert = functools.partial(self._problem, split)
-        found, self.flaws[split] = rows.problems(
-            self.data, split, convert, self.bad, "question", "answer"
-        )
-        return found
-
-    def _problem(self, split: str, row: Row) -> Problem | Flaw:
+    def problem(self, split: str, row: Row) -> Problem | Flaw:
         """The problem in a row, or what is wrong with it."""
         question, solution = (_text(row, name) for name in ("question", "answer"))
         if not question:

@@ -13,18 +13,17 @@ An answer field in which the rule finds nothing is an answer itself. Answers are
 canonical form: numbers as `numbers` has them, letters in lower case, other text with single spaces.
 """
 
-import dataclasses
 import functools
 import json
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from star_jax import leaks, numbers
-from star_jax.tasks import rows, splits
-from star_jax.tasks.rows import DataError, Flaw, Row
+from star_jax.tasks.data_set import DataSet
+from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
 
 _RULES = ("marker", "number", "letter", "regex")
@@ -35,13 +34,13 @@ _SAID_LETTER = re.compile(
 
 
 @dataclass(frozen=True)
-class Jsonl:
+class Jsonl(DataSet):
     r"""Rows with a question and an answer, as a task.
 
     For a rule of your own derive a class from it: `find` and `canonical` are what to replace.
 
     Attributes:
-        data: where the rows are; see `rows.read`.
+        data, dev, bad: see `DataSet`.
         question_field, answer_field: a field's name, or a template: "{context}\n{question}". A name
             with a dot, "question.stem", is a field in a field.
         rule: "marker", "number", "letter" or "regex".
@@ -49,27 +48,19 @@ class Jsonl:
         hint: template of what rationalization puts after the question; its field is {answer}.
         few_shot_file: worked examples: rows like those of `data`, with a field "rationale" or with
             the rationale before the marker in their answer field. "" for none.
-        dev: share of the training split that is held out.
-        bad: largest share of rows that may be unusable.
-        flaws: why rows were left out, by split, of the splits read so far.
     """
 
-    data: str
     question_field: str = "question"
     answer_field: str = "answer"
     rule: str = "marker"
     pattern: str = "####"
     hint: str = " ({answer})"
     few_shot_file: str = ""
-    dev: float = 0.1
-    bad: float = 0.01
-    flaws: dict[str, list[Flaw]] = dataclasses.field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
     name: ClassVar[str] = "jsonl"
-    markup: ClassVar[tuple[str, ...]] = ()
-    unit: ClassVar[str] = "kind"
-    separator: ClassVar[str] = "\n\n"
+    no_examples: ClassVar[str] = (
+        "write some rows with question, rationale and answer, and give "
+        "config.task.few_shot_file=FILE; config.few_shot.examples=0 does without"
+    )
 
     def __post_init__(self) -> None:
         if self.rule not in _RULES:
@@ -85,58 +76,14 @@ class Jsonl:
                 f"hint = {self.hint!r}: must have {{answer}} in it, and no other field"
             )
 
-    def train(self, seed: int, round: int, count: int) -> list[Problem]:
-        """The same `count` rows in every round, each time in another order; 0 for all there are.
+    def fields(self) -> Sequence[str]:
+        """Those that the templates name."""
+        question = _fields("question_field", self.question_field)
+        return [*question, *_fields("answer_field", self.answer_field)]
 
-        Raises:
-            DataError: the data cannot be used, or all of it is held out.
-        """
-        kept = [p for p in self._train if not splits.held_out(p, seed, self.dev)]
-        if not kept:
-            raise DataError(
-                f"{self.data}: no row is left to train on; give more rows, or a smaller "
-                "config.task.dev"
-            )
-        return splits.train(kept, seed, round, count)
-
-    def evaluation(self, seed: int, count: int, ood_count: int) -> list[Problem]:
-        """`count` rows of the development split, the share `dev` of "train"; 0 for all of it.
-
-        Raises:
-            DataError: the data cannot be used, or none of it is held out.
-        """
-        del ood_count
-        held_out = [p for p in self._train if splits.held_out(p, seed, self.dev)]
-        if not held_out:
-            raise DataError(
-                f"{self.data}: no row is held out to choose the round by; give more rows, or a "
-                "larger config.task.dev"
-            )
-        return splits.evaluation(held_out, seed, count)
-
-    def test(self, count: int) -> list[Problem]:
-        """`count` rows of the split "test", 0 for all; [] where there is no such split."""
-        return splits.test(self._test, count)
-
-    def in_distribution(self, group: str) -> bool:
-        """Always: all rows are of one kind."""
-        del group
-        return True
-
-    def few_shot(self, seed: int, count: int) -> list[Problem]:
-        """The first `count` rows of `few_shot_file`, or all if there are fewer.
-
-        Raises:
-            DataError: there is no such file, or one of its rows cannot be used.
-        """
-        del seed
-        if count and not self.few_shot_file:
-            raise DataError(
-                "there are no worked examples to begin the prompt with: write some rows with "
-                "question, rationale and answer, and give config.task.few_shot_file=FILE; "
-                "config.few_shot.examples=0 does without"
-            )
-        return self._examples[:count]
+    def worked(self) -> Sequence[Problem]:
+        """The rows of `few_shot_file`."""
+        return self._worked
 
     def prompt(self, problem: Problem, hint: bool) -> str:
         """Question and hint between "Q: " and a line "A:"."""
@@ -209,53 +156,12 @@ class Jsonl:
         one = f"({problem.answer})" if self.rule == "letter" else problem.answer
         return leaks.leaks(completion, marks=marks, answers=[one])
 
-    def wrong_step(self, problem: Problem, completion: str) -> bool | None:
-        """None: the steps of a rationale are not known."""
-        del problem, completion
-        return None
-
-    def longest(self, group: str, direct: bool = False) -> str:
-        """Not known."""
-        del group, direct
-        return ""
-
-    def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
-        """None: a model that reads such questions is not made from scratch."""
-        del seed, count, hinted, easy
-        return []
-
     @functools.cached_property
-    def _train(self) -> list[Problem]:
-        return self._read("train")
+    def _worked(self) -> list[Problem]:
+        file = self.few_shot_file
+        return self.load(file, "train", "few_shot") if file else []
 
-    @functools.cached_property
-    def _test(self) -> list[Problem]:
-        return self._read("test")
-
-    @functools.cached_property
-    def _examples(self) -> list[Problem]:
-        if not self.few_shot_file:
-            return []
-        convert = functools.partial(self._problem, "few_shot")
-        found, self.flaws["few_shot"] = rows.problems(
-            self.few_shot_file, "train", convert, self.bad, *self._needed()
-        )
-        return found
-
-    def _read(self, split: str) -> list[Problem]:
-        """The problems of a split, without those that are worked examples."""
-        convert = functools.partial(self._problem, split)
-        found, self.flaws[split] = rows.problems(
-            self.data, split, convert, self.bad, *self._needed()
-        )
-        shown = {_words(example.question) for example in self._examples}
-        return [problem for problem in found if _words(problem.question) not in shown]
-
-    def _needed(self) -> list[str]:
-        question = _fields("question_field", self.question_field)
-        return [*question, *_fields("answer_field", self.answer_field)]
-
-    def _problem(self, split: str, row: Row) -> Problem | Flaw:
+    def problem(self, split: str, row: Row) -> Problem | Flaw:
         """The problem in a row, or what is wrong with the row."""
         question = _text(self.question_field, row.values)
         if not question:
@@ -337,7 +243,3 @@ def _value(values: Any, name: str) -> Any:
 def _unbroken(text: str) -> str:
     """Without blank lines: they end a completion."""
     return re.sub(r"\n\s*\n", "\n", text.strip())
-
-
-def _words(question: str) -> str:
-    return " ".join(question.split())

@@ -23,10 +23,14 @@ class MathQA(MultipleChoice):
     """MathQA as a task; a problem's group is its category ("gain", "physics")."""
 
     name: ClassVar[str] = "math_qa"
-    fields: ClassVar[tuple[str, ...]] = ("Problem", "options", "correct")
 
-    def convert(self, row: Row) -> Problem | Flaw:
+    def fields(self) -> Sequence[str]:
+        """Its own."""
+        return "Problem", "options", "correct"
+
+    def problem(self, split: str, row: Row) -> Problem | Flaw:
         """The problem in a row, or what is wrong with it."""
+        del split
         values = row.values
         question = choice_rows.spaced(values.get("Problem"))
         letter = choice_rows.spaced(values.get("correct")).lower()

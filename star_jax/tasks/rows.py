@@ -127,7 +127,7 @@ def problems(
 ) -> tuple[list[Problem], list[Flaw]]:
     """The problems of one split: `read`, `convert` each row, drop duplicates, `audit`.
 
-    A row whose question, spaces aside, an earlier row has already is a duplicate.
+    A row whose question, spaces aside, or whose id an earlier row has already is a duplicate.
 
     Args:
         data: see `read`.
@@ -144,16 +144,19 @@ def problems(
     rows, flaws = read(data, split, *fields)
     found: list[Problem] = []
     first: dict[tuple[str, ...], int] = {}  # question and choices -> line
+    ids: dict[str, int] = {}  # id -> line
     total = len(rows) + len(flaws)
     for row in rows:
         problem = convert(row)
         if isinstance(problem, Problem):
             asked = (" ".join(problem.question.split()), *problem.choices)
-            line = first.setdefault(asked, row.line)
+            line, same = first.setdefault(asked, row.line), "question"
+            if line == row.line:
+                line, same = ids.setdefault(problem.id, row.line), "id"
             if line == row.line:
                 found.append(problem)
                 continue
-            problem = Flaw(row.line, "duplicate", f"the question of line {line}")
+            problem = Flaw(row.line, "duplicate", f"the {same} of line {line}")
         flaws.append(problem)
     flaws.sort(key=lambda flaw: flaw.line)
     audit(_where(data, split), total, flaws, bad)

@@ -1,0 +1,40 @@
+"""Where a model's files lie: as named here, or downloaded from the Hugging Face hub."""
+
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+
+_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+class NotFoundError(ValueError):
+    """There is nothing of that name. The message says what to do."""
+
+
+def find(source: str | os.PathLike[str], patterns: Sequence[str]) -> pathlib.Path:
+    """The local file or folder of a source; of the hub's, those files that match are fetched.
+
+    Args:
+        source: a path, or owner/name on the hub.
+        patterns: of the files that are wanted, such as "*.json".
+
+    Raises:
+        NotFoundError: it is neither here nor to be had.
+    """
+    path, name = pathlib.Path(source).expanduser(), os.fspath(source)
+    if path.exists():
+        return path
+    if not _NAME.fullmatch(name) or path.suffix == ".gguf":
+        raise NotFoundError(
+            f"{name}: no such file or folder; on the hub, models are called owner/name"
+        )
+    import huggingface_hub  # a second to import, and only here
+
+    try:
+        return pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns)))
+    except (OSError, ValueError) as error:  # what the hub's errors are
+        raise NotFoundError(
+            f"{name}: no such folder here, and not to be had from the hub ({error}); check the "
+            "name and the connection, or download it elsewhere and give its folder"
+        ) from error
