@@ -186,3 +186,22 @@ def test_any_rationale_is_graded_by_its_end(rationale: str, letter: str):
 def test_a_rule_gives_a_letter_or_nothing(text: str):
     for found in (choices.answer(text), choices.direct_answer(text), choices.flexible(INK, text)):
         assert found is None or (len(found) == 1 and found in choices.LETTERS)
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ("bank (b).", False),
+        ("the old bank (b)", False),
+        ("jar (b).", True),
+        ("not a jar but a bank (b).", False),
+        ("ice cream (b).", True),  # and not "ice"
+        ("a safe (b).", None),
+        ("jar.", None),
+    ],
+)
+def test_words_of_another_choice(said: str, wrong: bool | None):
+    choices_ = ("jar", "bank", "ice", "ice cream")
+    problem = Problem("1", "Where?", "b", "", "where", choices_)
+    text = f" A bank is safe, a jar is not. Therefore, the answer is {said}"
+    assert choices.contradicts(problem, text) is wrong

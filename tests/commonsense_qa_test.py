@@ -68,7 +68,7 @@ def test_the_rationales_are_right_and_leak_nothing(task: CommonsenseQA):
             f". Therefore, the answer is {choices.text_of(problem)} ({problem.answer})."
         )
         assert task.leaks(problem, completion) == []
-        assert task.wrong_step(problem, completion) is None
+        assert task.wrong_step(problem, completion) is False
         assert 1 <= RATIONALES[problem.id].count(". ") + 1 <= 3
         assert 15 <= len(RATIONALES[problem.id].split()) <= 60
 

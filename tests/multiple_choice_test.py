@@ -94,6 +94,7 @@ def test_there_must_be_something_to_train_on_and_to_hold_out(tmp_path: pathlib.P
         (" Therefore, the answer is bank (a).", ["answer first"]),
         (" Bank is marked (CORRECT). Therefore, the answer is bank (a).", ["mark"]),
         (" As the hint says. Therefore, the answer is bank (a).", ["given"]),
+        (" Jars are safe. Therefore, the answer is jar (a).", ["other words"]),
     ],
 )
 def test_leaks(completion: str, kinds: list[str]):

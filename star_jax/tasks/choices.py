@@ -89,6 +89,16 @@ def direct_answer(text: str) -> str | None:
     return _only_letter(text.strip())
 
 
+def contradicts(problem: Problem, text: str) -> bool | None:
+    """Whether a completion ends in the letter of one choice and the words of another: "cup (c)".
+
+    None where it has no letter, or where its last words, spelt as they are, are those of no choice.
+    """
+    letter, said = answer(text), text.rpartition(CUE)[2]
+    named = _mentioned(problem.choices, said)
+    return letter != named[-1] if letter and named else None
+
+
 def _only_letter(line: str) -> str | None:
     match = _LAST_LETTER.fullmatch(line)
     named = set(re.findall(rf"\(([{LETTERS}])\)", line))

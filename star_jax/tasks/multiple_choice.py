@@ -37,6 +37,10 @@ class MultipleChoice(DataSet):
         """The answer's words and letter."""
         return choices.direct(problem)
 
+    def wrong_step(self, problem: Problem, completion: str) -> bool | None:
+        """Whether it concludes with the words of another choice; see `choices.contradicts`."""
+        return choices.contradicts(problem, completion)
+
     def answer(self, completion: str) -> str | None:
         """The letter that ends "Therefore, the answer is ... (b)."; see `choices.answer`."""
         return choices.answer(completion)
@@ -50,6 +54,10 @@ class MultipleChoice(DataSet):
         return choices.flexible(problem, completion)
 
     def leaks(self, problem: Problem, completion: str) -> list[str]:
-        """See `leaks.leaks`: the mark is "(CORRECT)"."""
+        """See `leaks.leaks`: the mark is "(CORRECT)".
+
+        And "other words": it concludes with another choice's, so only its letter is the hint's.
+        """
         answers = (choices.text_of(problem), f"({problem.answer})")
-        return leaks.leaks(completion, marks=(choices.MARK,), answers=answers)
+        found = leaks.leaks(completion, marks=(choices.MARK,), answers=answers)
+        return [*found, "other words"] if choices.contradicts(problem, completion) else found
