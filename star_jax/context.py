@@ -13,7 +13,7 @@ from star_jax.folder import open_folder
 from star_jax.model import load
 from star_jax.model.config import ModelConfig
 from star_jax.problems import FILE, Problems, gather
-from star_jax.programs import Learning, Programs
+from star_jax.programs import Fused, Learning, Programs
 from star_jax.prompts import Prompter
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Shape
@@ -73,6 +73,10 @@ class Context:
     def shows_examples(self, round_: int) -> bool:
         """Whether the model after round `round_` is prompted with the few-shot examples."""
         return bool(self.prompter.examples) and round_ < self.settings.few_shot.rounds
+
+    def trains_on_examples(self, round_: int) -> bool:
+        """Whether round `round_` is trained on the few-shot prompt too."""
+        return self.settings.train.few_shot and self.shows_examples(round_ - 1)
 
     def budget(self, problem: Problem) -> int:
         """New tokens a completion of `problem` may take."""
@@ -141,7 +145,9 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         ),
         shapes=shapes,
         prefix=prefix,
-        learning=_learning(settings),
+        learning=_learning(settings, inside[-1]),
+        fused=_fused(settings, task, tokenizer, problems, inside[-1]),
+        show=settings.train.few_shot,
         fresh=not (settings.model.source or settings.pretrain.base),
     )
     folder = open_folder(settings, workdir)  # last: what cannot run leaves no folder behind
@@ -221,8 +227,25 @@ def _budget(settings: Settings, prompter: Prompter, group: str) -> int:
     return settings.sampler.max_new_tokens or len(prompter.tokenizer.encode(longest)) + 1
 
 
-def _learning(settings: Settings) -> dict[str, Learning]:
-    """The kinds of update that the run will do."""
+def _fused(
+    settings: Settings, task: Task, tokenizer: Tokenizer, problems: Problems, shape: Shape
+) -> Fused | None:
+    """The fused step, where the run is in that mode."""
+    if settings.mode != "fused":
+        return None
+    rule = task.byte_rule()
+    if rule is None:
+        raise SettingsError(
+            f"config.mode = 'fused': the answers of task {task.name} cannot be graded on the "
+            "device; take config.mode='rounds'"
+        )
+    longest = max(len(problem.answer.encode()) for problem in problems.seen)
+    every = settings.policy_refresh_every
+    return Fused(shape, _rounded(longest), rule, tokenizer.eos_id, every)
+
+
+def _learning(settings: Settings, shape: Shape) -> dict[str, Learning]:
+    """The kinds of update that the run will do; the fused step's has `shape` + end-of-text."""
     kinds = {}
     if settings.pretrain.steps and not (settings.pretrain.base or settings.model.source):
         chosen = settings.pretrain
@@ -235,7 +258,10 @@ def _learning(settings: Settings) -> dict[str, Learning]:
         optimizer = train.make_optimizer(
             clip=chosen.clip, weight_decay=chosen.weight_decay, b1=chosen.b1, b2=chosen.b2
         )
-        kinds["train"] = Learning(optimizer, chosen.batch_size, chosen.length, chosen.micro_batch)
+        rows, length = chosen.batch_size, chosen.length
+        if settings.mode == "fused":
+            rows, length = shape.rows, shape.prompt + shape.budget + 1
+        kinds["train"] = Learning(optimizer, rows, length, chosen.micro_batch)
     return kinds
 
 

@@ -74,7 +74,7 @@ def evaluate(
         raise SettingsError(f"--split={split}: the task has no such problems")
     _check_folder(context.folder / OF, settings.model.source, split, samples)
     rounds.compile_programs(context)
-    model = rounds.base_model(context, Checkpoints(weights(context.folder)))
+    model = rounds.model_of(context, Checkpoints(weights(context.folder)), 0)
     found = phases.sample(
         context,
         0,

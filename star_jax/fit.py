@@ -31,6 +31,7 @@ class Plan:
         schedule: of the learning rate.
         save_every: updates between two checkpoints.
         folder: of those checkpoints; emptied by the caller once the outcome is safe.
+        few_shot: tokens that every example goes on after.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Plan:
     schedule: Schedule
     save_every: int
     folder: epath.Path
+    few_shot: Sequence[int] = ()
 
 
 def fit(
@@ -51,7 +53,7 @@ def fit(
 
     Args:
         programs: compiled, with an update called `plan.kind`.
-        start: weights, left as they are.
+        start: weights; they are used up.
         plan: what to do.
         heard: is told the metrics of every step as it ends.
         resumed: is told, once and first, at which step training starts (0, or a checkpoint's).
@@ -64,13 +66,17 @@ def fit(
     """
     packed = packing.pack(plan.examples, plan.length)
     checkpoints = Checkpoints(plan.folder, keep=1)
-    state, done = programs.begin(plan.kind, start), checkpoints.latest() or 0
-    if done:
-        state = checkpoints.restore(done, programs.states[plan.kind])
+    done = checkpoints.latest() or 0
+    state = (
+        checkpoints.restore(done, programs.states[plan.kind])
+        if done
+        else programs.begin(plan.kind, start)
+    )
     resumed(done)
     batches = packing.batches(packed, plan.batch_size, plan.seed, plan.steps, done)
     for step, batch in enumerate(batches, done + 1):
-        state, metrics = programs.update(plan.kind, state, batch, plan.schedule(step - 1))
+        rate = plan.schedule(step - 1)
+        state, metrics = programs.update(plan.kind, state, batch, rate, plan.few_shot)
         heard(step, metrics)
         if step % plan.save_every == 0 and step < plan.steps:
             checkpoints.save(step, state)

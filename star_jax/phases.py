@@ -156,7 +156,7 @@ def pretrain(context: Context, start: Params) -> Params:
         seed=seed,
         schedule=train.cosine(chosen.learning_rate, chosen.warmup_steps, chosen.steps),
         save_every=chosen.save_every,
-        folder=_checkpoints(context, 0),
+        folder=checkpoints(context, 0),
     )
     return _fit(context, 0, plan, start)[0]
 
@@ -173,14 +173,16 @@ def fine_tune(
         batch_size=chosen.batch_size,
         steps=steps,
         seed=context.settings.seed + round_,
-        schedule=_schedule(chosen, steps),
+        schedule=schedule(chosen, steps),
         save_every=chosen.save_every,
-        folder=_checkpoints(context, round_),
+        folder=checkpoints(context, round_),
+        few_shot=context.prompter.few_shot(False) if context.trains_on_examples(round_) else (),
     )
     return _fit(context, round_, plan, base)
 
 
-def _schedule(chosen: schema.Train, steps: int) -> train.Schedule:
+def schedule(chosen: schema.Train, steps: int) -> train.Schedule:
+    """The learning rate over a round of so many updates."""
     if chosen.schedule == "cosine":
         return train.cosine(chosen.learning_rate, chosen.warmup_steps, steps)
     return train.constant(chosen.learning_rate, chosen.warmup_steps)
@@ -188,35 +190,47 @@ def _schedule(chosen: schema.Train, steps: int) -> train.Schedule:
 
 def clear(context: Context, round_: int) -> None:
     """Removes the checkpoints made while a round was trained, once its outcome is safe."""
-    if (folder := _checkpoints(context, round_)).exists():
+    if (folder := checkpoints(context, round_)).exists():
         folder.rmtree()
 
 
-def _checkpoints(context: Context, round_: int) -> epath.Path:
+def checkpoints(context: Context, round_: int) -> epath.Path:
+    """Where training leaves its state, to go on from."""
     return context.folder / "checkpoints" / f"training-{round_:04d}"
 
 
 def _fit(context: Context, round_: int, plan: Plan, start: Params) -> tuple[Params, float]:
-    metrics_file = context.folder / report.METRICS
-    with contextlib.ExitStack() as stack:
-        shown: list[console.Advance] = []
-        last = {"loss": float("nan")}
+    with Report(context, round_, plan.kind, plan.steps) as told:
+        params = fit(context.programs, start, plan, told.heard, told.resumed)
+    return params, told.loss
 
-        def resumed(step: int) -> None:
-            report.truncate_metrics(
-                metrics_file, lambda line: (line["round"], line["step"]) <= (round_, step)
-            )
-            title = f"round {round_} {plan.kind}"
-            shown.append(
-                stack.enter_context(console.progress(context.console, title, plan.steps, step))
-            )
 
-        def heard(step: int, metrics: dict[str, float]) -> None:
-            last.update(metrics)
-            shown[0](1, loss=metrics["loss"])
-            if step % _HEARD_EVERY == 0 or step == plan.steps:
-                line = {"phase": plan.kind, "round": round_, "step": step} | metrics
-                report.append_metrics(metrics_file, line)
+class Report(contextlib.ExitStack):
+    """Where training is heard of: a progress bar, and a line of metrics.jsonl every few steps.
 
-        params = fit(context.programs, start, plan, heard, resumed)
-    return params, last["loss"]
+    Attributes:
+        loss: of the last step.
+    """
+
+    def __init__(self, context: Context, round_: int, kind: str, steps: int) -> None:
+        super().__init__()
+        self.loss = float("nan")
+        self._context, self._round, self._kind, self._steps = context, round_, kind, steps
+        self._file = context.folder / report.METRICS
+
+    def resumed(self, step: int) -> None:
+        """Training begins after `step`: lines of later ones are dropped, and the bar is shown."""
+        report.truncate_metrics(
+            self._file, lambda line: (line["round"], line["step"]) <= (self._round, step)
+        )
+        title = f"round {self._round} {self._kind}"
+        bar = console.progress(self._context.console, title, self._steps, step)
+        self._advance = self.enter_context(bar)
+
+    def heard(self, step: int, metrics: dict[str, float]) -> None:
+        """A step is done."""
+        self.loss = metrics["loss"]
+        self._advance(1, loss=self.loss)
+        if step % _HEARD_EVERY == 0 or step == self._steps:
+            line = {"phase": self._kind, "round": self._round, "step": step} | metrics
+            report.append_metrics(self._file, line)

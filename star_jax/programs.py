@@ -8,7 +8,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,10 +25,13 @@ from star_jax.model import cache as kv
 from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
 from star_jax.packing import Packed
-from star_jax.sampler.decode import Generated, Prompts, Stop, decode
+from star_jax.sampler.decode import Generated, Prompts, Stop, decode, row_keys
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
+from star_jax.star_step import Padded, StarBatch, StarConfig, StarMetrics, star_step
 from star_jax.state import Params, StarState
+from star_jax.tasks.answer_rule import AnswerRule
+from star_jax.train import FewShot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,25 @@ class Learning:
     micro_batch: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Fused:
+    """The fused step (`star_step.py`), in place of the update called "train".
+
+    Attributes:
+        shape: questions a step, places for each of their prompts, new tokens.
+        answer: bytes of the longest gold answer.
+        rule: how an answer is found in what was written.
+        eos: token that ends a document to train on.
+        refresh_every: see `StarConfig`.
+    """
+
+    shape: Shape
+    answer: int
+    rule: AnswerRule
+    eos: int
+    refresh_every: int = 0
+
+
 class Programs:
     """The compiled programs of a run.
 
@@ -58,6 +80,8 @@ class Programs:
         shapes: of the sampling programs.
         prefix: places of the few-shot prompt; 0 for runs that have none.
         learning: kinds of update by name, such as "pretrain" and "train".
+        fused: the step that takes the place of "train"; its batches are of its own shape.
+        show: whether "train" is on the few-shot prompt too.
         fresh: whether weights are drawn, for a model made here.
     """
 
@@ -71,28 +95,36 @@ class Programs:
         shapes: Sequence[Shape],
         prefix: int,
         learning: dict[str, Learning],
+        fused: Fused | None = None,
+        show: bool = False,
         fresh: bool = True,
     ) -> None:
         self.mesh = mesh
         self.graph = state_lib.graph(config)
         self.params = abstract_params(config, mesh)
         self.states = {
-            name: state_lib.abstract_state(config, mesh, kind.optimizer)
+            name: state_lib.abstract_state(
+                config, mesh, kind.optimizer, policy=name == "train" and self._has_policy(fused)
+            )
             for name, kind in learning.items()
         }
         self.device_seconds = 0.0
         self._config, self._learning, self._prefix = config, learning, prefix
+        self._stop, self._selection, self._show, self.fused = stop, selection, show, fused
         self._lowered: dict[Any, Callable[[], Any]] = {"init": self._lower_init} if fresh else {}
         for name in learning:
             self._lowered["begin", name] = functools.partial(self._lower_begin, name)
-            self._lowered["update", name] = functools.partial(self._lower_update, name)
+            if not (fused and name == "train"):
+                self._lowered["update", name] = functools.partial(self._lower_update, name)
         if prefix:
             self._lowered["prefix"] = self._lower_prefix
-        for shape in shapes:
-            for shared in (False, True)[: 2 if prefix else 1]:
+        for shared in (False, True)[: 2 if prefix else 1]:
+            for shape in shapes:
                 self._lowered["sample", shape, shared] = functools.partial(
-                    self._lower_sample, shape, shared, stop, selection
+                    self._lower_sample, shape, shared
                 )
+            if fused and "train" in learning:
+                self._lowered["star", shared] = functools.partial(self._lower_star, fused, shared)
         self._compiled: dict[Any, Any] = {}
 
     def __len__(self) -> int:
@@ -113,26 +145,74 @@ class Programs:
         """Freshly drawn weights."""
         return self._run("init", self._whole(np.uint32(seed)))
 
-    def begin(self, kind: str, params: Params) -> StarState:
-        """A learner that starts from a copy of `params` with a fresh optimizer."""
-        return self._run(("begin", kind), params)
+    def begin(self, kind: str, params: Params, policy: Params | None = None) -> StarState:
+        """A learner that starts from `params`, which it takes over, with a fresh optimizer.
+
+        Args:
+            kind: of update.
+            params: weights to start from; donated.
+            policy: what the fused step samples with at first, where that is not the learner itself;
+                other arrays than `params`.
+        """
+        own = self.states[kind].policy is not None
+        return self._run(("begin", kind), params, policy if own else None)
 
     def update(
-        self, kind: str, state: StarState, batch: Packed, learning_rate: float
+        self,
+        kind: str,
+        state: StarState,
+        batch: Packed,
+        learning_rate: float,
+        few_shot: Sequence[int] = (),
     ) -> tuple[StarState, dict[str, float]]:
-        """One optimizer step; `state` is donated. Returns the new state and metrics as floats."""
+        """One optimizer step; `state` is donated. Returns the new state and metrics as floats.
+
+        Where "train" is on the few-shot prompt too, its tokens are `few_shot`.
+        """
         arrays = (batch.tokens, batch.segments, batch.positions, batch.weights)
         rows = train.Batch(*(mesh_lib.place(self.mesh, x, "batch") for x in arrays))
         rate = self._whole(np.float32(learning_rate))
-        state, metrics = self._run(("update", kind), state, rows, rate)
+        shown = self._few_shot(few_shot) if self._shows(kind) else None
+        state, metrics = self._run(("update", kind), state, rows, rate, shown)
         return state, {name: float(value) for name, value in metrics.items()}
+
+    def star_step(
+        self,
+        state: StarState,
+        rows: Mapping[str, Any],
+        few_shot: tuple[Sequence[int], Sequence[int]] | None,
+        seed: tuple[int, int],
+        learning_rate: float,
+    ) -> tuple[StarState, StarMetrics]:
+        """One fused step; `state` is donated. Returns the new state and metrics as numpy arrays.
+
+        Args:
+            state: of the learner "train".
+            rows: "question", "hinted" and "trained": tokens and start, as in `Padded`; "number",
+                "gold", "gold_length", as in `StarBatch`; all numpy arrays.
+            few_shot: tokens of the few-shot prompt and of its hinted twin; None: none is shown.
+            seed: of the run and of the round.
+            learning_rate: of the update.
+        """
+        at = mesh_lib.place(self.mesh, dict(rows), "batch")
+        batch = StarBatch(
+            question=Padded(*at["question"]),
+            hinted=Padded(*at["hinted"]),
+            trained=Padded(*at["trained"]),
+            number=at["number"],
+            gold=at["gold"],
+            gold_length=at["gold_length"],
+            few_shot=self._few_shot(few_shot[0]) if few_shot else None,
+            few_shot_hinted=self._few_shot(few_shot[1]) if few_shot else None,
+            seed=self._whole(np.asarray(seed, np.uint32)),
+            learning_rate=self._whole(np.float32(learning_rate)),
+        )
+        state, metrics = self._run(("star", few_shot is not None), state, batch)
+        return state, jax.device_get(metrics)
 
     def make_prefix(self, params: Params, tokens: Sequence[int]) -> kv.Prefix:
         """Keys and values of the few-shot prompt `tokens`, once for all rows."""
-        padded = np.zeros((self._prefix,), np.int32)
-        padded[: len(tokens)] = tokens
-        length = self._whole(np.int32(len(tokens)))
-        return self._run("prefix", params, self._whole(padded), length)
+        return self._run("prefix", params, self._few_shot(tokens))
 
     def sample(
         self,
@@ -164,6 +244,18 @@ class Programs:
         self.device_seconds += time.perf_counter() - begun
         return out
 
+    def _few_shot(self, tokens: Sequence[int]) -> FewShot:
+        padded = np.zeros((self._prefix,), np.int32)
+        padded[: len(tokens)] = tokens
+        return FewShot(self._whole(padded), self._whole(np.int32(len(tokens))))
+
+    def _shows(self, kind: str) -> bool:
+        return self._show and kind == "train" and bool(self._prefix)
+
+    @staticmethod
+    def _has_policy(fused: Fused | None) -> bool:
+        return fused is not None and fused.refresh_every != 1
+
     def _whole(self, x: Any) -> jax.Array:
         return mesh_lib.place(self.mesh, x)
 
@@ -177,11 +269,12 @@ class Programs:
         return _jit(init, out=self.params).lower(self._shaped((), np.uint32))
 
     def _lower_begin(self, kind: str) -> Any:
-        def begin(params: Params) -> StarState:
-            copy = jax.tree.map(jax.numpy.copy, params)  # updates donate it; the base stays
-            return state_lib.init_state(copy, self._learning[kind].optimizer)
+        def begin(params: Params, policy: Params | None) -> StarState:
+            kept = None if policy is None else state_lib.as_policy(policy, self._config.dtype)
+            return state_lib.init_state(params, self._learning[kind].optimizer, kept)
 
-        return _jit(begin, out=self.states[kind]).lower(self.params)
+        own = self.params if self.states[kind].policy is not None else None
+        return _jit(begin, out=self.states[kind], donate=(0,)).lower(self.params, own)
 
     def _lower_update(self, kind: str) -> Any:
         learning = self._learning[kind]
@@ -193,17 +286,42 @@ class Programs:
         batch = train.Batch(ids, ids, ids, self._shaped(shape, np.float32, "batch"))
         out = (self.states[kind], None)
         rate = self._shaped((), np.float32)
-        return _jit(update, out=out, donate=(0,)).lower(self.states[kind], batch, rate)
+        shown = self._abstract_few_shot() if self._shows(kind) else None
+        return _jit(update, out=out, donate=(0,)).lower(self.states[kind], batch, rate, shown)
+
+    def _lower_star(self, fused: Fused, shared: bool) -> Any:
+        shape, state = fused.shape, self.states["train"]
+        config = StarConfig(
+            self.graph,
+            self._learning["train"].optimizer,
+            self.accumulation("train"),
+            shape.budget,
+            self._stop,
+            self._selection,
+            fused.rule,
+            fused.eos,
+            self._config.dtype,
+            fused.refresh_every,
+            self._shows("train"),
+        )
+        count = self._shaped((shape.rows,), np.int32, "batch")
+        padded = Padded(self._shaped((shape.rows, shape.prompt), np.int32, "batch"), count)
+        gold = self._shaped((shape.rows, fused.answer), np.uint8, "batch")
+        shown = self._abstract_few_shot() if shared else None
+        seed, rate = self._shaped((2,), np.uint32), self._shaped((), np.float32)
+        batch = StarBatch(padded, padded, padded, count, gold, count, shown, shown, seed, rate)
+        step = functools.partial(star_step, config)
+        return _jit(step, out=(state, None), donate=(0,)).lower(state, batch)
+
+    def _abstract_few_shot(self) -> FewShot:
+        return FewShot(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))
 
     def _lower_prefix(self) -> Any:
-        ids = self._shaped((self._prefix,), np.int32)
-        length = self._shaped((), np.int32)
-        return _jit(self._make_prefix, out=self._abstract_prefix()).lower(self.params, ids, length)
+        shown = self._abstract_few_shot()
+        return _jit(self._make_prefix, out=self._abstract_prefix()).lower(self.params, shown)
 
     def _abstract_prefix(self) -> kv.Prefix:
-        ids = self._shaped((self._prefix,), np.int32)
-        length = self._shaped((), np.int32)
-        shapes = jax.eval_shape(self._make_prefix, self.params, ids, length)
+        shapes = jax.eval_shape(self._make_prefix, self.params, self._abstract_few_shot())
         axes = ("kv_heads", "length", "head_dim")
 
         def place(x: Any) -> Any:
@@ -212,10 +330,10 @@ class Programs:
 
         return jax.tree.map(place, shapes)
 
-    def _make_prefix(self, params: Params, tokens: jax.Array, length: jax.Array) -> kv.Prefix:
-        return kv.make_prefix(nnx.merge(self.graph, params), tokens, length)
+    def _make_prefix(self, params: Params, shown: FewShot) -> kv.Prefix:
+        return kv.make_prefix(nnx.merge(self.graph, params), shown.tokens, shown.length)
 
-    def _lower_sample(self, shape: Shape, shared: bool, stop: Stop, selection: Selection) -> Any:
+    def _lower_sample(self, shape: Shape, shared: bool) -> Any:
         def sample(
             params: Params,
             prefix: kv.Prefix | None,
@@ -224,15 +342,13 @@ class Programs:
             start: jax.Array,
             number: jax.Array,
         ) -> Generated:
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed[0]), seed[1]), seed[2])
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, number)
             return decode(
                 nnx.merge(self.graph, params),
-                Prompts(tokens, start, keys),
+                Prompts(tokens, start, row_keys(seed, number)),
                 prefix,
                 budget=shape.budget,
-                stop=stop,
-                selection=selection,
+                stop=self._stop,
+                selection=self._selection,
             )
 
         prefix = self._abstract_prefix() if shared else None

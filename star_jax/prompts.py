@@ -69,7 +69,7 @@ class Prompter:
         return list(self._few_shot[hint])
 
     def training_examples(
-        self, kept: Sequence[Sample], rehearsal: float = 0.0
+        self, kept: Sequence[Sample], rehearsal: float = 0.0, shown: bool = False
     ) -> list[packing.Example]:
         """What a round trains on: every kept sample without hint, and a share of them with it too.
 
@@ -80,13 +80,16 @@ class Prompter:
             kept: what passed the filter.
             rehearsal: share of `kept` that is trained on with its hint as well, 0..1, evenly
                 spread.
+            shown: whether they are trained on after the few-shot prompt.
         """
         again = [s for i, s in enumerate(kept) if int((i + 1) * rehearsal) > int(i * rehearsal)]
-        return [self.training_example(sample) for sample in kept] + [
+        return [self.training_example(sample, shown=shown) for sample in kept] + [
             self.training_example(sample, hint=True) for sample in again
         ]
 
-    def training_example(self, sample: Sample, hint: bool = False) -> packing.Example:
+    def training_example(
+        self, sample: Sample, hint: bool = False, shown: bool = False
+    ) -> packing.Example:
         """A kept sample to train on: its rationale and answer after the prompt *without* hint.
 
         The prompt is built anew, so the hint cannot get in unasked, whatever the sample was
@@ -99,14 +102,16 @@ class Prompter:
             raise ValueError(
                 f"sample {sample.id!r} was dropped ({sample.reason}): train on kept ones"
             )
-        return self._example(sample.problem, hint, sample.completion)
+        return self._example(sample.problem, hint, sample.completion, shown)
 
-    def direct_example(self, problem: Problem) -> packing.Example:
+    def direct_example(self, problem: Problem, shown: bool = False) -> packing.Example:
         """What to train on in the baseline without rationales: the gold answer alone."""
-        return self._example(problem, False, self.task.direct(problem))
+        return self._example(problem, False, self.task.direct(problem), shown)
 
-    def _example(self, problem: Problem, hint: bool, completion: str) -> packing.Example:
-        return packing.example(self.row(problem, hint), self._target(completion))
+    def _example(
+        self, problem: Problem, hint: bool, completion: str, shown: bool
+    ) -> packing.Example:
+        return packing.example(self.row(problem, hint, shown), self._target(completion))
 
     def _target(self, completion: str) -> list[int]:
         text = completion.strip() if self.chat else completion

@@ -18,7 +18,7 @@ from etils import epath
 from rich.console import Console
 
 from star_jax import console as shown
-from star_jax import files, folder, phases, rationales, report, scores, state, summary
+from star_jax import files, folder, fused, phases, rationales, report, scores, state, summary
 from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context, make_context
 from star_jax.model import load
@@ -66,18 +66,13 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
     meter = _Meter(context)
     with meter.watch.phase("compile"):
         compile_programs(context)
-    with meter.watch.phase("pretrain"):
-        base = base_model(context, weights)
-    policy = base
-    if records:
-        if len(records) > 1:
-            policy = weights.restore(len(records) - 1, context.programs.params)
+    if not records:
+        with meter.watch.phase("pretrain"):
+            make_base(context, weights)
+    else:
         meter.restart()  # what it took to be here again is no round's work
     while len(records) <= _last(context.settings, records):
-        if not records:
-            record = _evaluate_base(context, base, meter)
-        else:
-            policy, record = _round(context, len(records), policy, base, weights, meter)
+        record = (_round if records else _evaluate_base)(context, len(records), weights, meter)
         records.append(record | meter.read())
         files.write_json(context.round_folder(record["round"]) / _SUMMARY, records[-1])
         _publish(context, records)
@@ -85,14 +80,14 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
         shown.print_round(context.console, records[-1], context.task.unit)
         meter.restart()
     if context.problems.test:
-        _test(context, weights, records, base)
+        _test(context, weights, records)
         _publish(context, records)
 
 
-def _test(context: Context, weights: Checkpoints, records: list[Record], base: Params) -> None:
+def _test(context: Context, weights: Checkpoints, records: list[Record]) -> None:
     """The test set, once: by the model of the round that the held-out problems have chosen."""
     best = report.result(records)["best_round"]
-    policy = weights.restore(best, context.programs.params) if best else base
+    policy = model_of(context, weights, best)
     samples = phases.sample(
         context,
         best,
@@ -112,16 +107,20 @@ def _prune(context: Context, weights: Checkpoints, records: list[Record]) -> Non
         weights.keep_only(needed)
 
 
-def _round(
-    context: Context,
-    n: int,
-    policy: Params,
-    base: Params,
-    weights: Checkpoints,
-    meter: "_Meter",
-) -> tuple[Params, Record]:
-    """Algorithm 1, lines 3 to 7: M_{n-1} = `policy` in, M_n and what there is to say of it out."""
-    examples, counts = (_gold if context.direct else _bootstrap)(context, n, policy, meter)
+def _round(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> Record:
+    """Algorithm 1, lines 3 to 7: makes M_n of M_{n-1} and M; returns what there is to say of it.
+
+    One model is on the devices at a time: each is read again where it is needed.
+    """
+    learn = _learn_in_steps if context.settings.mode == "fused" else _learn_at_once
+    counts = learn(context, n, weights, meter)
+    score = _evaluate(context, n, model_of(context, weights, n), meter)
+    return {"round": n, **score, **counts, **files.read_json(_outcome_of_training(context, n))}
+
+
+def _learn_at_once(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> Record:
+    """Generates for all problems, filters, then fine-tunes: mode "rounds"."""
+    examples, counts = (_gold if context.direct else _bootstrap)(context, n, weights, meter)
     chosen = context.settings.train
     steps = steps_of_round(n, chosen.first_steps, chosen.growth, chosen.max_steps)
     if not examples:
@@ -135,27 +134,52 @@ def _round(
         )
         steps = 0
     with meter.watch.phase("train"):
-        policy, loss = base, None
-        outcome = context.round_folder(n) / "train.json"
-        if weights.has(n):
-            policy = weights.restore(n, context.programs.params)
-            loss = files.read_json(outcome)["loss"]
-        else:
+        if not weights.has(n):
+            policy, loss = model_of(context, weights, 0), None
             if steps:
-                policy, loss = phases.fine_tune(context, n, base, examples, steps)
-            files.write_json(outcome, {"loss": loss})
-            weights.save(n, policy)
-    score = _evaluate(context, n, policy, meter)
-    return policy, {"round": n, **score, **counts, "train_steps": steps, "train_loss": loss}
+                policy, loss = phases.fine_tune(context, n, policy, examples, steps)
+            _keep(context, n, weights, policy, steps, loss)
+    return counts
+
+
+def _learn_in_steps(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> Record:
+    """Generates, filters and learns a batch of problems at a time: mode "fused".
+
+    With a policy that is refreshed the learner goes on from M_{n-1}, not from M.
+    """
+    with meter.watch.phase("train"):
+        if not weights.has(n):
+            start = n - 1 if context.settings.policy_refresh_every else 0
+            done = fused.learn(
+                context, n, model_of(context, weights, start), model_of(context, weights, n - 1)
+            )
+            _keep(context, n, weights, done.params, done.steps, done.loss)
+    found = fused.read(context, n)
+    rationales.write_kept(context.round_folder(n), rationales.keep(*found))
+    return summary.summarize(*found)
+
+
+def _keep(
+    context: Context, n: int, weights: Checkpoints, params: Params, steps: int, loss: float | None
+) -> None:
+    """Saves M_n, after what there is to say of its training."""
+    told = {"train_steps": steps, "train_loss": loss}
+    files.write_json(_outcome_of_training(context, n), told)
+    weights.save(n, params)
+
+
+def _outcome_of_training(context: Context, n: int) -> epath.Path:
+    return context.round_folder(n) / "train.json"
 
 
 def _bootstrap(
-    context: Context, n: int, policy: Params, meter: "_Meter"
+    context: Context, n: int, weights: Checkpoints, meter: "_Meter"
 ) -> tuple[list[Example], Record]:
     """Lines 3 to 6: rationale generation, rationalization, filter; the examples to train on."""
     settings, folder = context.settings, context.round_folder(n)
     problems = context.problems.train(n)
     few_shot = context.shows_examples(n - 1)
+    policy = model_of(context, weights, n - 1)
     with meter.watch.phase("generate"):
         generated = phases.sample(
             context, n, "samples", policy, problems, hint=False, examples=few_shot
@@ -171,30 +195,27 @@ def _bootstrap(
     kept = rationales.keep(generated, rationalized)
     rationales.write_kept(folder, kept)
     rehearsal = settings.rationalize.rehearsal
-    examples = context.prompter.training_examples(kept, rehearsal)
+    shown = context.trains_on_examples(n)
+    examples = context.prompter.training_examples(kept, rehearsal, shown)
     return examples, summary.summarize(generated, rationalized)
 
 
 def _gold(
-    context: Context, n: int, policy: Params, meter: "_Meter"
+    context: Context, n: int, weights: Checkpoints, meter: "_Meter"
 ) -> tuple[list[Example], Record]:
     """The baseline without rationales: the round's problems with their gold answers."""
-    del policy, meter
-    examples = [context.prompter.direct_example(problem) for problem in context.problems.train(n)]
+    del weights, meter
+    shown = context.trains_on_examples(n)
+    problems = context.problems.train(n)
+    examples = [context.prompter.direct_example(problem, shown) for problem in problems]
     return examples, summary.summarize([], []) | {"tried": 0, "kept": len(examples)}
 
 
-def base_model(context: Context, weights: Checkpoints) -> Params:
-    """M: read from its source; or made here, or another run's, and kept as round 0's weights."""
-    model = context.settings.model
-    if model.source:
-        try:
-            return load.load(model.source, context.programs.mesh, dtype=model.dtype).params
-        except load.LoadError as error:  # `make_context` looked at the files, but who knows
-            raise SettingsError(str(error)) from error
-    if weights.has(0):
-        return weights.restore(0, context.programs.params)
+def make_base(context: Context, weights: Checkpoints) -> None:
+    """Makes M, or takes another run's, and keeps it as round 0's weights; not a pretrained one."""
     chosen = context.settings.pretrain
+    if context.settings.model.source or weights.has(0):
+        return
     if chosen.base:
         source = Checkpoints(folder.weights(chosen.base))
         base = source.restore(0, context.programs.params)
@@ -204,7 +225,17 @@ def base_model(context: Context, weights: Checkpoints) -> Params:
         if chosen.steps:
             base = phases.pretrain(context, base)
     weights.save(0, base)
-    return base
+
+
+def model_of(context: Context, weights: Checkpoints, n: int) -> Params:
+    """M_n, as it was saved; a pretrained M from its source."""
+    model = context.settings.model
+    if n or not model.source:
+        return weights.restore(n, context.programs.params)
+    try:
+        return load.load(model.source, context.programs.mesh, dtype=model.dtype).params
+    except load.LoadError as error:  # `make_context` looked at the files, but who knows
+        raise SettingsError(str(error)) from error
 
 
 def _evaluate(context: Context, n: int, policy: Params, meter: "_Meter") -> Record:
@@ -229,8 +260,9 @@ def _score(context: Context, samples: list[Sample]) -> Record:
     return score | {"evaluation": summary.agreement(inside)}
 
 
-def _evaluate_base(context: Context, base: Params, meter: "_Meter") -> Record:
+def _evaluate_base(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> Record:
     """Round 0: the base model without and with the hint."""
+    base = model_of(context, weights, n)
     score = _evaluate(context, 0, base, meter)
     inside = [p for p in context.problems.held_out if context.task.in_distribution(p.group)]
     with meter.watch.phase("evaluate"):

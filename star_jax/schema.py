@@ -145,6 +145,7 @@ class Train:
     b1: float = _number(0.9, "[0, 1)", "Adam's decay of the first moment")
     b2: float = _number(0.999, "[0, 1)", "Adam's decay of the second moment")
     save_every: int = _number(100, "[1, inf)", "updates between checkpoints")
+    few_shot: bool = _switch(False, "whether on the few-shot prompt too, in rounds that show it")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +173,14 @@ class Settings:
     seed: int = _number(0, "[0, 2147483647]", "of all randomness")
     method: str = _choice(
         "rationale", ("rationale", "direct"), "what is learned; 'direct' = gold answers alone"
+    )
+    mode: str = _choice(
+        "rounds",
+        ("rounds", "fused"),
+        "how a round learns; 'fused' = one update a batch",
+    )
+    policy_refresh_every: int = _number(
+        0, "[0, inf)", "fused: updates until the learner writes the rationales; 0 = a round"
     )
     grading: Literal["exact", "flexible"] = _choice(
         "exact", ("exact", "flexible"), "which rule the filter goes by"

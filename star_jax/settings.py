@@ -57,6 +57,16 @@ SECTIONS: dict[str, type] = {
     if dataclasses.is_dataclass(field.default)
 }
 
+
+def _fused(path: str, needed: object, why: str) -> _Rule:
+    """What the fused step needs."""
+    return _Rule(
+        (path, "mode"),
+        lambda value, mode: mode != "fused" or value == needed,
+        f"must be {needed!r} in mode 'fused': {why}",
+    )
+
+
 # Every setting by its path, as in 'train.clip'; its metadata holds 'allowed' and 'help'.
 SETTINGS: dict[str, dataclasses.Field[Any]] = {
     field.name: field for field in dataclasses.fields(Settings) if field.name not in SECTIONS
@@ -96,6 +106,20 @@ _RULES = (
     _sampling("sampler.top_k", 0),
     _sampling("sampler.top_p", 1),
     _at_most("train.first_steps", "train.max_steps"),
+    _Rule(
+        ("train.few_shot", "rationalize.rehearsal"),
+        lambda shown, rehearsal: not shown or rehearsal == 0,
+        "cannot go with rationalize.rehearsal = {1}, whose examples have hints",
+    ),
+    _Rule(
+        ("policy_refresh_every", "mode"),
+        lambda every, mode: every == 0 or mode == "fused",
+        "must be 0 in mode {1!r}: there the policy is the round's",
+    ),
+    _fused("method", "rationale", "it learns what it has written"),
+    _fused("grading", "exact", "it grades on the device"),
+    _fused("rationalize.drop_leaks", False, "it grades on the device"),
+    _fused("rationalize.rehearsal", 0, "it trains on what it has just written"),
     _Rule(
         ("mesh.data", "mesh.fsdp", "mesh.tensor"),
         lambda *sizes: sizes.count(-1) <= 1,

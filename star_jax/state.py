@@ -25,11 +25,14 @@ class StarState:
         params: weights of the learner, float32.
         opt_state: optimizer moments, laid out like `params`.
         step: [] int32, updates done since the state was made.
+        policy: weights that the fused step samples with; None: the learner's own, or no step that
+            samples.
     """
 
     params: Params
     opt_state: optax.OptState
     step: jax.Array
+    policy: Params | None = None
 
 
 def graph(config: ModelConfig) -> nnx.GraphDef:
@@ -42,17 +45,42 @@ def init_params(config: ModelConfig, key: jax.Array) -> Params:
     return nnx.split(Decoder(config, nnx.Rngs(params=key)))[1]
 
 
-def init_state(params: Params, optimizer: optax.GradientTransformation) -> StarState:
+def init_state(
+    params: Params, optimizer: optax.GradientTransformation, policy: Params | None = None
+) -> StarState:
     """A learner that starts from `params` with an optimizer that has seen nothing."""
-    return StarState(params, optimizer.init(params), jnp.int32(0))
+    return StarState(params, optimizer.init(params), jnp.int32(0), policy)
+
+
+def as_policy(params: Params, dtype: str) -> Params:
+    """A copy of the weights to sample with: matrices in the type that they are computed with.
+
+    That is what each of their uses would make of them, so nothing is lost. Vectors, the scales of
+    normalisation among them, are used as they are kept.
+    """
+    return jax.tree.map(lambda x: x.astype(dtype) if x.ndim > 1 else jnp.copy(x), params)
 
 
 def abstract_state(
-    config: ModelConfig, mesh: Mesh, optimizer: optax.GradientTransformation
+    config: ModelConfig,
+    mesh: Mesh,
+    optimizer: optax.GradientTransformation,
+    *,
+    policy: bool = False,
 ) -> StarState:
-    """Shapes, types and shardings of a learner; moments lie where their weights lie."""
-    params = abstract_params(config, mesh)
-    return with_shardings(jax.eval_shape(lambda p: init_state(p, optimizer), params), mesh)
+    """Shapes, types and shardings of a learner; moments and policy lie where their weights lie.
+
+    Args:
+        config: of the decoder.
+        mesh: of devices, or abstract.
+        optimizer: of the learner.
+        policy: whether it has one of its own.
+    """
+
+    def make(params: Params) -> StarState:
+        return init_state(params, optimizer, as_policy(params, config.dtype) if policy else None)
+
+    return with_shardings(jax.eval_shape(make, abstract_params(config, mesh)), mesh)
 
 
 def count(params: Params) -> int:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from star_jax.model import cache as kv
 from star_jax.model.decoder import Decoder, attend_segments
 from star_jax.state import Params, StarState
 
@@ -38,6 +39,20 @@ class Batch:
     segments: jax.Array
     positions: jax.Array
     weights: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FewShot:
+    """Worked examples that all rows share.
+
+    Attributes:
+        tokens: [S] int32, padded on the right.
+        length: [] int32, how many of them are real; 0: none are shown.
+    """
+
+    tokens: jax.Array
+    length: jax.Array
 
 
 def steps_of_round(round_: int, first_steps: int, growth: float, max_steps: int) -> int:
@@ -85,13 +100,22 @@ def apply_gradients(
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     updates = jax.tree.map(lambda update: -learning_rate * update, updates)
     params = optax.apply_updates(state.params, updates)
-    return StarState(params, opt_state, state.step + 1)
+    return dataclasses.replace(state, params=params, opt_state=opt_state, step=state.step + 1)
 
 
-def token_loss(model: Decoder, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Summed weighted cross-entropy in nats, [], and how many weighted tokens were right, []."""
-    attend = attend_segments(batch.segments)
-    logits = model.logits(model.hidden(batch.tokens, batch.positions, attend))[:, :-1]
+def token_loss(
+    model: Decoder, batch: Batch, few_shot: FewShot | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Summed weighted cross-entropy in nats, [], and how many weighted tokens were right, [].
+
+    With `few_shot`, every segment goes on after those examples, as if they stood before it.
+    """
+    attend, positions = attend_segments(batch.segments), batch.positions
+    if few_shot is not None:
+        positions = positions + few_shot.length
+        prefix = kv.make_prefix(model, few_shot.tokens, few_shot.length)
+        attend = kv.attend_segments(batch.segments, positions, prefix)
+    logits = model.logits(model.hidden(batch.tokens, positions, attend))[:, :-1]
     targets, weights = batch.tokens[:, 1:], batch.weights[:, 1:]
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     right = (jnp.argmax(logits, axis=-1) == targets) * weights
@@ -105,6 +129,7 @@ def update(
     state: StarState,
     batch: Batch,
     learning_rate: jax.Array,
+    few_shot: FewShot | None = None,
 ) -> tuple[StarState, dict[str, jax.Array]]:
     """One optimizer step on a batch; pure.
 
@@ -118,7 +143,7 @@ def update(
     """
 
     def loss_fn(params: Params, part: Batch) -> tuple[jax.Array, jax.Array]:
-        return token_loss(nnx.merge(graph, params), part)
+        return token_loss(nnx.merge(graph, params), part, few_shot)
 
     def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
         (loss, right), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, part)

@@ -80,10 +80,9 @@ def watched(folder: pathlib.Path, changes: dict[str, Any], base: Run | None = No
         return sample(context, number, kind, policy, problems, **chosen)
 
     def fine_tune_and_note(context, number, base, examples, count):
+        begun = fingerprint(base)  # training uses it up
         trained, loss = fine_tune(context, number, base, examples, count)
-        steps.append(
-            (number, "train", fingerprint(base), len(examples), count, fingerprint(trained))
-        )
+        steps.append((number, "train", begun, len(examples), count, fingerprint(trained)))
         return trained, loss
 
     with pytest.MonkeyPatch.context() as patch:

@@ -14,7 +14,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from star_jax.model.decoder import Decoder, Layer, attention, within
+from star_jax.model.decoder import Attend, Decoder, Layer, attention, segment_mask, within
 
 
 @jax.tree_util.register_dataclass
@@ -122,6 +122,17 @@ def step(
     x = model.hidden(token_B[:, None], positions, attend)
     cache = Cache(tuple(keys), tuple(values), cache.filled + 1, cache.start)
     return model.logits(x)[:, 0], cache
+
+
+def attend_segments(segments_BxT: jax.Array, positions_BxT: jax.Array, prefix: Prefix) -> Attend:
+    """As `decoder.attend_segments`, every segment after the prefix; positions count it."""
+    mask, place = segment_mask(segments_BxT), jnp.arange(segments_BxT.shape[1])
+
+    def attend(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        own = (k, v, mask & within(layer.window, place, place))
+        return attention(layer, q, [own, *_shared(prefix, layer, positions_BxT)])
+
+    return attend
 
 
 def _shared(

@@ -312,11 +312,16 @@ def within(window: int, query: jax.Array, key: jax.Array) -> jax.Array:
     return key > query[..., None] - window if window else jnp.array(True)
 
 
-def attend_segments(segments_BxT: jax.Array) -> Attend:
-    """Causal attention inside each packed segment; tokens of different segments never meet."""
+def segment_mask(segments_BxT: jax.Array) -> jax.Array:
+    """Which keys a query sees in its packed segment: its own and those before; [B, 1, T, T]."""
     place = jnp.arange(segments_BxT.shape[1])
     causal = place[:, None] >= place
-    mask = causal & (segments_BxT[:, None, :, None] == segments_BxT[:, None, None, :])
+    return causal & (segments_BxT[:, None, :, None] == segments_BxT[:, None, None, :])
+
+
+def attend_segments(segments_BxT: jax.Array) -> Attend:
+    """Causal attention inside each packed segment; tokens of different segments never meet."""
+    mask, place = segment_mask(segments_BxT), jnp.arange(segments_BxT.shape[1])
 
     def attend(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         return attention(layer, q, [(k, v, mask & within(layer.window, place, place))])

@@ -100,6 +100,14 @@ class _Loop:
     cache: kv.Cache
 
 
+def row_keys(seed: jax.Array, number_B: jax.Array) -> jax.Array:
+    """The rows' random keys, [B], from their numbers and those in `seed` (run, round, stream)."""
+    key = jax.random.key(seed[0])
+    for part in seed[1:]:
+        key = jax.random.fold_in(key, part)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, number_B)
+
+
 def decode(
     model: Decoder,
     prompts: Prompts,

@@ -1,0 +1,185 @@
+"""A round by the fused step, on the host: questions in, the ledger and the weights out.
+
+One pass over the round's problems, an update a batch of them. What the device wrote is graded again
+here, by the definition (`grading.py`): where the two should ever differ, the run ends.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from star_jax import byte_grader, phases, rationales
+from star_jax.checkpoint import Checkpoints
+from star_jax.context import Context
+from star_jax.programs import Fused
+from star_jax.rationales import Kind, Sample
+from star_jax.star_step import Attempt, StarMetrics
+from star_jax.state import Params
+from star_jax.tasks import Problem
+
+_TRIES: tuple[Kind, Kind] = ("samples", "rationalized")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a round came to.
+
+    Attributes:
+        params: the learner's weights.
+        steps: batches, and so updates but where nothing was accepted.
+        loss: of the last update.
+    """
+
+    params: Params
+    steps: int
+    loss: float
+
+
+def learn(context: Context, round_: int, start: Params, policy: Params) -> Outcome:
+    """Makes the round's pass, or goes on with it from the last checkpoint.
+
+    Args:
+        context: of the run.
+        round_: its number.
+        start: weights that the learner begins with; they are used up.
+        policy: weights that are sampled with, until they are refreshed.
+    """
+    programs, chosen = context.programs, context.settings.train
+    fused = programs.fused
+    if fused is None:
+        raise ValueError("this run has no fused step: config.mode is not 'fused'")
+    seed = (context.settings.seed, round_)
+    problems = context.problems.train(round_)
+    rows = fused.shape.rows
+    batches = [range(at, min(at + rows, len(problems))) for at in range(0, len(problems), rows)]
+    schedule = phases.schedule(chosen, len(batches))
+    checkpoints = Checkpoints(phases.checkpoints(context, round_), keep=1)
+    done = checkpoints.latest() or 0
+    state = (
+        checkpoints.restore(done, programs.states["train"])
+        if done
+        else programs.begin("train", start, policy)
+    )
+    with phases.Report(context, round_, "star_step", len(batches)) as told:
+        told.resumed(done)
+        for step, numbers in enumerate(batches[done:], done + 1):
+            asked = [problems[number] for number in numbers]
+            arrays = _rows(context, fused, asked, numbers, context.shows_examples(round_ - 1))
+            state, found = programs.star_step(
+                state, arrays, _few_shot(context, round_), seed, schedule(step - 1)
+            )
+            _write(context, round_, step, asked, found)
+            told.heard(step, _metrics(found))
+            if step % chosen.save_every == 0 and step < len(batches):
+                checkpoints.save(step, state)
+    checkpoints.close()
+    return Outcome(state.params, len(batches), told.loss)
+
+
+def read(context: Context, round_: int) -> tuple[list[Sample], list[Sample]]:
+    """The ledger of a pass: what was generated, and what was rationalized of it."""
+    folder = context.round_folder(round_)
+    generated, rationalized = (rationales.read_shards(folder, kind) for kind in _TRIES)
+    return generated, rationalized
+
+
+def _few_shot(context: Context, round_: int) -> tuple[list[int], list[int]] | None:
+    """The few-shot prompt and its hinted twin; None in rounds that show none."""
+    if not context.shows_examples(round_ - 1):
+        return None
+    return context.prompter.few_shot(False), context.prompter.few_shot(True)
+
+
+def _write(
+    context: Context, round_: int, step: int, asked: Sequence[Problem], found: StarMetrics
+) -> None:
+    """Grades what a step wrote, and adds it to the ledger.
+
+    Raises:
+        ValueError: the device has graded something otherwise.
+    """
+    everything = range(len(asked))
+    failed = [i for i in everything if not found.first.correct[i]]
+    tried = failed if context.settings.rationalize.enabled else []
+    first = _graded(context, round_, asked, found.first, everything, hint=False)
+    second = _graded(context, round_, asked, found.second, tried, hint=True)
+    for kind, samples in zip(_TRIES, (first, second), strict=True):
+        rationales.write_shard(context.round_folder(round_), kind, step - 1, samples)
+
+
+def _metrics(found: StarMetrics) -> dict[str, float]:
+    """What is reported of a step."""
+    return {name: float(value) for name, value in found.update.items()} | {
+        "correct": int(found.first.correct.sum()),
+        "accepted": int(found.accepted.sum()),
+    }
+
+
+def _graded(
+    context: Context,
+    round_: int,
+    asked: Sequence[Problem],
+    attempt: Attempt,
+    places: Sequence[int],
+    *,
+    hint: bool,
+) -> list[Sample]:
+    """The samples of those rows of an attempt that are in `places`."""
+    written, samples = attempt.generated, []
+    for place in places:
+        sample = rationales.grade(
+            context.task,
+            asked[place],
+            round_,
+            hint,
+            context.text(written.tokens[place, : written.length[place]].tolist()),
+            truncated=not written.finished[place],
+            tokens=int(written.length[place]),
+        )
+        if sample.correct != attempt.correct[place]:
+            raise ValueError(
+                f"byte_grader.py says {bool(attempt.correct[place])} of a completion of problem "
+                f"{sample.id!r} and grading.py {sample.correct}: {sample.completion!r}. That is a "
+                "fault of this program; config.mode='rounds' grades by the latter alone"
+            )
+        samples.append(sample)
+    return samples
+
+
+def _rows(
+    context: Context, fused: Fused, asked: Sequence[Problem], numbers: range, shown: bool
+) -> dict[str, NDArray | tuple[NDArray, NDArray]]:
+    """The arrays of one batch, filled up with empty rows."""
+    shape = fused.shape
+    tried = asked if context.settings.rationalize.enabled else []
+    row = context.prompter.row
+    number = np.zeros((shape.rows,), np.int32)
+    number[: len(numbers)] = numbers
+    gold, gold_length = byte_grader.gold([p.answer for p in asked], fused.answer)
+    return {
+        "question": _padded([row(p, False, shown) for p in asked], shape.rows, shape.prompt),
+        "hinted": _padded([row(p, True, shown) for p in tried], shape.rows, shape.prompt),
+        "trained": _padded(
+            [row(p, False, shown and context.settings.train.few_shot) for p in asked],
+            shape.rows,
+            shape.prompt,
+        ),
+        "number": number,
+        "gold": _filled(gold, shape.rows),
+        "gold_length": _filled(gold_length, shape.rows),
+    }
+
+
+def _padded(rows: Sequence[Sequence[int]], count: int, places: int) -> tuple[NDArray, NDArray]:
+    """Tokens on the right, [count, places], and where each row starts; the rest is empty rows."""
+    tokens, start = np.zeros((count, places), np.int32), np.full((count,), places, np.int32)
+    for place, row in enumerate(rows):
+        start[place] = places - len(row)
+        tokens[place, start[place] :] = row
+    return tokens, start
+
+
+def _filled(x: NDArray, rows: int) -> NDArray:
+    return np.pad(x, [(0, rows - len(x)), *[(0, 0)] * (x.ndim - 1)])

@@ -1,0 +1,241 @@
+"""The fused step: decode, grade, rationalize, filter, learn. One pure program on any mesh.
+
+    generate      the policy writes a rationale and an answer for every question of a batch
+    grade         on the device, by the bytes it wrote
+    rationalize   where it failed, it is given the answer as a hint and tries again
+    filter        what ends in the right answer counts; the rest has no weight in the loss
+    learn         one update on question + rationale, as if there had been no hint
+
+With the policy frozen and the learner begun from the base weights, a pass over the data is a round
+of Algorithm 1 (Zelikman et al., 2022) with one update a batch. With the policy refreshed it is
+online self-training.
+
+Shapes: B questions, P prompt places, N budget in new tokens, S few-shot tokens, A answer bytes.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from star_jax import byte_grader, train
+from star_jax.byte_grader import Text
+from star_jax.model import cache as kv
+from star_jax.model.decoder import Decoder
+from star_jax.sampler.decode import Generated, Prompts, Stop, decode, row_keys
+from star_jax.sampler.select import Selection
+from star_jax.state import StarState, as_policy
+from star_jax.tasks.answer_rule import AnswerRule
+from star_jax.train import FewShot
+
+
+@dataclasses.dataclass(frozen=True)
+class StarConfig:
+    """What is static of a step.
+
+    Attributes:
+        graph: of the decoder; weights and it make a `Decoder`.
+        optimizer: as `train.make_optimizer` gives it.
+        accumulation: micro-batches of the update.
+        budget: N.
+        stop, selection: how sampling ends and draws.
+        rule: how an answer is found in what was written.
+        eos: token that ends a document to train on.
+        dtype: of the computation, which the policy's matrices are kept in.
+        refresh_every: updates until the policy takes the learner's weights; 0: never. With 1 they
+            are the same arrays, and the state has no policy of its own.
+        show: whether the update is on few-shot prompt + question + rationale.
+    """
+
+    graph: nnx.GraphDef
+    optimizer: optax.GradientTransformation
+    accumulation: int
+    budget: int
+    stop: Stop
+    selection: Selection
+    rule: AnswerRule
+    eos: int
+    dtype: str = "float32"
+    refresh_every: int = 0
+    show: bool = False
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Padded:
+    """Rows of tokens, padded on the left.
+
+    Attributes:
+        tokens: [B, P] int32.
+        start: [B] int32, the first real place of a row; P marks an empty row.
+    """
+
+    tokens: jax.Array
+    start: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StarBatch:
+    """The questions of one step. Rows that only fill the batch are empty in all of its parts.
+
+    Attributes:
+        question: as sampled, after the shared few-shot prompt.
+        hinted: the same with the answer as a hint.
+        trained: as trained on: what `question` is where no few-shot prompt is shown.
+        number: [B] int32, of the question in its round; its draws follow from it.
+        gold, gold_length: [B, A] uint8 and [B] int32, the canonical answers as bytes.
+        few_shot, few_shot_hinted: the worked examples, shared by all rows; None without any.
+        seed: [2] uint32, the run's seed and the round.
+        learning_rate: [] float32, of the update.
+    """
+
+    question: Padded
+    hinted: Padded
+    trained: Padded
+    number: jax.Array
+    gold: jax.Array
+    gold_length: jax.Array
+    few_shot: FewShot | None
+    few_shot_hinted: FewShot | None
+    seed: jax.Array
+    learning_rate: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """What the policy wrote for a batch, and whether it is right.
+
+    Attributes:
+        generated: tokens and whether the row ended by itself.
+        text: the same as bytes.
+        correct: [B] bool; what the budget ended is never right.
+    """
+
+    generated: Generated
+    text: Text
+    correct: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StarMetrics:
+    """What came of a step.
+
+    Attributes:
+        first: the attempt without hint.
+        second: that with it; rows whose first attempt is right are empty.
+        accepted: [B] bool, the rows trained on.
+        update: scalars of the update, as `train.update` has them; zeros where nothing was accepted.
+    """
+
+    first: Attempt
+    second: Attempt
+    accepted: jax.Array
+    update: dict[str, jax.Array]
+
+
+def star_step(
+    config: StarConfig, state: StarState, batch: StarBatch
+) -> tuple[StarState, StarMetrics]:
+    """One step; pure. Where nothing is accepted, the learner stays as it is."""
+    policy = nnx.merge(config.graph, state.params if state.policy is None else state.policy)
+    first = _attempt(config, policy, batch, batch.question, batch.few_shot, stream=0)
+    places = batch.hinted.tokens.shape[1]
+    left = dataclasses.replace(
+        batch.hinted, start=jnp.where(first.correct, places, batch.hinted.start)
+    )
+    second = _attempt(config, policy, batch, left, batch.few_shot_hinted, stream=1)
+    accepted = first.correct | second.correct
+    rows = training_rows(config.eos, batch.trained, first, second)
+
+    def learn(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
+        return train.update(
+            config.graph,
+            config.optimizer,
+            config.accumulation,
+            state,
+            rows,
+            batch.learning_rate,
+            batch.few_shot if config.show else None,
+        )
+
+    def rest(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
+        _, metrics = jax.eval_shape(learn, state)
+        return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
+
+    state, metrics = jax.lax.cond(jnp.any(accepted), learn, rest, state)
+    return _refreshed(config, state), StarMetrics(first, second, accepted, metrics)
+
+
+def training_rows(eos: int, trained: Padded, first: Attempt, second: Attempt) -> train.Batch:
+    """Question + rationale + end-of-text, for every row that is right; [B, P + N + 1].
+
+    Of what was written all tokens count that begin before the end of the text: before the stop text
+    and the white space around it. Other rows have no token in any segment, and no weight.
+    """
+    accepted = first.correct | second.correct
+
+    def choose(x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.where(first.correct.reshape(-1, *[1] * (x.ndim - 1)), x, y)
+
+    written = choose(first.generated.tokens, second.generated.tokens)
+    count = choose(_kept(first), _kept(second))
+    places = trained.tokens.shape[1]
+    tokens = jnp.concatenate((trained.tokens, written, jnp.zeros_like(written[:, :1])), axis=1)
+    place = jnp.arange(tokens.shape[1])
+    end = (places + count)[:, None]
+    tokens = jnp.where(place == end, eos, tokens)
+    real = (place >= trained.start[:, None]) & (place <= end) & accepted[:, None]
+    return train.Batch(
+        tokens=jnp.where(real, tokens, 0),
+        segments=real.astype(jnp.int32),
+        positions=jnp.where(real, place - trained.start[:, None], 0),
+        weights=(real & (place >= places)).astype(jnp.float32),
+    )
+
+
+def _kept(attempt: Attempt) -> jax.Array:
+    """How many of the written tokens begin before the end of the text; [B]."""
+    generated, text = attempt.generated, attempt.text
+    written = jnp.arange(generated.tokens.shape[1]) < generated.length[:, None]
+    return jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
+
+
+def _attempt(
+    config: StarConfig,
+    policy: Decoder,
+    batch: StarBatch,
+    rows: Padded,
+    few_shot: FewShot | None,
+    stream: int,
+) -> Attempt:
+    prefix = kv.make_prefix(policy, few_shot.tokens, few_shot.length) if few_shot else None
+    seed = jnp.append(batch.seed, jnp.uint32(stream))
+    generated = decode(
+        policy,
+        Prompts(rows.tokens, rows.start, row_keys(seed, batch.number)),
+        prefix,
+        budget=config.budget,
+        stop=config.stop,
+        selection=config.selection,
+    )
+    text = byte_grader.read(generated.tokens, generated.length, config.stop)
+    right = byte_grader.correct(config.rule, text, batch.gold, batch.gold_length)
+    real = rows.start < rows.tokens.shape[1]
+    return Attempt(generated, text, right & generated.finished & real)
+
+
+def _refreshed(config: StarConfig, state: StarState) -> StarState:
+    """The state with the learner's weights as its policy, if that is due."""
+    if state.policy is None or not config.refresh_every:
+        return state
+    policy = jax.lax.cond(
+        (state.step > 0) & (state.step % config.refresh_every == 0),
+        lambda: as_policy(state.params, config.dtype),
+        lambda: state.policy,
+    )
+    return dataclasses.replace(state, policy=policy)

@@ -1,0 +1,288 @@
+"""The fused step against its parts done by hand, and on every mesh against one device.
+
+By hand: numpy in float64, one row at a time, graded by the host's rule.
+"""
+
+import dataclasses
+import functools
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import reference
+import toys
+from star_jax import byte_grader, mesh, state
+from star_jax.packing import Example, example
+from star_jax.programs import Fused, Learning, Programs
+from star_jax.sampler.decode import make_stop
+from star_jax.sampler.engine import Shape
+from star_jax.star_step import StarMetrics
+from star_jax.state import Params, StarState
+from star_jax.tasks.jsonl import Jsonl
+from toys import ONE_LAYER, eight_devices
+
+# A vocabulary in which anything is nearly a number: random models answer, and answer in time.
+PIECES = [b"", b"", b"", *(b"%d" % i for i in range(10)), b"12", b" ", b"-", b".", b",", b"\n\n"]
+PIECES += [b".\n\n4", b"\n", "é".encode()[:1], "é".encode()[1:]]
+END, STOP = 2, "\n\n"
+TASK = Jsonl("unused", rule="number")
+SHAPE = Shape(budget=12, prompt=7, rows=8)
+SEEDS = (2, 3, 10, 14, 21, 27)  # with which some rows are right at once, some with the hint
+FEW_SHOT = ([5, 9, 13, 3, 20], [5, 9, 13, 7, 3, 20])
+RATE = 1.0
+
+# Llama's shape, its keys in fewer heads than there are devices to split them over.
+GROUPED = replace(
+    ONE_LAYER, width=32, heads=8, kv_heads=2, head_dim=4, parallel=False, shared_norm=False,
+    norm="rms", activation="silu", gated=True, mlp_bias=False, head_bias=False, tied=True,
+    rotary_pairs="halves",
+)  # fmt: skip
+WIDE = replace(ONE_LAYER, width=32, heads=8, head_dim=4)
+
+
+@functools.cache
+def made(
+    config: Any, devices: tuple[int, int, int], refresh: int = 0, shown: bool = False
+) -> Programs:
+    """The fused step with plain gradient descent: what it adds to the weights is the gradient."""
+    grid = mesh.make_mesh(*devices, devices=jax.devices()[: int(np.prod(devices))])
+    rule = TASK.byte_rule()
+    assert rule is not None
+    programs = Programs(
+        config,
+        grid,
+        stop=make_stop([END], STOP, PIECES, config.vocab),
+        selection=toys.GREEDY,
+        shapes=[],
+        prefix=8 if shown else 0,
+        learning={"train": Learning(optax.identity(), 8, 20, micro_batch=2)},
+        fused=Fused(SHAPE, answer=16, rule=rule, eos=END, refresh_every=refresh),
+        show=shown,
+        fresh=False,
+    )
+    programs.compile()
+    return programs
+
+
+@dataclasses.dataclass
+class Questions:
+    """A batch of seven questions and a row that only fills it."""
+
+    plain: list[list[int]]
+    hinted: list[list[int]]
+    gold: list[str]
+
+    def rows(self) -> dict[str, Any]:
+        gold, length = byte_grader.gold([*self.gold, ""], 16)
+        question = padded(self.plain)
+        return {
+            "question": question,
+            "hinted": padded(self.hinted),
+            "trained": question,
+            "number": np.arange(SHAPE.rows, dtype=np.int32),
+            "gold": gold,
+            "gold_length": length,
+        }
+
+
+def padded(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    tokens = np.zeros((SHAPE.rows, SHAPE.prompt), np.int32)
+    start = np.full((SHAPE.rows,), SHAPE.prompt, np.int32)
+    for place, row in enumerate(rows):
+        start[place] = SHAPE.prompt - len(row)
+        tokens[place, start[place] :] = row
+    return tokens, start
+
+
+class ByHand:
+    """What one model does with `Questions`, row by row."""
+
+    def __init__(self, seed: int, before: tuple[list[int], list[int]] = ([], [])) -> None:
+        draws = np.random.default_rng(seed)
+        self.params, self.before = toys.params(ONE_LAYER, seed), before
+        self.weights = reference.weights(self.params)
+        draw = functools.partial(draws.integers, 3, len(PIECES))
+        plain = [draw(draws.integers(1, SHAPE.prompt)).tolist() for _ in range(SHAPE.rows - 1)]
+        hinted = [[*row, int(draw())] for row in plain]
+        self.written = [self.write([*before[0], *row]) for row in plain]
+        self.again = [self.write([*before[1], *row]) for row in hinted]
+        # Rows in turn: right at once, right with the hint, never right; where there is an answer.
+        gold = ["77"] * len(plain)
+        for place, tries in enumerate(zip(self.written, self.again, strict=True)):
+            answers = [self.answer(one) or "" for one in tries]
+            if place % 3 < 2:
+                gold[place] = answers[place % 3] or answers[1 - place % 3] or "77"
+        self.questions = Questions(plain, hinted, gold)
+        self.first = [self.right(w, g) for w, g in zip(self.written, gold, strict=True)]
+        self.second = [
+            not first and self.right(w, g)
+            for first, w, g in zip(self.first, self.again, gold, strict=True)
+        ]
+
+    def write(self, prompt: list[int]) -> tuple[list[int], bool]:
+        count = len(PIECES)
+        tokens = reference.greedy(ONE_LAYER, self.weights, prompt, SHAPE.budget, END, count)
+        return reference.stopped(PIECES, tokens, END, STOP.encode(), SHAPE.budget)
+
+    @staticmethod
+    def text(tokens: list[int]) -> str:
+        whole = b"".join(PIECES[token] for token in tokens).decode(errors="replace")
+        return whole.partition(STOP)[0].rstrip()
+
+    def answer(self, written: tuple[list[int], bool]) -> str | None:
+        return TASK.answer(self.text(written[0])) if written[1] else None
+
+    def right(self, written: tuple[list[int], bool], gold: str) -> bool:
+        return self.answer(written) == gold
+
+    def examples(self) -> list[Example]:
+        """What is trained on: the question as asked without hint, then what was right of it."""
+        found = []
+        for place, question in enumerate(self.questions.plain):
+            if self.first[place] or self.second[place]:
+                tokens, _ = (self.written if self.first[place] else self.again)[place]
+                raw = b"".join(PIECES[token] for token in tokens).partition(STOP.encode())[0]
+                size, kept = len(raw.rstrip()), []
+                while len(kept) < len(tokens) and bytes_of(kept) < size:
+                    kept.append(tokens[len(kept)])
+                found.append(example([*self.before[0], *question], [*kept, END]))
+        return found
+
+    def loss(self, weights: Any = None) -> float:
+        """Nats a token."""
+        examples = self.examples()
+        sums = [
+            reference.loss(ONE_LAYER, weights or self.weights, e.tokens.tolist(), list(e.weights))
+            for e in examples
+        ]
+        return sum(loss for loss, _ in sums) / sum(e.weights.sum() for e in examples)
+
+
+def bytes_of(tokens: list[int]) -> int:
+    return sum(len(PIECES[token]) for token in tokens)
+
+
+def begin(programs: Programs, params: Params) -> StarState:
+    layout = jax.tree.map(lambda x: x.sharding, programs.params)
+    one, other = (jax.device_put(jax.tree.map(np.array, params), layout) for _ in range(2))
+    return programs.begin("train", one, other)
+
+
+def step(
+    programs: Programs, params: Params, questions: Questions, shown: bool = False
+) -> tuple[StarState, StarMetrics]:
+    return programs.star_step(
+        begin(programs, params), questions.rows(), FEW_SHOT if shown else None, (0, 1), learning_rate=RATE
+    )
+
+
+@pytest.mark.parametrize("shown", [False, True], ids=["alone", "after a few-shot prompt"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_it_is_its_parts_done_by_hand(seed: int, shown: bool):
+    hand = ByHand(seed, FEW_SHOT if shown else ([], []))
+    after, metrics = step(made(ONE_LAYER, (1, 1, 1), 0, shown), hand.params, hand.questions, shown)
+    for attempt, wanted in ((metrics.first, hand.written), (metrics.second, hand.again)):
+        asked = [not first or attempt is metrics.first for first in hand.first]
+        for place in np.flatnonzero(asked):
+            length = attempt.generated.length[place]
+            assert attempt.generated.tokens[place, :length].tolist() == wanted[place][0]
+            assert attempt.generated.finished[place] == wanted[place][1]
+    assert metrics.first.correct.tolist() == [*hand.first, False]
+    assert metrics.second.correct.tolist() == [*hand.second, False]
+    accepted = [a or b for a, b in zip(hand.first, hand.second, strict=True)]
+    assert metrics.accepted.tolist() == [*accepted, False]
+    assert any(hand.first) and any(hand.second) and not all(accepted)
+    assert metrics.update["loss"] == pytest.approx(hand.loss(), rel=1e-5)
+    assert after.step == 1
+    # The gradient, along random directions: what it predicts is what the loss does in float64.
+    gradient = jax.tree.map(lambda a, b: np.asarray(a - b, np.float64), hand.params, after.params)
+    slopes = reference.weights(gradient)
+    draws = np.random.default_rng(seed)
+    for _ in range(4):
+        way = {name: draws.normal(size=x.shape) for name, x in hand.weights.items()}
+        ahead, behind = (
+            hand.loss({name: x + sign * 1e-5 * way[name] for name, x in hand.weights.items()})
+            for sign in (1, -1)
+        )
+        slope = sum(float(np.sum(slopes[name] * way[name])) for name in way)
+        scale = np.sqrt(sum(float(np.sum(x**2)) for x in slopes.values()))
+        assert slope == pytest.approx((ahead - behind) / 2e-5, abs=1e-4 * scale)
+
+
+@eight_devices
+@pytest.mark.parametrize("config", [WIDE, GROUPED], ids=["GPT-J", "grouped"])
+@pytest.mark.parametrize("devices", [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)], ids=str)
+def test_every_mesh_does_what_one_device_does(config: Any, devices: tuple[int, int, int]):
+    params, questions = toys.params(config, 0), answered(config)
+    one, alone = step(made(config, (1, 1, 1)), params, questions)
+    many, metrics = step(made(config, devices), params, questions)
+    assert metrics.first.correct.any() and metrics.second.correct.any()
+    assert metrics.accepted.sum() < len(questions.plain)
+    exact = (lambda m: (m.first, m.second, m.accepted))(alone)
+    jax.tree.map(
+        np.testing.assert_array_equal, exact, (metrics.first, metrics.second, metrics.accepted)
+    )
+    for name, value in alone.update.items():
+        assert metrics.update[name] == pytest.approx(value, rel=1e-4), name
+    before = reference.weights(params)
+    ours, theirs = reference.weights(many.params), reference.weights(one.params)
+    for name, x in theirs.items():
+        moved = np.linalg.norm(x - before[name])
+        assert np.linalg.norm(ours[name] - x) <= 1e-4 * moved + 1e-6, name
+
+
+@functools.cache
+def answered(config: Any) -> Questions:
+    """Questions of which some come out right: their answers are what the model was seen to give."""
+    draws = np.random.default_rng(5)
+    plain = [draws.integers(3, len(PIECES), size).tolist() for size in (3, 6, 1, 5, 4, 2, 6)]
+    asked = Questions(plain, [[*row, 7] for row in plain], ["77"] * 7)
+    _, seen = step(made(config, (1, 1, 1)), toys.params(config, 0), asked)
+    for attempt, places in ((seen.first, (0, 1, 3)), (seen.second, (5, 6))):
+        for place in places:
+            written = attempt.generated.tokens[place, : attempt.generated.length[place]]
+            asked.gold[place] = TASK.answer(ByHand.text(written.tolist())) or "77"
+    return asked
+
+
+class TestPolicy:
+    def wrong(self) -> Questions:
+        hand = ByHand(0)
+        return replace(hand.questions, gold=["31415"] * 7)
+
+    def test_a_step_that_accepts_nothing_changes_nothing(self):
+        params = toys.params(ONE_LAYER, 0)
+        after, metrics = step(made(ONE_LAYER, (1, 1, 1)), params, self.wrong())
+        assert not metrics.accepted.any() and after.step == 0
+        jax.tree.map(np.testing.assert_array_equal, after.params, params)
+        assert all(value == 0 for value in metrics.update.values())
+
+    def sampled_by(self, refresh: int, steps: int) -> list[np.ndarray]:
+        """What is written for one batch again and again, while the learner learns from it."""
+        hand, programs = ByHand(2), made(ONE_LAYER, (1, 1, 1), refresh)
+        learner = begin(programs, hand.params)
+        found = []
+        for _ in range(steps):
+            learner, metrics = programs.star_step(
+                learner, hand.questions.rows(), None, (0, 1), learning_rate=5.0
+            )
+            found.append(metrics.first.generated.tokens)
+        return found
+
+    def test_it_is_frozen_or_refreshed_every_so_many_updates(self):
+        frozen, every, second = (self.sampled_by(refresh, 3) for refresh in (0, 1, 2))
+        assert (frozen[0] == frozen[1]).all() and (frozen[0] == frozen[2]).all()
+        assert (every[0] == frozen[0]).all() and (every[1] != every[0]).any()
+        assert (second[1] == second[0]).all() and (second[2] != second[1]).any()
+
+    def test_a_policy_of_its_own_is_kept_as_it_is_computed_with(self):
+        config = replace(ONE_LAYER, dtype="bfloat16")
+        one = toys.one_device()
+        abstract = state.abstract_state(config, one, optax.identity(), policy=True)
+        kept = {x.ndim > 1: x.dtype.name for x in jax.tree.leaves(abstract.policy)}
+        assert kept == {True: "bfloat16", False: "float32"}
+        assert state.abstract_state(config, one, optax.identity()).policy is None
