@@ -14,11 +14,17 @@ sign stands before it: 12-5 and COVID-19 end in 5 and 19, =-5 in -5.
 import re
 from fractions import Fraction
 
+MINUS = "−-"
+MONEY = "$€£¥₹"
+JOINTS = ".,/:^'"  # between digits they make one thing of two numbers, as in 10:30
+RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹¼½¾"
+
 _DIGITS = r"(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|(?<![A-Za-z0-9.])\.[0-9]+"
 # Not inside a word, and not where digits and one of these signs lead up to it or go on after it.
-_BEFORE = r"(?<![A-Za-z0-9_])(?<![0-9][.,/:^'])(?<![0-9][eE][-+])"
-_AFTER = r"(?![0-9⁰¹²³⁴-⁹¼-¾]|[.,/:^'_]+[0-9]|[A-Za-z]+[-+]?[0-9])"
-_SIGN = r"(?:(?<![A-Za-z0-9)%\]−-])(?P<minus>[−-]))?(?P<money>[$€£¥₹](?P<late>[−-])?)?"
+_BEFORE = rf"(?<![A-Za-z0-9_])(?<![0-9][{JOINTS}])(?<![0-9][eE][-+])"
+_AFTER = rf"(?![0-9{RAISED}]|[{JOINTS}_]+[0-9]|[A-Za-z]+[-+]?[0-9])"
+_MINUS = rf"(?<![A-Za-z0-9)%\]{MINUS}])(?P<minus>[{MINUS}])"
+_SIGN = rf"(?:{_MINUS})?(?P<money>[{MONEY}](?P<late>[{MINUS}])?)?"
 _NUMBER = re.compile(rf"{_SIGN}{_BEFORE}(?P<digits>{_DIGITS}){_AFTER}")
 _WHOLE = re.compile(rf"\s*{_NUMBER.pattern}\s?%?\.?\s*")
 _TOKEN = re.compile(rf"\s*(?:(?P<digits>{_DIGITS})|(?P<sign>[-+*/()%]))")

@@ -46,6 +46,11 @@ class Tokenizer(Protocol):
         ...
 
     @property
+    def indented(self) -> bool:
+        """Whether `decode` takes away the space that a text begins with."""
+        ...
+
+    @property
     def vocab_size(self) -> int:
         """Number of ids, from 0."""
         ...
@@ -81,6 +86,7 @@ class ByteTokenizer:
     bos_id: int = 1
     eos_id: int = 2
     eos_ids: tuple[int, ...] = (2,)
+    indented: bool = False
 
     def __init__(self, markup: Sequence[str] = ()) -> None:
         self.markup = tuple(markup)
@@ -157,6 +163,7 @@ class HuggingFaceTokenizer:
             knows such a token (GPT-2, Qwen, SmolLM2): the model was trained without.
         eos_id: ends a document.
         eos_ids: all ids that end a text or a turn, `eos_id` first.
+        indented: it puts a space before every text, and takes one away again.
         missing_bytes: bytes that no token stands for.
         chats: whether there is a chat template.
     """
@@ -182,7 +189,7 @@ class HuggingFaceTokenizer:
         self._plain.encode_special_tokens = True  # that is: as the text they are
         added = self._marked.get_added_tokens_decoder()
         self._special = {id_: token.content for id_, token in added.items() if token.special}
-        self._bytes, self._indented = byte_table(self._marked)
+        self._bytes, self.indented = byte_table(self._marked)
         self.missing_bytes = frozenset(range(256)) - {x[0] for x in self._bytes if len(x) == 1}
         own = [] if self._hub.eos_token_id is None else [self._hub.eos_token_id]
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*own, *ends]))
@@ -235,7 +242,7 @@ class HuggingFaceTokenizer:
             ValueError: an id lies outside the vocabulary.
         """
         text = _text(self._bytes, ids)
-        return text.removeprefix(" ") if self._indented else text
+        return text.removeprefix(" ") if self.indented else text
 
     def token_bytes(self) -> list[bytes]:
         """The bytes each id stands for, in the order of the ids; special tokens are empty.

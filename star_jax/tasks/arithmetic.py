@@ -28,6 +28,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from star_jax.tasks.answer_rule import AnswerRule, finds_as
 from star_jax.tasks.task import Problem
 
 _END = "</scratch>"
@@ -126,6 +127,10 @@ class Arithmetic:
         """The number on the one line after the last "</scratch>"; None for anything else there."""
         _, end, sum_line = completion.rpartition(f"{_END}\n")
         return _number(sum_line) if end else None
+
+    def byte_rule(self) -> AnswerRule | None:
+        """The same for a device."""
+        return AnswerRule("digits", f"{_END}\n") if finds_as(Arithmetic, self) else None
 
     def direct_answer(self, completion: str) -> str | None:
         """The number that is the whole completion; None for anything else."""

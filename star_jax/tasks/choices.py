@@ -13,11 +13,13 @@ all of the last on one line. The hint is " (CORRECT)" after the right choice. An
 import re
 from collections.abc import Iterable, Sequence
 
+from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.tasks.task import Problem
 
 LETTERS = "abcde"
 MARK = "(CORRECT)"
 CUE = "Therefore, the answer is"
+RULE = AnswerRule("letter at the end", CUE, letters=LETTERS)  # what `answer` does, for a device
 
 _LAST_LETTER = re.compile(rf"[^\n]*\(([{LETTERS}])\)\.?\s*")
 _SAID = re.compile(

@@ -13,7 +13,12 @@ from types import ModuleType
 
 from star_jax.tasks.task import Task
 
-MEMBERS = tuple(name for name in Task.__annotations__ | vars(Task) if not name.startswith("_"))
+_OPTIONAL = "byte_rule"
+MEMBERS = tuple(
+    name
+    for name in Task.__annotations__ | vars(Task)
+    if not name.startswith("_") and name != _OPTIONAL
+)
 """What a task class must have, in the order of `Task`."""
 
 
@@ -41,7 +46,10 @@ def load(module: str) -> type:
         for member in vars(found).values()
         if isinstance(member, type) and member.__module__ == found.__name__
     ]
-    return _only_task(classes, module)
+    task = _only_task(classes, module)
+    if not _has(task, _OPTIONAL):
+        setattr(task, _OPTIONAL, lambda self: None)
+    return task
 
 
 def _run(path: pathlib.Path) -> ModuleType:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from star_jax.tasks import rows, splits
+from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.tasks.rows import DataError, Flaw, Row
 from star_jax.tasks.task import Problem
 
@@ -96,6 +97,10 @@ class DataSet:
                 f"{self.data}: no worked examples to begin the prompt with: {self.no_examples}"
             )
         return list(self.worked()[:count])
+
+    def byte_rule(self) -> AnswerRule | None:
+        """None: answers are found on the host."""
+        return None
 
     def in_distribution(self, group: str) -> bool:
         """True: every group is trained on."""

@@ -19,6 +19,7 @@ from typing import ClassVar
 
 from star_jax import leaks, numbers
 from star_jax.tasks import splits
+from star_jax.tasks.answer_rule import AnswerRule, finds_as
 from star_jax.tasks.data_set import DataSet
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
@@ -80,6 +81,10 @@ class GSM8K(DataSet):
         """
         _, marker, rest = completion.partition(_MARKER)
         return numbers.leading(rest) if marker else None
+
+    def byte_rule(self) -> AnswerRule | None:
+        """The same for a device."""
+        return AnswerRule("number first", _MARKER, first=True) if finds_as(GSM8K, self) else None
 
     def direct_answer(self, completion: str) -> str | None:
         """The number that is the whole completion, canonical; None for anything else."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from star_jax import leaks, numbers
+from star_jax.tasks.answer_rule import AnswerRule, finds_as
 from star_jax.tasks.data_set import DataSet
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
@@ -108,6 +109,15 @@ class Jsonl(DataSet):
         """The canonical form of what the rule finds."""
         found = self.find(completion)
         return None if found is None else self.canonical(found)
+
+    def byte_rule(self) -> AnswerRule | None:
+        """The same for a device; None for expressions, and where a derived class has rules."""
+        rules = {
+            "marker": AnswerRule("line", self.pattern),
+            "number": AnswerRule("last number"),
+            "letter": AnswerRule("last letter", letters=string.ascii_letters),
+        }
+        return rules.get(self.rule) if finds_as(Jsonl, self) else None
 
     def find(self, text: str) -> str | None:
         """The part of a text that the rule takes for the answer; None where there is none."""

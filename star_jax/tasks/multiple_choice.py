@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from star_jax import leaks
 from star_jax.tasks import choice_rows, choices
+from star_jax.tasks.answer_rule import AnswerRule, finds_as
 from star_jax.tasks.data_set import DataSet
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
@@ -44,6 +45,10 @@ class MultipleChoice(DataSet):
     def answer(self, completion: str) -> str | None:
         """The letter that ends "Therefore, the answer is ... (b)."; see `choices.answer`."""
         return choices.answer(completion)
+
+    def byte_rule(self) -> AnswerRule | None:
+        """The same for a device."""
+        return choices.RULE if finds_as(MultipleChoice, self) else None
 
     def direct_answer(self, completion: str) -> str | None:
         """The letter that ends a completion of one line."""

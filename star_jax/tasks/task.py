@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from star_jax.tasks.answer_rule import AnswerRule
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -96,6 +98,13 @@ class Task(Protocol):
 
     def answer(self, completion: str) -> str | None:
         """The canonical answer by the data set's own rule; None where there is none."""
+        ...
+
+    def byte_rule(self) -> AnswerRule | None:
+        """`answer` as a rule that a device can follow, to the letter; None where there is none.
+
+        A custom task may leave it out: it is graded on the host then.
+        """
         ...
 
     def direct_answer(self, completion: str) -> str | None:
