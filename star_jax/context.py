@@ -241,7 +241,7 @@ def _fused(
         )
     longest = max(len(problem.answer.encode()) for problem in problems.seen)
     every = settings.policy_refresh_every
-    return Fused(shape, _rounded(longest), rule, tokenizer.eos_id, every)
+    return Fused(shape, _rounded(longest), rule, tokenizer.eos_id, every, tokenizer.indented)
 
 
 def _learning(settings: Settings, shape: Shape) -> dict[str, Learning]:

@@ -60,7 +60,7 @@ class Fused:
         answer: bytes of the longest gold answer.
         rule: how an answer is found in what was written.
         eos: token that ends a document to train on.
-        refresh_every: see `StarConfig`.
+        refresh_every, indented: see `StarConfig`.
     """
 
     shape: Shape
@@ -68,6 +68,7 @@ class Fused:
     rule: AnswerRule
     eos: int
     refresh_every: int = 0
+    indented: bool = False
 
 
 class Programs:
@@ -303,6 +304,7 @@ class Programs:
             self._config.dtype,
             fused.refresh_every,
             self._shows("train"),
+            fused.indented,
         )
         count = self._shaped((shape.rows,), np.int32, "batch")
         padded = Padded(self._shaped((shape.rows, shape.prompt), np.int32, "batch"), count)

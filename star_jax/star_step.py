@@ -47,6 +47,7 @@ class StarConfig:
         refresh_every: updates until the policy takes the learner's weights; 0: never. With 1 they
             are the same arrays, and the state has no policy of its own.
         show: whether the update is on few-shot prompt + question + rationale.
+        indented: of the tokenizer, see `byte_grader.read`.
     """
 
     graph: nnx.GraphDef
@@ -60,6 +61,7 @@ class StarConfig:
     dtype: str = "float32"
     refresh_every: int = 0
     show: bool = False
+    indented: bool = False
 
 
 @jax.tree_util.register_dataclass
@@ -223,7 +225,7 @@ def _attempt(
         stop=config.stop,
         selection=config.selection,
     )
-    text = byte_grader.read(generated.tokens, generated.length, config.stop)
+    text = byte_grader.read(generated.tokens, generated.length, config.stop, config.indented)
     right = byte_grader.correct(config.rule, text, batch.gold, batch.gold_length)
     real = rows.start < rows.tokens.shape[1]
     return Attempt(generated, text, right & generated.finished & real)

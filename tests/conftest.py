@@ -4,6 +4,9 @@ Set XLA_FLAGS (to anything) to run the tests on the devices there are; what need
 """
 
 import os
+from collections.abc import Iterator
+
+import pytest
 
 _FLAGS = (
     "--xla_force_host_platform_device_count=8",
@@ -13,3 +16,20 @@ _FLAGS = (
 )
 os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The programs that several runs of a module share are compiled once."""
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in zip(names, (str(tmp_path_factory.mktemp("cache")), 0.0), strict=True):
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()

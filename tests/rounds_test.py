@@ -6,14 +6,12 @@ import os
 import pathlib
 import re
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from etils import epath
-from jax.experimental.compilation_cache import compilation_cache
 from rich.console import Console
 
 import fakes
@@ -28,18 +26,7 @@ KINDS: tuple[Kind, ...] = ("samples", "rationalized", "evaluation", "hinted")
 UNSEEN = {"task.ood_digits": 2, "evaluate.ood_problems": 5}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The programs that several runs share are compiled once."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("cache")), 0.0), strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @dataclasses.dataclass

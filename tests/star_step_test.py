@@ -176,7 +176,11 @@ def step(
     programs: Programs, params: Params, questions: Questions, shown: bool = False
 ) -> tuple[StarState, StarMetrics]:
     return programs.star_step(
-        begin(programs, params), questions.rows(), FEW_SHOT if shown else None, (0, 1), learning_rate=RATE
+        begin(programs, params),
+        questions.rows(),
+        FEW_SHOT if shown else None,
+        (0, 1),
+        learning_rate=RATE,
     )
 
 

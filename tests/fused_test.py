@@ -1,0 +1,149 @@
+"""Rounds of the fused step, whole: what is on disk, what is trained from what, and resuming."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import fakes
+from star_jax import fused, rationales, report, rounds
+from star_jax.rationales import Sample
+from star_jax.settings import SettingsError
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+FUSED: dict[str, Any] = {
+    "mode": "fused",
+    "pretrain.steps": 100,
+    "sampler.rows": 16,
+    "train.save_every": 2,
+    "train.micro_batch": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def frozen(compiled_once: None, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("frozen")
+    rounds.run(fakes.tiny(FUSED), folder)
+    return folder
+
+
+def result(folder: pathlib.Path) -> dict[str, Any]:
+    return json.loads((folder / report.RESULT).read_text())
+
+
+def ledger(folder: pathlib.Path, number: int) -> tuple[list[Sample], list[Sample]]:
+    place = folder / "rounds" / f"{number:04d}"
+    found = (rationales.read_shards(place, kind) for kind in ("samples", "rationalized"))
+    generated, rationalized = (sorted(samples, key=lambda sample: sample.id) for samples in found)
+    return generated, rationalized
+
+
+def losses(folder: pathlib.Path) -> list[tuple[int, int, float]]:
+    lines = map(json.loads, (folder / report.METRICS).read_text().splitlines())
+    return [(m["round"], m["step"], m["loss"]) for m in lines if m["phase"] == "star_step"]
+
+
+def test_a_round_is_a_pass_over_its_problems(frozen: pathlib.Path):
+    for record in result(frozen)["rounds"][1:]:
+        generated, rationalized = ledger(frozen, record["round"])
+        assert len({sample.id for sample in generated}) == record["tried"] == 60
+        assert [s.id for s in rationalized] == [s.id for s in generated if not s.correct]
+        assert record["train_steps"] == 4, "60 problems in batches of 16"
+        kept = rationales.read_kept(frozen / "rounds" / f"{record['round']:04d}")
+        assert len(kept) == record["kept"] > 0
+        assert all(sample.correct for sample in kept)
+
+
+def test_a_frozen_policy_writes_what_the_rounds_mode_writes(
+    frozen: pathlib.Path, tmp_path: pathlib.Path
+):
+    changes = FUSED | {"mode": "rounds", "rounds.count": 1, "pretrain.base": str(frozen)}
+    rounds.run(fakes.tiny(changes), tmp_path / "rounds")
+    assert ledger(tmp_path / "rounds", 1) == ledger(frozen, 1)
+
+
+def test_both_ways_start_from_the_base_with_a_frozen_policy_and_go_on_with_a_live_one(
+    frozen: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    begun: list[tuple[bytes, bytes]] = []
+    learn = fused.learn
+
+    def note(context: Any, round_: int, start: Any, policy: Any) -> Any:
+        begun.append((fingerprint(start), fingerprint(policy)))
+        return learn(context, round_, start, policy)
+
+    monkeypatch.setattr(fused, "learn", note)
+    frozen_again = FUSED | {"pretrain.base": str(frozen)}
+    rounds.run(fakes.tiny(frozen_again), tmp_path / "frozen")
+    (first, policy), (second, later) = begun
+    assert first == policy == second != later
+    begun.clear()
+    rounds.run(fakes.tiny(frozen_again | {"policy_refresh_every": 1}), tmp_path / "live")
+    assert begun[0] == (first, first) and begun[1][0] == begun[1][1] != first
+    assert losses(tmp_path / "frozen") == losses(frozen)
+    assert losses(tmp_path / "live") != losses(frozen)
+
+
+def fingerprint(params: Any) -> bytes:
+    return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params))
+
+
+def test_killed_in_a_pass_it_goes_on_from_the_checkpoint(
+    frozen: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder, write, steps = tmp_path / "run", fused._write, []
+
+    def break_down(context: Any, round_: int, step: int, *rest: Any) -> None:
+        write(context, round_, step, *rest)
+        steps.append((round_, step))
+        if (round_, step) == (2, 3) and steps.count((2, 3)) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fused, "_write", break_down)
+    changes = FUSED | {"pretrain.base": str(frozen)}
+    with pytest.raises(KeyboardInterrupt):
+        rounds.run(fakes.tiny(changes), folder)
+    rounds.run(fakes.tiny(changes), folder)
+    assert steps == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 3), (2, 3), (2, 4)]
+    assert report.deterministic(result(folder)) == report.deterministic(result(frozen))
+    assert (folder / report.METRICS).read_text().count("star_step") == 2
+    for number in (1, 2):
+        assert ledger(folder, number) == ledger(frozen, number)
+
+
+def test_a_grader_that_errs_ends_the_run(
+    frozen: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    grade = rationales.grade
+
+    def contradict(*args: Any, **options: Any) -> Sample:
+        sample = grade(*args, **options)
+        return sample if not sample.correct else _wrong(sample)
+
+    shutil.copytree(frozen, tmp_path / "base")
+    monkeypatch.setattr("star_jax.fused.rationales.grade", contradict)
+    with pytest.raises(ValueError, match=r"grading\.py False: .*config\.mode='rounds'"):
+        rounds.run(fakes.tiny(FUSED | {"pretrain.base": str(tmp_path / "base")}), tmp_path / "run")
+
+
+def _wrong(sample: Sample) -> Sample:
+    return dataclasses.replace(sample, correct=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": "fused", "method": "direct"}, "config.method = 'direct': must be 'rationale'"),
+        ({"mode": "fused", "rationalize.rehearsal": 0.2}, "rationalize.rehearsal = 0.2: must be 0"),
+        ({"policy_refresh_every": 5}, "policy_refresh_every = 5: must be 0 in mode 'rounds'"),
+        ({"train.few_shot": True, "rationalize.rehearsal": 0.2}, "cannot go with"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes: dict[str, Any], message: str):
+    with pytest.raises(SettingsError, match=message):
+        fakes.tiny(changes)
