@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from etils import epath
 from numpy.typing import NDArray
 
-from star_jax import console, prompts, rationales, report, schema, train
+from star_jax import console, processes, prompts, rationales, report, schema, train
 from star_jax.context import Context
 from star_jax.fit import Plan, fit
 from star_jax.model.cache import Prefix
@@ -81,17 +81,19 @@ def sample(
         for number, problem in enumerate(problems)
     ]
     chunks = engine.plan(rows, context.shapes)
-    done = rationales.shard_count(folder, kind)
+    done = processes.first(lambda: rationales.shard_count(folder, kind))
     before = sum(len(chunk.rows) for chunk in chunks[:done])
     prefix = _prefix(context, policy, hint) if examples and done < len(chunks) else None
     right = 0
     title = f"round {round_} {kind}"
     with console.progress(context.console, title, len(rows), before) as advance:
         for index, chunk in enumerate(chunks[done:], done):
-            graded = _chunk(context, round_, kind, policy, prefix, chunk, problems, hint)
-            rationales.write_shard(folder, kind, index, graded)
+            owners = context.programs.owners(chunk.shape)[: len(chunk.rows)]
+            graded = _chunk(context, round_, kind, policy, prefix, chunk, problems, hint, owners)
+            graded = _write(folder, kind, index, graded, owners)
             right += sum(one.correct for one in graded)
             advance(len(graded), right=right)
+    processes.barrier()  # the last shard is there
     order = [row.number for chunk in chunks for row in chunk.rows]
     by_number = dict(zip(order, rationales.read_shards(folder, kind), strict=True))
     found = [by_number[number] for number in range(len(problems))]
@@ -117,7 +119,9 @@ def _chunk(
     chunk: engine.Chunk,
     problems: Sequence[Problem],
     hint: bool,
+    owners: Sequence[int],
 ) -> list[Sample]:
+    """Decodes a chunk and grades the rows of this process."""
     seed = (context.settings.seed, round_, _STREAMS[kind])
 
     def decode(
@@ -138,8 +142,22 @@ def _chunk(
             rule=context.settings.grading,
             drop_leaks=context.settings.rationalize.drop_leaks,
         )
-        for completion in engine.complete(chunk, decode)
+        for owner, completion in zip(owners, engine.complete(chunk, decode), strict=True)
+        if owner == processes.index()
     ]
+
+
+def _write(
+    folder: epath.Path, kind: Kind, index: int, graded: list[Sample], owners: Sequence[int]
+) -> list[Sample]:
+    """Writes a chunk to the ledger; returns all of it in process 0, and there is only one often."""
+    if processes.count() == 1:
+        rationales.write_shard(folder, kind, index, graded)
+        return graded
+    if graded:
+        rationales.write_part(folder, kind, index, processes.index(), graded)
+    processes.barrier()
+    return rationales.join_parts(folder, kind, index, owners) if processes.speaks() else graded
 
 
 def pretrain(context: Context, start: Params) -> Params:
@@ -203,9 +221,10 @@ def _fit(context: Context, round_: int, plan: Plan, start: Params) -> tuple[Para
         last = {"loss": float("nan")}
 
         def resumed(step: int) -> None:
-            report.truncate_metrics(
-                metrics_file, lambda line: (line["round"], line["step"]) <= (round_, step)
-            )
+            if processes.speaks():
+                report.truncate_metrics(
+                    metrics_file, lambda line: (line["round"], line["step"]) <= (round_, step)
+                )
             title = f"round {round_} {plan.kind}"
             shown.append(
                 stack.enter_context(console.progress(context.console, title, plan.steps, step))
@@ -214,7 +233,7 @@ def _fit(context: Context, round_: int, plan: Plan, start: Params) -> tuple[Para
         def heard(step: int, metrics: dict[str, float]) -> None:
             last.update(metrics)
             shown[0](1, loss=metrics["loss"])
-            if step % _HEARD_EVERY == 0 or step == plan.steps:
+            if processes.speaks() and (step % _HEARD_EVERY == 0 or step == plan.steps):
                 line = {"phase": plan.kind, "round": round_, "step": step} | metrics
                 report.append_metrics(metrics_file, line)
 

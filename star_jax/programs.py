@@ -144,12 +144,19 @@ class Programs:
         start: NDArray,
         number: NDArray,
     ) -> tuple[NDArray, NDArray, NDArray]:
-        """Decodes one chunk (see `engine.Decode`); `seed` and a row's number key its draws."""
+        """Decodes one chunk (see `engine.Decode`); `seed` and a row's number key its draws.
+
+        Of what comes back, the rows are real that this process holds (see `owners`).
+        """
         rows = (mesh_lib.place(self.mesh, x, "batch") for x in (tokens, start, number))
         key = self._whole(np.asarray(seed, np.uint32))
         name = ("sample", shape, prefix is not None)
         out: Generated = self._run(name, params, prefix, key, *rows)
-        return np.asarray(out.tokens), np.asarray(out.length), np.asarray(out.finished)
+        return mesh_lib.held(out.tokens), mesh_lib.held(out.length), mesh_lib.held(out.finished)
+
+    def owners(self, shape: Shape) -> list[int]:
+        """Of each row of a chunk, the process that reads what it wrote."""
+        return mesh_lib.owners(self.mesh, shape.rows)
 
     def accumulation(self, kind: str) -> int:
         """The fewest micro-batches that divide a device's sequences and keep to the limit."""
@@ -239,7 +246,9 @@ class Programs:
         rows = self._shaped((shape.rows,), np.int32, "batch")
         tokens = self._shaped((shape.rows, shape.prompt), np.int32, "batch")
         key = self._shaped((3,), np.uint32)
-        return _jit(sample).lower(self.params, prefix, key, tokens, rows, rows)
+        written = self._shaped((shape.rows, shape.budget), np.int32, "batch")
+        out = Generated(written, rows, self._shaped((shape.rows,), np.bool_, "batch"))
+        return _jit(sample, out=out).lower(self.params, prefix, key, tokens, rows, rows)
 
 
 def _jit(function: Callable, *, out: Any = None, donate: tuple[int, ...] = ()) -> Any:

@@ -18,7 +18,7 @@ from etils import epath
 from rich.console import Console
 
 from star_jax import console as shown
-from star_jax import files, folder, phases, rationales, report, scores, state, summary
+from star_jax import files, folder, phases, processes, rationales, report, scores, state, summary
 from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context, make_context
 from star_jax.model import load
@@ -42,13 +42,13 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     Raises:
         SettingsError: `workdir` belongs to a run with other settings.
     """
-    context = make_context(settings, workdir, Console())
+    context = make_context(settings, workdir, Console(quiet=not processes.speaks()))
     shown.print_data(context.console, context.problems.report())
     weights = Checkpoints(folder.weights(context.folder))
-    records = _finished(context)
+    records = processes.first(lambda: _finished(context))
     if records:
         _publish(context, records)  # the run may have been killed before it could
-    tested = not context.problems.test or (context.folder / _TEST).exists()
+    tested = not context.problems.test or processes.first((context.folder / _TEST).exists)
     if len(records) <= _last(settings, records) or not tested:
         _go_on(context, weights, records)
     weights.close()
@@ -79,7 +79,7 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
         else:
             policy, record = _round(context, len(records), policy, base, weights, meter)
         records.append(record | meter.read())
-        files.write_json(context.round_folder(record["round"]) / _SUMMARY, records[-1])
+        _write(context.round_folder(record["round"]) / _SUMMARY, records[-1])
         _publish(context, records)
         _prune(context, weights, records)
         shown.print_round(context.console, records[-1], context.task.unit)
@@ -102,7 +102,7 @@ def _test(context: Context, weights: Checkpoints, records: list[Record], base: P
         hint=False,
         examples=context.shows_examples(best),
     )
-    files.write_json(context.folder / _TEST, {"round": best, **_score(context, samples)})
+    _write(context.folder / _TEST, {"round": best, **_score(context, samples)})
 
 
 def _prune(context: Context, weights: Checkpoints, records: list[Record]) -> None:
@@ -139,11 +139,11 @@ def _round(
         outcome = context.round_folder(n) / "train.json"
         if weights.has(n):
             policy = weights.restore(n, context.programs.params)
-            loss = files.read_json(outcome)["loss"]
+            loss = processes.first(lambda: files.read_json(outcome)["loss"])
         else:
             if steps:
                 policy, loss = phases.fine_tune(context, n, base, examples, steps)
-            files.write_json(outcome, {"loss": loss})
+            _write(outcome, {"loss": loss})
             weights.save(n, policy)
     score = _evaluate(context, n, policy, meter)
     return policy, {"round": n, **score, **counts, "train_steps": steps, "train_loss": loss}
@@ -169,7 +169,7 @@ def _bootstrap(
                 context, n, "rationalized", policy, failed, hint=True, examples=few_shot
             )
     kept = rationales.keep(generated, rationalized)
-    rationales.write_kept(folder, kept)
+    processes.first(lambda: rationales.write_kept(folder, kept))
     rehearsal = settings.rationalize.rehearsal
     examples = context.prompter.training_examples(kept, rehearsal)
     return examples, summary.summarize(generated, rationalized)
@@ -304,17 +304,27 @@ def compile_programs(context: Context) -> None:
     """Compiles all that the run will do on devices, and shows how far that is."""
     parameters = state.count(context.programs.params)
     devices = context.programs.mesh.devices.size
-    context.console.print(f"{parameters:,} parameters on {devices} device(s)")
+    where = f" of {processes.count()} processes" if processes.count() > 1 else ""
+    context.console.print(f"{parameters:,} parameters on {devices} device(s){where}")
     with shown.progress(context.console, "compile", len(context.programs)) as advance:
         context.programs.compile(advance)
 
 
 def _publish(context: Context, records: list[Record]) -> None:
     """Writes the result and its plot, and removes the checkpoints of training that is done."""
-    outcome = _outcome(context, records)
-    files.write_json(context.folder / report.RESULT, outcome)
-    report.plot(outcome, context.folder / report.PLOT, context.task.unit)
-    phases.clear(context, records[-1]["round"])
+
+    def publish() -> None:
+        outcome = _outcome(context, records)
+        files.write_json(context.folder / report.RESULT, outcome)
+        report.plot(outcome, context.folder / report.PLOT, context.task.unit)
+        phases.clear(context, records[-1]["round"])
+
+    processes.first(publish)
+
+
+def _write(path: epath.Path, value: Any) -> None:
+    """Writes a JSON file, once for all processes."""
+    processes.first(lambda: files.write_json(path, value))
 
 
 def _outcome(context: Context, records: list[Record]) -> Record:
