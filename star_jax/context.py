@@ -162,10 +162,10 @@ def _open(
         return to_dict(settings)
 
     chosen = processes.first(make)
-    if different := differences(chosen, to_dict(settings)):
+    if different := differences(chosen, to_dict(settings), ("in process 0", "here")):
         raise SettingsError(
-            "process 0 was started with other settings; give all processes one command "
-            "('in the folder' is process 0's):\n" + "\n".join(different)
+            "process 0 was started with other settings; give all processes one command:\n"
+            + "\n".join(different)
         )
     folder = epath.Path(workdir)
     if not (folder / FILE).exists():
