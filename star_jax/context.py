@@ -162,7 +162,7 @@ def _open(
         return to_dict(settings)
 
     chosen = processes.first(make)
-    if different := differences(chosen, to_dict(settings), ("in process 0", "here")):
+    if different := differences(chosen, to_dict(settings), where=("in process 0", "here")):
         raise SettingsError(
             "process 0 was started with other settings; give all processes one command:\n"
             + "\n".join(different)

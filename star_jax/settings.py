@@ -167,7 +167,7 @@ def to_dict(settings: Settings) -> dict[str, Any]:
 
 
 def differences(
-    a: dict[str, Any], b: dict[str, Any], where: tuple[str, str] = ("in the folder", "now")
+    a: dict[str, Any], b: dict[str, Any], *, where: tuple[str, str] = ("in the folder", "now")
 ) -> list[str]:
     """Says where the settings `a` of a run folder differ from the settings `b` of this run.
 

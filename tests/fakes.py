@@ -94,11 +94,15 @@ def together(
 ) -> list[subprocess.Popen[str]]:
     """The tiny run over several processes of this machine, started; they share eight devices."""
     place = (f"--coordinator=localhost:{free_port()}", f"--processes={processes}")
+    shared = environment(cache, 8 // processes)
+    # Every process compiles for itself, for longer than it computes.
+    shared["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+    shared["XLA_FLAGS"] += " --xla_llvm_disable_expensive_passes=true"
     return [
         subprocess.Popen(
             command(workdir, *arguments, *place, f"--process={number}"),
             cwd=ROOT,
-            env=environment(cache, 8 // processes),
+            env=shared,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -12,7 +12,7 @@ import fakes
 import hugging_face
 from star_jax import files, processes, report
 
-# As in `devices_test`; and a mesh whose every axis lies over the processes: of four, two hold a row.
+# As in `devices_test`.
 SHORT = (
     "--config.pretrain.steps=100",
     "--config.pretrain.save_every=40",
@@ -20,12 +20,11 @@ SHORT = (
     "--config.rounds.count=1",
     "--config.model.heads=4",
     "--config.model.head_dim=8",
-    "--config.mesh.data=1",
-    "--config.mesh.fsdp=2",
-    "--config.mesh.tensor=4",
     "--config.evaluate.problems=10",
 )
-COUNTS = {"one": 1, "two": 2, "four": 4}
+# Every axis lies over the four processes, and two of them hold each row.
+SPLIT = ("--config.mesh.data=1", "--config.mesh.fsdp=2", "--config.mesh.tensor=4")
+RUNS = {"one": (1, ()), "two": (2, ()), "four": (4, SPLIT)}
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +40,13 @@ def finish(started: list[subprocess.Popen[str]]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def runs(home: pathlib.Path) -> dict[str, pathlib.Path]:
-    for name, count in COUNTS.items():
-        first, *others = finish(fakes.together(home / name, home / "cache", count, *SHORT))
+    for name, (count, mesh) in RUNS.items():
+        started = fakes.together(home / name, home / "cache", count, *SHORT, *mesh)
+        first, *others = finish(started)
         assert f"on 8 device(s){f' of {count} processes' if others else ''}\n" in first
         # The library of their sockets speaks for itself.
         assert not [line for said in others for line in said.splitlines() if "[Gloo]" not in line]
-    return {name: home / name for name in COUNTS}
+    return {name: home / name for name in RUNS}
 
 
 def written(folder: pathlib.Path) -> dict[str, bytes]:
@@ -66,10 +66,20 @@ def same(a: pathlib.Path, b: pathlib.Path) -> None:
     assert one == other
 
 
-@pytest.mark.parametrize("name", ["two", "four"])
-def test_every_file_is_what_one_process_writes(runs: dict[str, pathlib.Path], name: str):
-    same(runs["one"], runs[name])
-    assert (runs[name] / "rounds/0001/kept.jsonl").read_bytes()
+def test_every_file_is_what_one_process_writes(runs: dict[str, pathlib.Path]):
+    same(runs["one"], runs["two"])
+
+
+def test_on_another_mesh_the_ledger_is_the_same(runs: dict[str, pathlib.Path]):
+    """Sums are taken in another order there, as in `devices_test`."""
+    one, four = (written(runs[name]) for name in ("one", "four"))
+    assert one["rounds/0001/kept.jsonl"] and one.keys() == four.keys()
+    ledger = [name for name in one if name.startswith("rounds/") and name.endswith(".jsonl")]
+    assert {name: one[name] for name in ledger} == {name: four[name] for name in ledger}
+    results = [files.read_json(runs[name] / report.RESULT) for name in ("one", "four")]
+    for record in (record for result in results for record in result["rounds"]):
+        record["train_loss"] = record["train_loss"] and round(record["train_loss"], 4)
+    assert report.deterministic(results[0]) == report.deterministic(results[1])
 
 
 def kill_when(started: list[subprocess.Popen[str]], number: int, there: pathlib.Path) -> list[str]:
