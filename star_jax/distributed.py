@@ -92,8 +92,15 @@ def _found() -> int:
 
     for kind in clusters.ClusterEnv._cluster_types:
         alone = kind.name == "k8s" and "JOB_COMPLETION_INDEX" not in os.environ
-        if not kind.opt_in_only_method and not alone and kind.is_env_present():
-            return kind.get_process_count()
+        try:
+            if not kind.opt_in_only_method and not alone and kind.is_env_present():
+                return kind.get_process_count()
+        except (ImportError, OSError, RuntimeError) as error:
+            raise SettingsError(
+                f"the cluster ({kind.name}) does not say how many processes there are ({error}); "
+                "say it by --coordinator=HOST:PORT --processes=N --process=I; on a single TPU "
+                "machine, set TPU_SKIP_MDS_QUERY=1 in the environment"
+            ) from error
     return 1
 
 
