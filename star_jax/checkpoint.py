@@ -11,13 +11,15 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from star_jax import processes
+
 
 class CheckpointError(ValueError):
     """A checkpoint that does not fit the model it is restored into."""
 
 
 class Checkpoints:
-    """Numbered checkpoints of one folder.
+    """Numbered checkpoints of one folder; all processes call all of it alike.
 
     Args:
         folder: is created when the first checkpoint is written.
@@ -38,11 +40,11 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """The highest number saved, or None."""
-        return self._manager.latest_step()
+        return processes.first(self._manager.latest_step)
 
     def has(self, number: int) -> bool:
         """Whether checkpoint `number` is there, complete."""
-        return number in self._manager.all_steps()
+        return processes.first(lambda: number in self._manager.all_steps())
 
     def save(self, number: int, tree: Any) -> None:
         """Writes `tree` as checkpoint `number`; returns when it is on disk."""
@@ -77,7 +79,7 @@ class Checkpoints:
 
     def keep_only(self, numbers: Collection[int]) -> None:
         """Deletes the other checkpoints."""
-        for number in self._manager.all_steps():
+        for number in processes.first(lambda: list(self._manager.all_steps())):
             if number not in numbers:
                 self._manager.delete(number)
 

@@ -3,22 +3,24 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from etils import epath
 from jax.sharding import Mesh
 from rich.console import Console
 
-from star_jax import files, mesh, tasks, tokenizer_source, train
+from star_jax import files, mesh, processes, tasks, tokenizer_source, train
 from star_jax.folder import open_folder
+from star_jax.learning import Fused, Learning
 from star_jax.model import load
 from star_jax.model.config import ModelConfig
 from star_jax.problems import FILE, Problems, gather
-from star_jax.programs import Fused, Learning, Programs
+from star_jax.programs import Programs
 from star_jax.prompts import Prompter
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
-from star_jax.settings import Settings, SettingsError
+from star_jax.settings import Settings, SettingsError, differences, to_dict
 from star_jax.tasks import Problem, Task
 from star_jax.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 
@@ -150,10 +152,35 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         show=settings.train.few_shot,
         fresh=not (settings.model.source or settings.pretrain.base),
     )
-    folder = open_folder(settings, workdir)  # last: what cannot run leaves no folder behind
-    tokenizer.save(folder / tokenizer_source.RUNS)
-    files.write_json(folder / FILE, problems.report())
+    # last: what cannot run leaves no folder behind
+    folder = _open(settings, workdir, tokenizer, problems)
     return Context(settings, folder, console, prompter, problems, model, programs, shapes, stop)
+
+
+def _open(
+    settings: Settings, workdir: epath.PathLike, tokenizer: Tokenizer, problems: Problems
+) -> epath.Path:
+    """The run's folder, opened by the first process; the others see that they share it."""
+
+    def make() -> dict[str, Any]:
+        folder = open_folder(settings, workdir)
+        tokenizer.save(folder / tokenizer_source.RUNS)
+        files.write_json(folder / FILE, problems.report())
+        return to_dict(settings)
+
+    chosen = processes.first(make)
+    if different := differences(chosen, to_dict(settings), where=("in process 0", "here")):
+        raise SettingsError(
+            "process 0 was started with other settings; give all processes one command:\n"
+            + "\n".join(different)
+        )
+    folder = epath.Path(workdir)
+    if not (folder / FILE).exists():
+        raise SettingsError(
+            f"--workdir={folder}: {FILE} is not there, though process 0 has written it; all "
+            "processes must share one workdir, on a shared filesystem or gs://"
+        )
+    return folder
 
 
 def _tokenizer(settings: Settings, task: Task) -> Tokenizer:

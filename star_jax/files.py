@@ -31,6 +31,11 @@ def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
     _sync_folder(os.fspath(target.parent))
 
 
+def part(path: epath.PathLike, number: int) -> epath.Path:
+    """Where process `number` puts its part of a file; like what else is unfinished, it is swept."""
+    return epath.Path(f"{os.fspath(path)}{_TEMPORARY}{number}")
+
+
 def sweep(folder: epath.PathLike) -> None:
     """Removes what killed writers left under a folder; object stores are never left with any."""
     if "://" not in os.fspath(folder):

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from star_jax import byte_grader, phases, rationales
+from star_jax import byte_grader, phases, processes, rationales
 from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context
-from star_jax.programs import Fused
+from star_jax.learning import Fused
 from star_jax.rationales import Kind, Sample
 from star_jax.star_step import Attempt, StarMetrics
 from star_jax.state import Params
@@ -55,6 +55,7 @@ def learn(context: Context, round_: int, start: Params, policy: Params) -> Outco
     rows = fused.shape.rows
     batches = [range(at, min(at + rows, len(problems))) for at in range(0, len(problems), rows)]
     schedule = phases.schedule(chosen, len(batches))
+    owners = programs.owners(fused.shape)
     checkpoints = Checkpoints(phases.checkpoints(context, round_), keep=1)
     done = checkpoints.latest() or 0
     state = (
@@ -70,7 +71,7 @@ def learn(context: Context, round_: int, start: Params, policy: Params) -> Outco
             state, found = programs.star_step(
                 state, arrays, _few_shot(context, round_), seed, schedule(step - 1)
             )
-            _write(context, round_, step, asked, found)
+            _write(context, round_, step, asked, owners, found)
             told.heard(step, _metrics(found))
             if step % chosen.save_every == 0 and step < len(batches):
                 checkpoints.save(step, state)
@@ -80,6 +81,7 @@ def learn(context: Context, round_: int, start: Params, policy: Params) -> Outco
 
 def read(context: Context, round_: int) -> tuple[list[Sample], list[Sample]]:
     """The ledger of a pass: what was generated, and what was rationalized of it."""
+    processes.barrier()  # the last of it is there
     folder = context.round_folder(round_)
     generated, rationalized = (rationales.read_shards(folder, kind) for kind in _TRIES)
     return generated, rationalized
@@ -93,20 +95,28 @@ def _few_shot(context: Context, round_: int) -> tuple[list[int], list[int]] | No
 
 
 def _write(
-    context: Context, round_: int, step: int, asked: Sequence[Problem], found: StarMetrics
+    context: Context,
+    round_: int,
+    step: int,
+    asked: Sequence[Problem],
+    owners: Sequence[int],
+    found: StarMetrics,
 ) -> None:
-    """Grades what a step wrote, and adds it to the ledger.
+    """Grades what a step wrote, each process its own rows, and adds it to the ledger.
 
     Raises:
         ValueError: the device has graded something otherwise.
     """
+    folder = context.round_folder(round_)
     everything = range(len(asked))
     failed = [i for i in everything if not found.first.correct[i]]
     tried = failed if context.settings.rationalize.enabled else []
-    first = _graded(context, round_, asked, found.first, everything, hint=False)
-    second = _graded(context, round_, asked, found.second, tried, hint=True)
-    for kind, samples in zip(_TRIES, (first, second), strict=True):
-        rationales.write_shard(context.round_folder(round_), kind, step - 1, samples)
+    for kind, places in zip(_TRIES, (everything, tried), strict=True):
+        own = [place for place in places if owners[place] == processes.index()]
+        hint = kind == "rationalized"
+        attempt = found.second if hint else found.first
+        graded = _graded(context, round_, asked, attempt, own, hint=hint)
+        phases.write(folder, kind, step - 1, graded, [owners[place] for place in places])
 
 
 def _metrics(found: StarMetrics) -> dict[str, float]:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from star_jax import command_line, folder, settings
+from star_jax import command_line, distributed, folder, settings
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment's config file")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, local or gs://")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0")
+_PROCESSES = flags.DEFINE_integer("processes", None, "how many processes share the run")
+_PROCESS = flags.DEFINE_integer("process", None, "the number of this one, from 0")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -22,13 +25,16 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax says a page at every save
     config_file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
     workdir = _WORKDIR.value or f"runs/{pathlib.Path(config_file).stem}"
+    place = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     try:
+        distributed.check(*place)
         chosen = settings.from_config(_CONFIG.value)
         folder.check(chosen, workdir)
         # jax takes seconds to import: what is refused must not wait for it.
-        from star_jax import rounds
+        with distributed.together(*place):
+            from star_jax import rounds
 
-        rounds.run(chosen, workdir)
+            rounds.run(chosen, workdir)
     except settings.SettingsError as error:
         command_line.refuse(error)
     except KeyboardInterrupt:

@@ -80,8 +80,34 @@ def _shards(mesh: Mesh, spec_: PartitionSpec) -> list[int]:
 
 
 def place(mesh: Mesh, tree: Any, *axes: str | None) -> Any:
-    """Puts every host array of `tree` on the mesh, its leading axes named by `axes`."""
-    return jax.device_put(tree, sharding(mesh, *axes))
+    """Puts every host array of `tree` on the mesh, its leading axes named by `axes`.
+
+    Every process has the whole arrays, and puts on its devices what lies there.
+    """
+    layout = sharding(mesh, *axes)
+
+    def put(x: Any) -> jax.Array:
+        whole = np.asarray(x)
+        return jax.make_array_from_callback(whole.shape, layout, lambda index: whole[index])
+
+    return jax.tree.map(put, tree)
+
+
+def owners(mesh: Mesh, rows: int) -> list[int]:
+    """Of each row of a batch, the process that holds it: the first, where several do."""
+    found = [jax.process_count()] * rows
+    for device, (cut,) in sharding(mesh, "batch").devices_indices_map((rows,)).items():
+        for row in range(*cut.indices(rows)):
+            found[row] = min(found[row], device.process_index)
+    return found
+
+
+def held(array: jax.Array) -> np.ndarray:
+    """What this process holds of an array, at its place in the whole; zeros elsewhere."""
+    found = np.zeros(array.shape, array.dtype)
+    for shard in array.addressable_shards:
+        found[shard.index] = shard.data
+    return found
 
 
 def batch_multiple(mesh: Mesh) -> int:

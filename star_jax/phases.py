@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from etils import epath
 from numpy.typing import NDArray
 
-from star_jax import console, prompts, rationales, report, schema, train
+from star_jax import console, processes, prompts, rationales, report, schema, train
 from star_jax.context import Context
 from star_jax.fit import Plan, fit
 from star_jax.model.cache import Prefix
@@ -81,17 +81,19 @@ def sample(
         for number, problem in enumerate(problems)
     ]
     chunks = engine.plan(rows, context.shapes)
-    done = rationales.shard_count(folder, kind)
+    done = processes.first(lambda: rationales.shard_count(folder, kind))
     before = sum(len(chunk.rows) for chunk in chunks[:done])
     prefix = _prefix(context, policy, hint) if examples and done < len(chunks) else None
     right = 0
     title = f"round {round_} {kind}"
     with console.progress(context.console, title, len(rows), before) as advance:
         for index, chunk in enumerate(chunks[done:], done):
-            graded = _chunk(context, round_, kind, policy, prefix, chunk, problems, hint)
-            rationales.write_shard(folder, kind, index, graded)
+            owners = context.programs.owners(chunk.shape)[: len(chunk.rows)]
+            graded = _chunk(context, round_, kind, policy, prefix, chunk, problems, hint, owners)
+            graded = write(folder, kind, index, graded, owners)
             right += sum(one.correct for one in graded)
             advance(len(graded), right=right)
+    processes.barrier()  # the last shard is there
     order = [row.number for chunk in chunks for row in chunk.rows]
     by_number = dict(zip(order, rationales.read_shards(folder, kind), strict=True))
     found = [by_number[number] for number in range(len(problems))]
@@ -117,7 +119,9 @@ def _chunk(
     chunk: engine.Chunk,
     problems: Sequence[Problem],
     hint: bool,
+    owners: Sequence[int],
 ) -> list[Sample]:
+    """Decodes a chunk and grades the rows of this process."""
     seed = (context.settings.seed, round_, _STREAMS[kind])
 
     def decode(
@@ -138,8 +142,30 @@ def _chunk(
             rule=context.settings.grading,
             drop_leaks=context.settings.rationalize.drop_leaks,
         )
-        for completion in engine.complete(chunk, decode)
+        for owner, completion in zip(owners, engine.complete(chunk, decode), strict=True)
+        if owner == processes.index()
     ]
+
+
+def write(
+    folder: epath.Path, kind: Kind, index: int, graded: list[Sample], owners: Sequence[int]
+) -> list[Sample]:
+    """Writes a chunk to the ledger; returns all of it in process 0, what was given elsewhere.
+
+    Args:
+        folder: of the round.
+        kind: of the shard.
+        index: of the shard.
+        graded: the samples of this process.
+        owners: of each sample of the chunk, in order, the process that has graded it.
+    """
+    if processes.count() == 1:
+        rationales.write_shard(folder, kind, index, graded)
+        return graded
+    if graded:
+        rationales.write_part(folder, kind, index, processes.index(), graded)
+    processes.barrier()
+    return rationales.join_parts(folder, kind, index, owners) if processes.speaks() else graded
 
 
 def pretrain(context: Context, start: Params) -> Params:
@@ -220,9 +246,10 @@ class Report(contextlib.ExitStack):
 
     def resumed(self, step: int) -> None:
         """Training begins after `step`: lines of later ones are dropped, and the bar is shown."""
-        report.truncate_metrics(
-            self._file, lambda line: (line["round"], line["step"]) <= (self._round, step)
-        )
+        if processes.speaks():
+            report.truncate_metrics(
+                self._file, lambda line: (line["round"], line["step"]) <= (self._round, step)
+            )
         title = f"round {self._round} {self._kind}"
         bar = console.progress(self._context.console, title, self._steps, step)
         self._advance = self.enter_context(bar)
@@ -231,6 +258,6 @@ class Report(contextlib.ExitStack):
         """A step is done."""
         self.loss = metrics["loss"]
         self._advance(1, loss=self.loss)
-        if step % _HEARD_EVERY == 0 or step == self._steps:
+        if processes.speaks() and (step % _HEARD_EVERY == 0 or step == self._steps):
             line = {"phase": self._kind, "round": self._round, "step": step} | metrics
             report.append_metrics(self._file, line)

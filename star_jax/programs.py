@@ -5,7 +5,6 @@ timed, so that a run can say which share of its time was not spent on the device
 """
 
 import concurrent.futures
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 from numpy.typing import NDArray
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from star_jax import mesh as mesh_lib
 from star_jax import state as state_lib
 from star_jax import train
+from star_jax.learning import Fused, Learning
 from star_jax.model import cache as kv
 from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
@@ -30,45 +29,7 @@ from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
 from star_jax.star_step import Padded, StarBatch, StarConfig, StarMetrics, star_step
 from star_jax.state import Params, StarState
-from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.train import FewShot
-
-
-@dataclasses.dataclass(frozen=True)
-class Learning:
-    """One kind of update: its optimizer and the shape of its batches.
-
-    Attributes:
-        optimizer: as `train.make_optimizer` gives it.
-        batch_size: packed sequences an update.
-        length: tokens a packed sequence.
-        micro_batch: most sequences a device works on at a time; more are accumulated. 0: no limit.
-    """
-
-    optimizer: optax.GradientTransformation
-    batch_size: int
-    length: int
-    micro_batch: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Fused:
-    """The fused step (`star_step.py`), in place of the update called "train".
-
-    Attributes:
-        shape: questions a step, places for each of their prompts, new tokens.
-        answer: bytes of the longest gold answer.
-        rule: how an answer is found in what was written.
-        eos: token that ends a document to train on.
-        refresh_every, indented: see `StarConfig`.
-    """
-
-    shape: Shape
-    answer: int
-    rule: AnswerRule
-    eos: int
-    refresh_every: int = 0
-    indented: bool = False
 
 
 class Programs:
@@ -187,6 +148,8 @@ class Programs:
     ) -> tuple[StarState, StarMetrics]:
         """One fused step; `state` is donated. Returns the new state and metrics as numpy arrays.
 
+        What was generated is real in the rows that this process holds (see `owners`).
+
         Args:
             state: of the learner "train".
             rows: "question", "hinted" and "trained": tokens and start, as in `Padded`; "number",
@@ -209,7 +172,7 @@ class Programs:
             learning_rate=self._whole(np.float32(learning_rate)),
         )
         state, metrics = self._run(("star", few_shot is not None), state, batch)
-        return state, jax.device_get(metrics)
+        return state, jax.tree.map(mesh_lib.held, metrics)
 
     def make_prefix(self, params: Params, tokens: Sequence[int]) -> kv.Prefix:
         """Keys and values of the few-shot prompt `tokens`, once for all rows."""
@@ -225,12 +188,19 @@ class Programs:
         start: NDArray,
         number: NDArray,
     ) -> tuple[NDArray, NDArray, NDArray]:
-        """Decodes one chunk (see `engine.Decode`); `seed` and a row's number key its draws."""
+        """Decodes one chunk (see `engine.Decode`); `seed` and a row's number key its draws.
+
+        Of what comes back, the rows are real that this process holds (see `owners`).
+        """
         rows = (mesh_lib.place(self.mesh, x, "batch") for x in (tokens, start, number))
         key = self._whole(np.asarray(seed, np.uint32))
         name = ("sample", shape, prefix is not None)
         out: Generated = self._run(name, params, prefix, key, *rows)
-        return np.asarray(out.tokens), np.asarray(out.length), np.asarray(out.finished)
+        return mesh_lib.held(out.tokens), mesh_lib.held(out.length), mesh_lib.held(out.finished)
+
+    def owners(self, shape: Shape) -> list[int]:
+        """Of each row of a chunk, the process that reads what it wrote."""
+        return mesh_lib.owners(self.mesh, shape.rows)
 
     def accumulation(self, kind: str) -> int:
         """The fewest micro-batches that divide a device's sequences and keep to the limit."""
@@ -313,7 +283,14 @@ class Programs:
         seed, rate = self._shaped((2,), np.uint32), self._shaped((), np.float32)
         batch = StarBatch(padded, padded, padded, count, gold, count, shown, shown, seed, rate)
         step = functools.partial(star_step, config)
-        return _jit(step, out=(state, None), donate=(0,)).lower(state, batch)
+        _, metrics = jax.eval_shape(step, state, batch)
+        out = (state, jax.tree_util.tree_map_with_path(self._place_metric, metrics))
+        return _jit(step, out=out, donate=(0,)).lower(state, batch)
+
+    def _place_metric(self, path: tuple[Any, ...], x: Any) -> Any:
+        """Every process knows what is right; what was written is where its rows are."""
+        axes = ("batch",) if "generated" in jax.tree_util.keystr(path) else ()
+        return self._shaped(x.shape, x.dtype, *axes)
 
     def _abstract_few_shot(self) -> FewShot:
         return FewShot(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))
@@ -357,22 +334,12 @@ class Programs:
         rows = self._shaped((shape.rows,), np.int32, "batch")
         tokens = self._shaped((shape.rows, shape.prompt), np.int32, "batch")
         key = self._shaped((3,), np.uint32)
-        return _jit(sample).lower(self.params, prefix, key, tokens, rows, rows)
+        written = self._shaped((shape.rows, shape.budget), np.int32, "batch")
+        out = Generated(written, rows, self._shaped((shape.rows,), np.bool_, "batch"))
+        return _jit(sample, out=out).lower(self.params, prefix, key, tokens, rows, rows)
 
 
 def _jit(function: Callable, *, out: Any = None, donate: tuple[int, ...] = ()) -> Any:
     """`jax.jit` with the output shardings that the abstract outputs `out` carry."""
     shardings = jax.tree.map(lambda x: x.sharding, out)
     return jax.jit(function, out_shardings=shardings, donate_argnums=donate)
-
-
-class CompilationCount:
-    """Counts what XLA compiles in this process, our programs and anything else."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        jax.monitoring.register_event_duration_secs_listener(self._hear)
-
-    def _hear(self, event: str, duration_secs: float, **kwargs: Any) -> None:
-        del duration_secs, kwargs
-        self.total += event == "/jax/core/compile/backend_compile_duration"

@@ -168,9 +168,45 @@ def write_shard(
     folder: epath.PathLike, kind: Kind, index: int, samples: Sequence[Sample]
 ) -> epath.Path:
     """Writes folder/<kind>-<index>.jsonl whole and returns its path; `index` counts from 0."""
-    path = epath.Path(folder) / f"{kind}-{index:05d}.jsonl"
+    path = _shard(folder, kind, index)
     _write(path, samples)
     return path
+
+
+def write_part(
+    folder: epath.PathLike, kind: Kind, index: int, process: int, samples: Sequence[Sample]
+) -> None:
+    """Writes those samples of a shard that one of several processes has graded."""
+    _write(files.part(_shard(folder, kind, index), process), samples)
+
+
+def join_parts(
+    folder: epath.PathLike, kind: Kind, index: int, owners: Sequence[int]
+) -> list[Sample]:
+    """Makes a shard, as `write_shard` does, of its parts, which are removed; returns its samples.
+
+    Args:
+        folder: of the round.
+        kind: of the shard.
+        index: of the shard.
+        owners: of each sample, in their order, the process in whose part it is.
+
+    Raises:
+        FileNotFoundError: a part is missing.
+    """
+    path = _shard(folder, kind, index)
+    parts = {owner: files.part(path, owner) for owner in sorted(set(owners))}
+    if missing := [part for part in parts.values() if not part.exists()]:
+        raise FileNotFoundError(
+            f"{os.fspath(missing[0])} is missing, though its process has written it: all processes "
+            "must share --workdir, on a filesystem that shows at once what another has written"
+        )
+    rest = {owner: iter(_read(part)) for owner, part in parts.items()}
+    samples = [next(rest[owner]) for owner in owners]
+    _write(path, samples)
+    for part in parts.values():
+        part.unlink()
+    return samples
 
 
 def shard_count(folder: epath.PathLike, kind: Kind) -> int:
@@ -202,6 +238,10 @@ def read_shards(folder: epath.PathLike, kind: Kind) -> list[Sample]:
     shards = range(shard_count(folder, kind))
     paths = (epath.Path(folder) / f"{kind}-{index:05d}.jsonl" for index in shards)
     return [sample for path in paths for sample in _read(path)]
+
+
+def _shard(folder: epath.PathLike, kind: Kind, index: int) -> epath.Path:
+    return epath.Path(folder) / f"{kind}-{index:05d}.jsonl"
 
 
 def write_kept(folder: epath.PathLike, samples: Sequence[Sample]) -> None:

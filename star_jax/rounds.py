@@ -18,13 +18,24 @@ from etils import epath
 from rich.console import Console
 
 from star_jax import console as shown
-from star_jax import files, folder, fused, phases, rationales, report, scores, state, summary
+from star_jax import (
+    files,
+    folder,
+    fused,
+    phases,
+    processes,
+    rationales,
+    report,
+    scores,
+    state,
+    summary,
+)
 from star_jax.checkpoint import Checkpoints
+from star_jax.compilations import CompilationCount
 from star_jax.context import Context, make_context
 from star_jax.model import load
 from star_jax.packing import Example
 from star_jax.phases import Stopwatch
-from star_jax.programs import CompilationCount
 from star_jax.rationales import Sample
 from star_jax.settings import Settings, SettingsError
 from star_jax.state import Params
@@ -42,13 +53,13 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     Raises:
         SettingsError: `workdir` belongs to a run with other settings.
     """
-    context = make_context(settings, workdir, Console())
+    context = make_context(settings, workdir, Console(quiet=not processes.speaks()))
     shown.print_data(context.console, context.problems.report())
     weights = Checkpoints(folder.weights(context.folder))
-    records = _finished(context)
+    records = processes.first(lambda: _finished(context))
     if records:
         _publish(context, records)  # the run may have been killed before it could
-    tested = not context.problems.test or (context.folder / _TEST).exists()
+    tested = not context.problems.test or processes.first((context.folder / _TEST).exists)
     if len(records) <= _last(settings, records) or not tested:
         _go_on(context, weights, records)
     weights.close()
@@ -74,7 +85,7 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
     while len(records) <= _last(context.settings, records):
         record = (_round if records else _evaluate_base)(context, len(records), weights, meter)
         records.append(record | meter.read())
-        files.write_json(context.round_folder(record["round"]) / _SUMMARY, records[-1])
+        _write(context.round_folder(record["round"]) / _SUMMARY, records[-1])
         _publish(context, records)
         _prune(context, weights, records)
         shown.print_round(context.console, records[-1], context.task.unit)
@@ -97,7 +108,7 @@ def _test(context: Context, weights: Checkpoints, records: list[Record]) -> None
         hint=False,
         examples=context.shows_examples(best),
     )
-    files.write_json(context.folder / _TEST, {"round": best, **_score(context, samples)})
+    _write(context.folder / _TEST, {"round": best, **_score(context, samples)})
 
 
 def _prune(context: Context, weights: Checkpoints, records: list[Record]) -> None:
@@ -115,7 +126,8 @@ def _round(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> R
     learn = _learn_in_steps if context.settings.mode == "fused" else _learn_at_once
     counts = learn(context, n, weights, meter)
     score = _evaluate(context, n, model_of(context, weights, n), meter)
-    return {"round": n, **score, **counts, **files.read_json(_outcome_of_training(context, n))}
+    told = processes.first(lambda: files.read_json(_outcome_of_training(context, n)))
+    return {"round": n, **score, **counts, **told}
 
 
 def _learn_at_once(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> Record:
@@ -155,7 +167,8 @@ def _learn_in_steps(context: Context, n: int, weights: Checkpoints, meter: "_Met
             )
             _keep(context, n, weights, done.params, done.steps, done.loss)
     found = fused.read(context, n)
-    rationales.write_kept(context.round_folder(n), rationales.keep(*found))
+    kept = rationales.keep(*found)
+    processes.first(lambda: rationales.write_kept(context.round_folder(n), kept))
     return summary.summarize(*found)
 
 
@@ -164,7 +177,7 @@ def _keep(
 ) -> None:
     """Saves M_n, after what there is to say of its training."""
     told = {"train_steps": steps, "train_loss": loss}
-    files.write_json(_outcome_of_training(context, n), told)
+    _write(_outcome_of_training(context, n), told)
     weights.save(n, params)
 
 
@@ -193,7 +206,7 @@ def _bootstrap(
                 context, n, "rationalized", policy, failed, hint=True, examples=few_shot
             )
     kept = rationales.keep(generated, rationalized)
-    rationales.write_kept(folder, kept)
+    processes.first(lambda: rationales.write_kept(folder, kept))
     rehearsal = settings.rationalize.rehearsal
     shown = context.trains_on_examples(n)
     examples = context.prompter.training_examples(kept, rehearsal, shown)
@@ -336,17 +349,27 @@ def compile_programs(context: Context) -> None:
     """Compiles all that the run will do on devices, and shows how far that is."""
     parameters = state.count(context.programs.params)
     devices = context.programs.mesh.devices.size
-    context.console.print(f"{parameters:,} parameters on {devices} device(s)")
+    where = f" of {processes.count()} processes" if processes.count() > 1 else ""
+    context.console.print(f"{parameters:,} parameters on {devices} device(s){where}")
     with shown.progress(context.console, "compile", len(context.programs)) as advance:
         context.programs.compile(advance)
 
 
 def _publish(context: Context, records: list[Record]) -> None:
     """Writes the result and its plot, and removes the checkpoints of training that is done."""
-    outcome = _outcome(context, records)
-    files.write_json(context.folder / report.RESULT, outcome)
-    report.plot(outcome, context.folder / report.PLOT, context.task.unit)
-    phases.clear(context, records[-1]["round"])
+
+    def publish() -> None:
+        outcome = _outcome(context, records)
+        files.write_json(context.folder / report.RESULT, outcome)
+        report.plot(outcome, context.folder / report.PLOT, context.task.unit)
+        phases.clear(context, records[-1]["round"])
+
+    processes.first(publish)
+
+
+def _write(path: epath.Path, value: Any) -> None:
+    """Writes a JSON file, once for all processes."""
+    processes.first(lambda: files.write_json(path, value))
 
 
 def _outcome(context: Context, records: list[Record]) -> Record:

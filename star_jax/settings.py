@@ -190,18 +190,21 @@ def to_dict(settings: Settings) -> dict[str, Any]:
     return dataclasses.asdict(settings)
 
 
-def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def differences(
+    a: dict[str, Any], b: dict[str, Any], *, where: tuple[str, str] = ("in the folder", "now")
+) -> list[str]:
     """Says where the settings `a` of a run folder differ from the settings `b` of this run.
 
     Args:
       a: what `to_dict` gave when the folder was made.
       b: what it gives now.
+      where: what to call the two.
 
     Returns: one phrase a setting, as in 'train.clip: 1.0 in the folder, 2.0 now'.
     """
     old, new = ({path: repr(v) for path, v in _flatten(settings).items()} for settings in (a, b))
     return [
-        f"{path}: {old.get(path, 'absent')} in the folder, {new.get(path, 'absent')} now"
+        f"{path}: {old.get(path, 'absent')} {where[0]}, {new.get(path, 'absent')} {where[1]}"
         for path in old | new
         if old.get(path) != new.get(path)
     ]

@@ -21,7 +21,6 @@ import optax
 from flax import nnx
 
 from star_jax import byte_grader, train
-from star_jax.byte_grader import Text
 from star_jax.model import cache as kv
 from star_jax.model.decoder import Decoder
 from star_jax.sampler.decode import Generated, Prompts, Stop, decode, row_keys
@@ -113,12 +112,13 @@ class Attempt:
 
     Attributes:
         generated: tokens and whether the row ended by itself.
-        text: the same as bytes.
+        kept: [B] int32, how many of the tokens begin before the end of the text: before the stop
+            text and the white space around it.
         correct: [B] bool; what the budget ended is never right.
     """
 
     generated: Generated
-    text: Text
+    kept: jax.Array
     correct: jax.Array
 
 
@@ -176,8 +176,8 @@ def star_step(
 def training_rows(eos: int, trained: Padded, first: Attempt, second: Attempt) -> train.Batch:
     """Question + rationale + end-of-text, for every row that is right; [B, P + N + 1].
 
-    Of what was written all tokens count that begin before the end of the text: before the stop text
-    and the white space around it. Other rows have no token in any segment, and no weight.
+    Of what was written those tokens count that are kept. Other rows have no token in any segment,
+    and no weight.
     """
     accepted = first.correct | second.correct
 
@@ -185,7 +185,7 @@ def training_rows(eos: int, trained: Padded, first: Attempt, second: Attempt) ->
         return jnp.where(first.correct.reshape(-1, *[1] * (x.ndim - 1)), x, y)
 
     written = choose(first.generated.tokens, second.generated.tokens)
-    count = choose(_kept(first), _kept(second))
+    count = choose(first.kept, second.kept)
     places = trained.tokens.shape[1]
     tokens = jnp.concatenate((trained.tokens, written, jnp.zeros_like(written[:, :1])), axis=1)
     place = jnp.arange(tokens.shape[1])
@@ -198,13 +198,6 @@ def training_rows(eos: int, trained: Padded, first: Attempt, second: Attempt) ->
         positions=jnp.where(real, place - trained.start[:, None], 0),
         weights=(real & (place >= places)).astype(jnp.float32),
     )
-
-
-def _kept(attempt: Attempt) -> jax.Array:
-    """How many of the written tokens begin before the end of the text; [B]."""
-    generated, text = attempt.generated, attempt.text
-    written = jnp.arange(generated.tokens.shape[1]) < generated.length[:, None]
-    return jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
 
 
 def _attempt(
@@ -228,7 +221,9 @@ def _attempt(
     text = byte_grader.read(generated.tokens, generated.length, config.stop, config.indented)
     right = byte_grader.correct(config.rule, text, batch.gold, batch.gold_length)
     real = rows.start < rows.tokens.shape[1]
-    return Attempt(generated, text, right & generated.finished & real)
+    written = jnp.arange(config.budget) < generated.length[:, None]
+    kept = jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
+    return Attempt(generated, kept, right & generated.finished & real)
 
 
 def _refreshed(config: StarConfig, state: StarState) -> StarState:

@@ -5,6 +5,8 @@ This file is a config file too: `--config=tests/fakes.py` is the tiny run on the
 
 import os
 import pathlib
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -87,6 +89,35 @@ def environment(cache: pathlib.Path, devices: int = 1) -> dict[str, str]:
     }
 
 
+def together(
+    workdir: pathlib.Path, cache: pathlib.Path, processes: int, *arguments: str
+) -> list[subprocess.Popen[str]]:
+    """The tiny run over several processes of this machine, started; they share eight devices."""
+    place = (f"--coordinator=localhost:{free_port()}", f"--processes={processes}")
+    shared = environment(cache, 8 // processes)
+    # Every process compiles for itself, for longer than it computes.
+    shared["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+    shared["XLA_FLAGS"] += " --xla_llvm_disable_expensive_passes=true"
+    return [
+        subprocess.Popen(
+            command(workdir, *arguments, *place, f"--process={number}"),
+            cwd=ROOT,
+            env=shared,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for number in range(processes)
+    ]
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
+
+
 class Devices:
     """Stands in for `Programs` in sampling: says what it is told to, and notes what it was asked.
 
@@ -107,6 +138,9 @@ class Devices:
         del policy
         self.prefixes.append(tokens)
         return "prefix"
+
+    def owners(self, shape: Shape) -> list[int]:
+        return [0] * shape.rows
 
     def sample(self, policy, prefix, seed, shape: Shape, tokens, start, number):
         if len(self.calls) == self.lasts:

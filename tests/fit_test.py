@@ -8,8 +8,9 @@ from etils import epath
 
 import toys
 from star_jax import train
+from star_jax.compilations import CompilationCount
 from star_jax.fit import Plan, fit
-from star_jax.programs import CompilationCount, Programs
+from star_jax.programs import Programs
 from star_jax.state import Params
 from toys import BYTES
 

@@ -14,8 +14,11 @@ CONFIG = "--config=configs/arithmetic.py"
 
 # Runs star_jax.main as `python -m` does; its rounds print what they are given.
 DRIVER = """
-import runpy, sys, types
+import contextlib, runpy, sys, types
+from star_jax import distributed
 from star_jax.settings import SettingsError
+
+distributed.together = lambda *place: contextlib.nullcontext()  # it asks jax where it is
 
 def run(settings, workdir):
     if settings.seed == 13:
@@ -71,6 +74,8 @@ def test_runs(arguments: list[str], printed: str):
         ([CONFIG, "--config.model.rotary=15"], 2, "config.model.rotary = 15: must be even"),
         ([CONFIG, "--config.rationalize.enabled", "false"], 2, "false: not a flag; settings are --config.NAME=VALUE"),
         ([CONFIG, "--workdri=x"], 2, "Unknown command line flag 'workdri'. Did you mean: workdir ?"),
+        ([CONFIG, "--processes=2"], 2, "--coordinator, --process: missing; give all of --coordinator=HOST:PORT --processes=N --process=I, or none of them where the cluster says it"),
+        ([CONFIG, "--coordinator=h:1", "--processes=2", "--process=2"], 2, "--process=2: must be in 0..1, another in each of the --processes=2"),
         ([CONFIG, "--config.seed=13"], 2, "the folder was made with seed: 12"),
         ([CONFIG, "--config.seed=14"], 130, "\nstopped; the same command goes on in runs/arithmetic"),
     ],

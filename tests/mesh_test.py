@@ -91,6 +91,14 @@ def test_place_splits_the_batch_over_data_and_fsdp_and_copies_the_rest():
 
 
 @eight_devices
+def test_one_process_holds_and_owns_all_rows():
+    made = mesh.make_mesh(2, 2, 2)
+    rows = np.arange(24, dtype=np.int32).reshape(8, 3)
+    assert (mesh.held(mesh.place(made, rows, "batch")) == rows).all()
+    assert mesh.owners(made, 8) == [0] * 8
+
+
+@eight_devices
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [

@@ -8,7 +8,9 @@ import pytest
 import reference
 import toys
 from star_jax import mesh, packing
-from star_jax.programs import CompilationCount, Learning, Programs
+from star_jax.compilations import CompilationCount
+from star_jax.learning import Learning
+from star_jax.programs import Programs
 from star_jax.sampler.engine import Completion, Row, Shape, complete, plan
 from star_jax.sampler.select import Selection
 from star_jax.state import Params

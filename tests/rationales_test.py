@@ -189,6 +189,23 @@ def test_shards_are_read_in_the_order_they_were_written(tmp_path: Path):
         assert rationales.shard_count(tmp_path, kind) == 12
 
 
+def test_parts_of_several_processes_become_the_shard_that_one_would_write(tmp_path: Path):
+    owners = [0, 0, 3, 3, 1, 0, 3]  # process 2 has no row of this chunk
+    samples = [sample("twice", correct=bool(number % 2)) for number in range(len(owners))]
+    for process in (0, 1, 3):
+        mine = [one for one, owner in zip(samples, owners, strict=True) if owner == process]
+        rationales.write_part(tmp_path, "samples", 7, process, mine)
+    alone = rationales.write_shard(tmp_path / "alone", "samples", 7, samples)
+    assert rationales.shard_count(tmp_path, "samples") == 0  # parts are none
+    assert rationales.join_parts(tmp_path, "samples", 7, owners) == samples
+    (joined,) = tmp_path.glob("*.jsonl*")
+    assert (joined.name, joined.read_bytes()) == (alone.name, alone.read_bytes())
+    with pytest.raises(
+        FileNotFoundError, match=r"samples-00007.jsonl.tmp-0 is missing.*must share"
+    ):
+        rationales.join_parts(tmp_path, "samples", 7, owners)
+
+
 @pytest.mark.parametrize("folder", [".", "not there"])
 def test_no_shards_are_no_samples(tmp_path: Path, folder: str):
     assert rationales.read_shards(tmp_path / folder, "samples") == []

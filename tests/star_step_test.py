@@ -16,8 +16,9 @@ import pytest
 import reference
 import toys
 from star_jax import byte_grader, mesh, state
+from star_jax.learning import Fused, Learning
 from star_jax.packing import Example, example
-from star_jax.programs import Fused, Learning, Programs
+from star_jax.programs import Programs
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Shape
 from star_jax.star_step import StarMetrics

@@ -1,0 +1,45 @@
+"""What an update is made of, for the programs that are compiled: its optimizer and its shapes."""
+
+import dataclasses
+
+import optax
+
+from star_jax.sampler.engine import Shape
+from star_jax.tasks.answer_rule import AnswerRule
+
+
+@dataclasses.dataclass(frozen=True)
+class Learning:
+    """One kind of update: its optimizer and the shape of its batches.
+
+    Attributes:
+        optimizer: as `train.make_optimizer` gives it.
+        batch_size: packed sequences an update.
+        length: tokens a packed sequence.
+        micro_batch: most sequences a device works on at a time; more are accumulated. 0: no limit.
+    """
+
+    optimizer: optax.GradientTransformation
+    batch_size: int
+    length: int
+    micro_batch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Fused:
+    """The fused step (`star_step.py`), in place of the update called "train".
+
+    Attributes:
+        shape: questions a step, places for each of their prompts, new tokens.
+        answer: bytes of the longest gold answer.
+        rule: how an answer is found in what was written.
+        eos: token that ends a document to train on.
+        refresh_every, indented: see `StarConfig`.
+    """
+
+    shape: Shape
+    answer: int
+    rule: AnswerRule
+    eos: int
+    refresh_every: int = 0
+    indented: bool = False

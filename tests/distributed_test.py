@@ -1,0 +1,103 @@
+"""Several processes as a cluster would start them: refused, found, and ended with each other."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import fakes
+from star_jax import distributed, settings
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        (("h:1", 2, None), "--process: missing; give all of"),
+        ((None, 2, 0), "--coordinator: missing"),
+        ((None, None, 1), "--coordinator, --processes: missing"),
+        (("localhost", 2, 0), "--coordinator=localhost: must be HOST:PORT"),
+        ((":8476", 2, 0), "--coordinator=:8476: must be HOST:PORT"),
+        (("h:port", 2, 0), "--coordinator=h:port: must be HOST:PORT"),
+        (("h:70000", 2, 0), "--coordinator=h:70000: must be HOST:PORT"),
+        (("h:1", 0, 0), "--processes=0: must be how many there are, at least 1"),
+        (("h:1", 2, 2), r"--process=2: must be in 0\.\.1"),
+        (("h:1", 2, -1), r"--process=-1: must be in 0\.\.1"),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_refused(place, says: str):
+    with pytest.raises(settings.SettingsError, match=says):
+        distributed.check(*place)
+
+
+@pytest.mark.parametrize(
+    "place", [(None, None, None), ("10.0.0.1:8476", 2, 1), ("[::1]:8476", 1, 0)]
+)
+def test_flags_that_can_be_meant_are_not(place):
+    distributed.check(*place)
+
+
+# Two processes of two devices each meet, and say what they have seen of each other.
+MEET = """
+import sys
+from star_jax import distributed
+
+distributed.HEARTBEAT = 10
+numbers = [int(argument) for argument in sys.argv[2:]] or [None, None]
+with distributed.together(sys.argv[1] if numbers[0] else None, *numbers):
+    import jax
+    from star_jax import processes
+    from star_jax.settings import SettingsError
+
+    said = processes.first(lambda: {"from": processes.index(), "pi": 3.141592653589793})
+    processes.barrier()
+    print(processes.index(), processes.count(), processes.speaks(), said, jax.device_count())
+    try:
+        processes.first(lambda: 1 / 0)
+    except (ZeroDivisionError, processes.OtherProcessError) as error:
+        print(type(error).__name__, error)
+    sys.stdout.flush()
+    if processes.index():
+        raise SettingsError("refused here alone")
+    processes.barrier()
+"""
+
+
+def meet(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", MEET, *map(str, arguments)],
+        cwd=fakes.ROOT,
+        env=fakes.environment(pathlib.Path(os.devnull), 2) | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def by_flags() -> list[subprocess.Popen[str]]:
+    return [
+        meet(address, 2, number)
+        for address in [f"localhost:{fakes.free_port()}"]
+        for number in (0, 1)
+    ]
+
+
+def by_slurm() -> list[subprocess.Popen[str]]:
+    """As srun starts them: the port follows from the number of the job."""
+    job = str(fakes.free_port())
+    step = {"SLURM_JOB_ID": job, "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    place = ({"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)} for number in (0, 1))
+    return [meet("", **step, **each) for each in place]
+
+
+@pytest.mark.parametrize("start", [by_flags, by_slurm])
+def test_they_meet_agree_and_end_together(start):
+    started = start()
+    (zero, zero_says), (one, one_says) = (each.communicate(timeout=120) for each in started)
+    said = {"from": 0, "pi": 3.141592653589793}
+    assert zero.splitlines() == [f"0 2 True {said} 4", "ZeroDivisionError division by zero"]
+    assert one.splitlines() == [f"1 2 False {said} 4", "OtherProcessError division by zero"]
+    assert one_says.splitlines()[-1] == "process 1 of 2: refused here alone"
+    assert "another process is gone" in zero_says and "the same command" in zero_says
+    assert [process.returncode for process in started] == [1, 2]
