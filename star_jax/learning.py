@@ -24,6 +24,16 @@ class Learning:
     length: int
     micro_batch: int
 
+    def accumulation(self, shards: int) -> int:
+        """The fewest micro-batches that divide a device's sequences and keep to the limit.
+
+        Args:
+            shards: devices that a batch is split over.
+        """
+        each = self.batch_size // shards
+        limit = self.micro_batch or each
+        return next(n for n in range(1, each + 1) if each % n == 0 and each // n <= limit)
+
 
 @dataclasses.dataclass(frozen=True)
 class Fused:

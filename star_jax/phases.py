@@ -5,9 +5,7 @@ again.
 """
 
 import contextlib
-import dataclasses
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from etils import epath
 from numpy.typing import NDArray
@@ -29,22 +27,6 @@ _STREAMS: dict[Kind, int] = {
     )
 }
 _HEARD_EVERY = 10  # steps between two lines of metrics.jsonl
-
-
-@dataclasses.dataclass
-class Stopwatch:
-    """Seconds by phase, as measured by this process."""
-
-    seconds: dict[str, float]
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Adds the time spent inside to phase `name`."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
 
 
 def sample(

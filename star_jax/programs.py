@@ -202,12 +202,8 @@ class Programs:
         """Of each row of a chunk, the process that reads what it wrote."""
         return mesh_lib.owners(self.mesh, shape.rows)
 
-    def accumulation(self, kind: str) -> int:
-        """The fewest micro-batches that divide a device's sequences and keep to the limit."""
-        learning = self._learning[kind]
-        each = learning.batch_size // mesh_lib.batch_multiple(self.mesh)
-        limit = learning.micro_batch or each
-        return next(n for n in range(1, each + 1) if each % n == 0 and each // n <= limit)
+    def _accumulation(self, kind: str) -> int:
+        return self._learning[kind].accumulation(mesh_lib.batch_multiple(self.mesh))
 
     def _run(self, name: Any, *args: Any) -> Any:
         begun = time.perf_counter()
@@ -250,7 +246,7 @@ class Programs:
     def _lower_update(self, kind: str) -> Any:
         learning = self._learning[kind]
         update = functools.partial(
-            train.update, self.graph, learning.optimizer, self.accumulation(kind)
+            train.update, self.graph, learning.optimizer, self._accumulation(kind)
         )
         shape = (learning.batch_size, learning.length)
         ids = self._shaped(shape, np.int32, "batch")
@@ -265,7 +261,7 @@ class Programs:
         config = StarConfig(
             self.graph,
             self._learning["train"].optimizer,
-            self.accumulation("train"),
+            self._accumulation("train"),
             shape.budget,
             self._stop,
             self._selection,

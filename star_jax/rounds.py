@@ -11,7 +11,6 @@ Every phase leaves what it did in the run's folder. A run that was killed is sta
 same command: what is there is read, what is not is done.
 """
 
-import time
 from typing import Any
 
 from etils import epath
@@ -31,11 +30,10 @@ from star_jax import (
     summary,
 )
 from star_jax.checkpoint import Checkpoints
-from star_jax.compilations import CompilationCount
 from star_jax.context import Context, make_context
+from star_jax.meter import Meter
 from star_jax.model import load
 from star_jax.packing import Example
-from star_jax.phases import Stopwatch
 from star_jax.rationales import Sample
 from star_jax.settings import Settings, SettingsError
 from star_jax.state import Params
@@ -74,7 +72,7 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
 
 def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> None:
     """Adds the records of the rounds that are not done, from the base model on."""
-    meter = _Meter(context)
+    meter = Meter(lambda: context.programs.device_seconds)
     with meter.watch.phase("compile"):
         compile_programs(context)
     if not records:
@@ -118,7 +116,7 @@ def _prune(context: Context, weights: Checkpoints, records: list[Record]) -> Non
         weights.keep_only(needed)
 
 
-def _round(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> Record:
+def _round(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Algorithm 1, lines 3 to 7: makes M_n of M_{n-1} and M; returns what there is to say of it.
 
     One model is on the devices at a time: each is read again where it is needed.
@@ -130,7 +128,7 @@ def _round(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> R
     return {"round": n, **score, **counts, **told}
 
 
-def _learn_at_once(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> Record:
+def _learn_at_once(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Generates for all problems, filters, then fine-tunes: mode "rounds"."""
     examples, counts = (_gold if context.direct else _bootstrap)(context, n, weights, meter)
     chosen = context.settings.train
@@ -154,7 +152,7 @@ def _learn_at_once(context: Context, n: int, weights: Checkpoints, meter: "_Mete
     return counts
 
 
-def _learn_in_steps(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> Record:
+def _learn_in_steps(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Generates, filters and learns a batch of problems at a time: mode "fused".
 
     With a policy that is refreshed the learner goes on from M_{n-1}, not from M.
@@ -186,7 +184,7 @@ def _outcome_of_training(context: Context, n: int) -> epath.Path:
 
 
 def _bootstrap(
-    context: Context, n: int, weights: Checkpoints, meter: "_Meter"
+    context: Context, n: int, weights: Checkpoints, meter: Meter
 ) -> tuple[list[Example], Record]:
     """Lines 3 to 6: rationale generation, rationalization, filter; the examples to train on."""
     settings, folder = context.settings, context.round_folder(n)
@@ -214,7 +212,7 @@ def _bootstrap(
 
 
 def _gold(
-    context: Context, n: int, weights: Checkpoints, meter: "_Meter"
+    context: Context, n: int, weights: Checkpoints, meter: Meter
 ) -> tuple[list[Example], Record]:
     """The baseline without rationales: the round's problems with their gold answers."""
     del weights, meter
@@ -251,7 +249,7 @@ def model_of(context: Context, weights: Checkpoints, n: int) -> Params:
         raise SettingsError(str(error)) from error
 
 
-def _evaluate(context: Context, n: int, policy: Params, meter: "_Meter") -> Record:
+def _evaluate(context: Context, n: int, policy: Params, meter: Meter) -> Record:
     """Accuracy on the held-out problems, prompted as round n + 1 will prompt."""
     with meter.watch.phase("evaluate"):
         samples = phases.sample(
@@ -273,7 +271,7 @@ def _score(context: Context, samples: list[Sample]) -> Record:
     return score | {"evaluation": summary.agreement(inside)}
 
 
-def _evaluate_base(context: Context, n: int, weights: Checkpoints, meter: "_Meter") -> Record:
+def _evaluate_base(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Round 0: the base model without and with the hint."""
     base = model_of(context, weights, n)
     score = _evaluate(context, 0, base, meter)
@@ -297,33 +295,6 @@ def _evaluate_base(context: Context, n: int, weights: Checkpoints, meter: "_Mete
         "train_steps": 0,
         "train_loss": None,
     }
-
-
-class _Meter:
-    """What this process measures of a round: seconds by phase, idle devices, compilations."""
-
-    def __init__(self, context: Context) -> None:
-        self._context, self._compilations = context, CompilationCount()
-        self.restart()
-
-    def restart(self) -> None:
-        """Begins to measure the next round."""
-        self.watch = Stopwatch({})
-        self._compiled = self._compilations.total
-        self._device = self._context.programs.device_seconds
-        self._begun = time.perf_counter()
-
-    def read(self) -> Record:
-        """The measurements so far; `host_share` is of the time that nothing was compiled in."""
-        total = time.perf_counter() - self._begun
-        running = total - self.watch.seconds.get("compile", 0.0)
-        device = self._context.programs.device_seconds - self._device
-        seconds = dict.fromkeys(shown.PHASES, 0.0) | self.watch.seconds | {"total": total}
-        return {
-            "compilations": self._compilations.total - self._compiled,
-            "host_share": round(1 - device / running, 4),
-            "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
-        }
 
 
 def _last(settings: Settings, records: list[Record]) -> int:

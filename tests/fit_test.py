@@ -8,8 +8,8 @@ from etils import epath
 
 import toys
 from star_jax import train
-from star_jax.compilations import CompilationCount
 from star_jax.fit import Plan, fit
+from star_jax.meter import CompilationCount
 from star_jax.programs import Programs
 from star_jax.state import Params
 from toys import BYTES

@@ -8,8 +8,7 @@ import pytest
 import reference
 import toys
 from star_jax import mesh, packing
-from star_jax.compilations import CompilationCount
-from star_jax.learning import Learning
+from star_jax.meter import CompilationCount
 from star_jax.programs import Programs
 from star_jax.sampler.engine import Completion, Row, Shape, complete, plan
 from star_jax.sampler.select import Selection
@@ -128,12 +127,6 @@ def test_nothing_is_compiled_after_compile():
     assert compilations.total == 0
 
 
-def test_compilations_are_counted():
-    compilations = CompilationCount()
-    jax.jit(lambda x: 3 * x + 17)(np.arange(5)).block_until_ready()
-    assert compilations.total > 0
-
-
 def test_there_is_one_copy_of_the_learner_in_memory():
     programs = made(ONE)
     base = programs.init(0)
@@ -194,23 +187,3 @@ def test_compile_tells_of_every_program():
     programs = toys.programs(toys.one_device(), learning=None)
     programs.compile(lambda: told.append(1))
     assert len(told) == len(programs) == 1
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "micro_batch", "devices", "parts"),
-    [
-        (8, 0, 1, 1),  # no limit
-        (8, 8, 1, 1),
-        (8, 3, 1, 4),  # 3 does not divide 8: 2 at a time
-        (8, 1, 1, 8),
-        (12, 5, 1, 3),
-        pytest.param(16, 1, 8, 2, marks=eight_devices),
-        pytest.param(16, 2, 8, 1, marks=eight_devices),
-    ],
-)
-def test_micro_batches_are_as_large_as_allowed(
-    batch_size: int, micro_batch: int, devices: int, parts: int
-):
-    grid = mesh.make_mesh(devices=jax.devices()[:devices])
-    programs = toys.programs(grid, learning=Learning(toys.optimizer(), batch_size, 24, micro_batch))
-    assert programs.accumulation("train") == parts

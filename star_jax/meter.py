@@ -1,0 +1,70 @@
+"""What a process measures of itself: seconds by phase, idle devices, compilations."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from star_jax.console import PHASES
+
+
+@dataclasses.dataclass
+class Stopwatch:
+    """Seconds by phase, as measured by this process."""
+
+    seconds: dict[str, float]
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to phase `name`."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+
+class CompilationCount:
+    """Counts what XLA compiles in this process, our programs and anything else."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        jax.monitoring.register_event_duration_secs_listener(self._hear)
+
+    def _hear(self, event: str, duration_secs: float, **kwargs: Any) -> None:
+        del duration_secs, kwargs
+        self.total += event == "/jax/core/compile/backend_compile_duration"
+
+
+class Meter:
+    """What is measured of a round.
+
+    Args:
+        device_seconds: says how long programs have run on the devices so far.
+    """
+
+    def __init__(self, device_seconds: Callable[[], float]) -> None:
+        self._device_seconds, self._compilations = device_seconds, CompilationCount()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins to measure the next round."""
+        self.watch = Stopwatch({})
+        self._compiled = self._compilations.total
+        self._device = self._device_seconds()
+        self._begun = time.perf_counter()
+
+    def read(self) -> dict[str, Any]:
+        """The measurements so far; `host_share` is of the time that nothing was compiled in."""
+        total = time.perf_counter() - self._begun
+        running = total - self.watch.seconds.get("compile", 0.0)
+        device = self._device_seconds() - self._device
+        seconds = dict.fromkeys(PHASES, 0.0) | self.watch.seconds | {"total": total}
+        return {
+            "compilations": self._compilations.total - self._compiled,
+            "host_share": round(1 - device / running, 4),
+            "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
+        }
