@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -67,9 +68,14 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     if coordinator is None and _found() == 1:
         yield
         return
+    if coordinator and process == 0:
+        _check_port(coordinator)
     _start(jax, coordinator, processes, process)
     who = f"process {jax.process_index()} of {jax.process_count()}"
-    _on_abort(f"star_jax, {who}: another process is gone, as XLA says above with its number")
+    _on_abort(
+        f"star_jax, {who}: another process is gone (or was started twice), as XLA says above with "
+        f"its number; {_GOES_ON}"
+    )
     if jax.process_index():
         warnings.formatwarning = lambda message, kind, *_: f"{who}: {kind.__name__}: {message}\n"
     try:
@@ -106,6 +112,10 @@ def _found() -> int:
 
 def _start(jax: Any, coordinator: str | None, processes: int | None, process: int | None) -> None:
     jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
+    _on_abort(
+        f"star_jax: the processes did not find each other within {_STARTED} s; start all of them, "
+        "each with a --process of its own, with one --coordinator that all can reach"
+    )
     try:
         jax.distributed.initialize(
             coordinator,
@@ -119,8 +129,22 @@ def _start(jax: Any, coordinator: str | None, processes: int | None, process: in
         )
     except (RuntimeError, ValueError) as error:
         raise SettingsError(
-            f"the processes did not find each other ({error}); start all of them within "
-            f"{_STARTED} s, with one --coordinator that all can reach, on a port that is free"
+            f"the processes did not find each other ({error}); say where they are by "
+            "--coordinator=HOST:PORT --processes=N --process=I"
+        ) from error
+
+
+def _check_port(coordinator: str) -> None:
+    """Jaxlib crashes where the coordinator's port is taken."""
+    port = int(coordinator.rpartition(":")[2])
+    both = socket.has_dualstack_ipv6()
+    try:
+        family = socket.AF_INET6 if both else socket.AF_INET
+        socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        raise SettingsError(
+            f"--coordinator={coordinator}: port {port} cannot be had here ({error.strerror}); "
+            "choose another one in all processes, or end what holds it"
         ) from error
 
 
@@ -155,7 +179,7 @@ def _on_abort(why: str) -> None:
 
     def say(number: int) -> None:
         del number
-        os.write(2, f"{why}; {_GOES_ON}\n".encode())
+        os.write(2, f"{why}\n".encode())
         os._exit(1)
 
     global _handler

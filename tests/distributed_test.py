@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -43,7 +44,7 @@ MEET = """
 import sys
 from star_jax import distributed
 
-distributed.HEARTBEAT = 10
+distributed.HEARTBEAT, distributed._STARTED = 10, 20
 numbers = [int(argument) for argument in sys.argv[2:]] or [None, None]
 with distributed.together(sys.argv[1] if numbers[0] else None, *numbers):
     import jax
@@ -101,3 +102,18 @@ def test_they_meet_agree_and_end_together(start):
     assert one_says.splitlines()[-1] == "process 1 of 2: refused here alone"
     assert "another process is gone" in zero_says and "the same command" in zero_says
     assert [process.returncode for process in started] == [1, 2]
+
+
+def test_a_port_that_is_taken_is_refused():
+    with socket.create_server(("localhost", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = meet(f"localhost:{port}", 2, 0)
+        said = process.communicate(timeout=60)[1]
+    assert f"--coordinator=localhost:{port}: port {port} cannot be had here" in said
+
+
+def test_a_coordinator_that_is_not_there_is_said_plainly():
+    process = meet(f"localhost:{fakes.free_port()}", 2, 1)
+    said = process.communicate(timeout=60)[1]
+    assert said.splitlines()[-1].startswith("star_jax: the processes did not find each other")
+    assert process.returncode == 1
