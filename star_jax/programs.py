@@ -18,9 +18,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
+from star_jax import byte_grader, train
 from star_jax import mesh as mesh_lib
 from star_jax import state as state_lib
-from star_jax import train
 from star_jax.model import cache as kv
 from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
@@ -29,6 +29,7 @@ from star_jax.sampler.decode import Generated, Prompts, Stop, decode
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
 from star_jax.state import Params, StarState
+from star_jax.tasks.answer_rule import AnswerRule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,6 +241,18 @@ class Programs:
         tokens = self._shaped((shape.rows, shape.prompt), np.int32, "batch")
         key = self._shaped((3,), np.uint32)
         return _jit(sample).lower(self.params, prefix, key, tokens, rows, rows)
+
+
+def grader(rule: AnswerRule, stop: Stop, indented: bool) -> Callable[..., jax.Array]:
+    """The device's grader by itself, to measure it: tokens, lengths, gold and its lengths in."""
+
+    def grade(
+        tokens: jax.Array, length: jax.Array, gold: jax.Array, gold_length: jax.Array
+    ) -> jax.Array:
+        text = byte_grader.read(tokens, length, stop, indented)
+        return byte_grader.correct(rule, text, gold, gold_length)
+
+    return _jit(grade)
 
 
 def _jit(function: Callable, *, out: Any = None, donate: tuple[int, ...] = ()) -> Any:
