@@ -45,7 +45,9 @@ def measure(run: pathlib.Path) -> dict[str, Any]:
     rows = max(len(lines) for _, lines in shards)
     stopped = make_stop(tokenizer.eos_ids, stop, tokenizer.token_bytes(), tokenizer.vocab_size)
     grade = programs.grader(rule, stopped, tokenizer.indented)
-    found = dict.fromkeys(("completions", "right", "wrong", "own", "disagreements"), 0)
+    found: dict[str, int] = dict.fromkeys(
+        ("completions", "right", "wrong", "own", "disagreements"), 0
+    )
     seconds: list[float] = []
     golds = {
         (path, own): [_gold(task, line, own) for line in lines]
