@@ -65,6 +65,20 @@ def correct(
     return jax.vmap(functools.partial(_correct, rule))(text.characters, gold_BxA, gold_length_B)
 
 
+def grade(
+    rule: AnswerRule,
+    stop: Stop,
+    indented: bool,
+    tokens_BxN: jax.Array,
+    length_B: jax.Array,
+    gold_BxA: jax.Array,
+    gold_length_B: jax.Array,
+) -> jax.Array:
+    """`read`, then `correct`; [B] bool."""
+    text = read(tokens_BxN, length_B, stop, indented)
+    return correct(rule, text, gold_BxA, gold_length_B)
+
+
 def gold(answers: Sequence[str], size: int | None = None) -> tuple[NDArray, NDArray]:
     """Gold answers as bytes [B, A] uint8 and their lengths [B] int32.
 

@@ -16,9 +16,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
+from star_jax import byte_grader, train
 from star_jax import mesh as mesh_lib
 from star_jax import state as state_lib
-from star_jax import train
 from star_jax.learning import Fused, Learning
 from star_jax.model import cache as kv
 from star_jax.model.abstract import abstract_params
@@ -29,6 +29,7 @@ from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
 from star_jax.star_step import Padded, StarBatch, StarConfig, StarMetrics, star_step
 from star_jax.state import Params, StarState
+from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.train import FewShot
 
 
@@ -333,6 +334,11 @@ class Programs:
         written = self._shaped((shape.rows, shape.budget), np.int32, "batch")
         out = Generated(written, rows, self._shaped((shape.rows,), np.bool_, "batch"))
         return _jit(sample, out=out).lower(self.params, prefix, key, tokens, rows, rows)
+
+
+def grader(rule: AnswerRule, stop: Stop, indented: bool) -> Callable[..., jax.Array]:
+    """The device's grader by itself, to measure it; see `byte_grader.grade`."""
+    return _jit(functools.partial(byte_grader.grade, rule, stop, indented))
 
 
 def _jit(function: Callable, *, out: Any = None, donate: tuple[int, ...] = ()) -> Any:

@@ -43,41 +43,42 @@ def test_completions():
     assert choices.direct(INK) == " blotter (c)"
 
 
-@pytest.mark.parametrize(
-    ("completion", "letter"),
-    [
-        (f" Ink. {CUE} blotter (c).", "c"),
-        (f" Ink. {CUE} blotter (c)", "c"),
-        (f" Ink. {CUE} blotter (c).\n", "c"),
-        (f" Ink. {CUE} blotter (c).  \n\n", "c"),
-        (f" Ink. {CUE} (c).", "c"),
-        (f" Ink. {CUE} ice (c).", "c"),  # the words before the letter are not checked
-        (f" Ink. {CUE} blotter (see above) (c).", "c"),
-        (f" Ink. {CUE} a cruise ship. (e).", "e"),
-        (f" Is it (a)? Or (b)? {CUE} blotter (c).", "c"),
-        (f" {CUE} ice (b). No. {CUE} blotter (c).", "c"),
-        (f" {CUE} blotter (c) (c).", "c"),
-        (f" {CUE} blotter (C).", None),
-        (f" {CUE} blotter (f).", None),
-        (f" {CUE} blotter.", None),
-        (f" {CUE} blotter c.", None),
-        (f" {CUE} blotter (c", None),
-        (f" {CUE} blotter c).", None),
-        (f" {CUE} ( c ).", None),
-        (f" {CUE} either (b) or (c).", None),
-        (f" {CUE} ice (b) (c).", None),
-        (f" {CUE} blotter (c). It soaks up ink.", None),
-        (f" {CUE} blotter (c).\nQ: What is ice?", None),
-        (f" {CUE} blotter\n(c).", None),
-        (f" {CUE} blotter (c)..", None),
-        (f" {CUE} blotter (c),", None),
-        (" therefore, the answer is blotter (c).", None),
-        (" The answer is blotter (c).", None),
-        (" So the answer is blotter (c).", None),
-        (" blotter (c)", None),
-        ("", None),
-    ],
-)
+# the whole completion; its letter
+EXACT = [
+    (f" Ink. {CUE} blotter (c).", "c"),
+    (f" Ink. {CUE} blotter (c)", "c"),
+    (f" Ink. {CUE} blotter (c).\n", "c"),
+    (f" Ink. {CUE} blotter (c).  \n\n", "c"),
+    (f" Ink. {CUE} (c).", "c"),
+    (f" Ink. {CUE} ice (c).", "c"),  # the words before the letter are not checked
+    (f" Ink. {CUE} blotter (see above) (c).", "c"),
+    (f" Ink. {CUE} a cruise ship. (e).", "e"),
+    (f" Is it (a)? Or (b)? {CUE} blotter (c).", "c"),
+    (f" {CUE} ice (b). No. {CUE} blotter (c).", "c"),
+    (f" {CUE} blotter (c) (c).", "c"),
+    (f" {CUE} blotter (C).", None),
+    (f" {CUE} blotter (f).", None),
+    (f" {CUE} blotter.", None),
+    (f" {CUE} blotter c.", None),
+    (f" {CUE} blotter (c", None),
+    (f" {CUE} blotter c).", None),
+    (f" {CUE} ( c ).", None),
+    (f" {CUE} either (b) or (c).", None),
+    (f" {CUE} ice (b) (c).", None),
+    (f" {CUE} blotter (c). It soaks up ink.", None),
+    (f" {CUE} blotter (c).\nQ: What is ice?", None),
+    (f" {CUE} blotter\n(c).", None),
+    (f" {CUE} blotter (c)..", None),
+    (f" {CUE} blotter (c),", None),
+    (" therefore, the answer is blotter (c).", None),
+    (" The answer is blotter (c).", None),
+    (" So the answer is blotter (c).", None),
+    (" blotter (c)", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("completion", "letter"), EXACT)
 def test_exact(completion: str, letter: str | None):
     assert choices.answer(completion) == letter
 

@@ -51,6 +51,7 @@ def test_the_example_of_the_readme(tmp_path: pathlib.Path):
     assert task.answer(" It is Austria's.\n#### white, RED") == problem.answer
     assert task.answer(" It is Japan's.\n#### white, red, blue") != problem.answer
     assert task.flexible(problem, " It is Austria's.\nWhite, red.") == problem.answer
+    assert task.byte_rule() is None  # a device would not know that the order is free
 
 
 def test_its_settings_are_found_by_name(tmp_path: pathlib.Path):
@@ -70,6 +71,14 @@ def test_a_module_is_found_by_its_dotted_name(
     write(tmp_path / "a_package_of_tasks", WHOLE.format(name="One"), "one.py")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert custom.load("a_package_of_tasks.one").__name__ == "One"
+
+
+def test_a_task_need_not_say_how_a_device_grades_it(tmp_path: pathlib.Path):
+    make: Any = custom.load(write(tmp_path, WHOLE.format(name="One")))
+    assert make().byte_rule() is None
+    own = WHOLE.format(name="Two") + "    def byte_rule(self):\n        return 'own'\n"
+    make = custom.load(write(tmp_path, own))
+    assert make().byte_rule() == "own"
 
 
 def test_members_are_those_of_the_protocol():

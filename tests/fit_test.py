@@ -2,6 +2,7 @@ import pathlib
 from dataclasses import dataclass, field, replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
@@ -37,7 +38,12 @@ class Listener:
             raise Killed
 
     def fit(self, programs: Programs, plan: Plan) -> dict[str, bytes]:
-        return contents(fit(programs, START, plan, self.hear, self.begun.append))
+        return contents(fit(programs, start(), plan, self.hear, self.begun.append))
+
+
+def start() -> Params:
+    """Weights to use up."""
+    return jax.tree.map(jnp.copy, START)
 
 
 def contents(params: Params) -> dict[str, bytes]:
@@ -115,11 +121,9 @@ def test_killed_and_resumed_is_as_if_nothing_had_been(
     assert last.heard == heard[begun[-1] :]
 
 
-def test_the_newest_checkpoint_is_kept_and_the_start_left_as_it_is(programs: Programs, plan: Plan):
-    before = contents(START)
+def test_the_newest_checkpoint_is_kept(programs: Programs, plan: Plan):
     Listener().fit(programs, plan)
     assert [path.name for path in plan.folder.iterdir()] == ["9"]
-    assert contents(START) == before
 
 
 def test_every_fit_starts_with_a_fresh_optimizer(programs: Programs, plan: Plan, whole):

@@ -82,43 +82,44 @@ def test_the_answer_field(
     assert TASKS[rule].completion(rationale, found.answer) == completion
 
 
-@pytest.mark.parametrize(
-    ("rule", "completion", "answer"),
-    [
-        ("marker", " So it is 7.\n#### 7", "7"),
-        ("marker", "#### 7\n", "7"),
-        ("marker", "####7", "7"),
-        ("marker", " #### 7.00 \r\nmore", "7"),
-        ("marker", "#### 7 apples", "7 apples"),
-        ("marker", "#### 1/2", "1/2"),
-        ("marker", "#### 3\n#### 4", "4"),
-        ("marker", "#### 3 #### 4", "4"),
-        ("marker", "##### 4", "4"),
-        ("marker", "#### 3\n####", None),
-        ("marker", "####\n7", None),
-        ("marker", "### 7", None),
-        ("marker", "7", None),
-        ("marker", "", None),
-        ("marker", "#### the   Hague.", "the Hague."),
-        ("number", " So it is 7.", "7"),
-        ("number", " 3 + 4 = 7 apples", "7"),
-        ("number", "7 or 1/2", "7"),
-        ("number", "seven", None),
-        ("number", "", None),
-        ("letter", " Therefore, the answer is (b).", "b"),
-        ("letter", "(B)", "b"),
-        ("letter", "(a) or (b)", "b"),
-        ("letter", "(b) (because of it)", "b"),
-        ("letter", "b", None),
-        ("letter", "(bc)", None),
-        ("letter", "(1)", None),
-        ("letter", "(ß)", None),
-        ("regex", "The answer is 7.", "7"),
-        ("regex", "The answer is 7.\n8", "8"),
-        ("regex", "...", None),
-        ("regex", "", None),
-    ],
-)
+# the rule; the whole completion; its answer
+FOUND = [
+    ("marker", " So it is 7.\n#### 7", "7"),
+    ("marker", "#### 7\n", "7"),
+    ("marker", "####7", "7"),
+    ("marker", " #### 7.00 \r\nmore", "7"),
+    ("marker", "#### 7 apples", "7 apples"),
+    ("marker", "#### 1/2", "1/2"),
+    ("marker", "#### 3\n#### 4", "4"),
+    ("marker", "#### 3 #### 4", "4"),
+    ("marker", "##### 4", "4"),
+    ("marker", "#### 3\n####", None),
+    ("marker", "####\n7", None),
+    ("marker", "### 7", None),
+    ("marker", "7", None),
+    ("marker", "", None),
+    ("marker", "#### the   Hague.", "the Hague."),
+    ("number", " So it is 7.", "7"),
+    ("number", " 3 + 4 = 7 apples", "7"),
+    ("number", "7 or 1/2", "7"),
+    ("number", "seven", None),
+    ("number", "", None),
+    ("letter", " Therefore, the answer is (b).", "b"),
+    ("letter", "(B)", "b"),
+    ("letter", "(a) or (b)", "b"),
+    ("letter", "(b) (because of it)", "b"),
+    ("letter", "b", None),
+    ("letter", "(bc)", None),
+    ("letter", "(1)", None),
+    ("letter", "(ß)", None),
+    ("regex", "The answer is 7.", "7"),
+    ("regex", "The answer is 7.\n8", "8"),
+    ("regex", "...", None),
+    ("regex", "", None),
+]
+
+
+@pytest.mark.parametrize(("rule", "completion", "answer"), FOUND)
 def test_answer_extraction(rule: str, completion: str, answer: str | None):
     assert TASKS[rule].answer(completion) == answer
 

@@ -1,4 +1,5 @@
 import functools
+import re
 from typing import Any
 
 import jax
@@ -7,12 +8,15 @@ import pytest
 
 import reference
 import toys
-from star_jax import mesh, packing
+from star_jax import byte_grader, mesh, packing
 from star_jax.meter import CompilationCount
-from star_jax.programs import Programs
+from star_jax.programs import Programs, grader
+from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Completion, Row, Shape, complete, plan
 from star_jax.sampler.select import Selection
 from star_jax.state import Params
+from star_jax.tasks.answer_rule import AnswerRule
+from star_jax.tokenizer import ByteTokenizer
 from toys import BYTES, eight_devices
 
 SHAPE = Shape(budget=6, prompt=10, rows=8)
@@ -187,3 +191,25 @@ def test_compile_tells_of_every_program():
     programs = toys.programs(toys.one_device(), learning=None)
     programs.compile(lambda: told.append(1))
     assert len(told) == len(programs) == 1
+
+
+@eight_devices
+@pytest.mark.parametrize("devices", [1, 8])
+def test_rows_are_graded_wherever_they_lie(devices: int):
+    said = ["so 12.\n\n3", " $1,200.0", "7", "", "12", "-1.50%", "1/2", "0"]
+    tokenizer = ByteTokenizer()
+    stop = make_stop(tokenizer.eos_ids, "\n\n", tokenizer.token_bytes(), tokenizer.vocab_size)
+    tokens, length = np.zeros((8, 16), np.int32), np.zeros((8,), np.int32)
+    for i, text in enumerate(said):
+        length[i] = len(text)
+        tokens[i, : len(text)] = tokenizer.encode(text)
+    gold = byte_grader.gold(["12", "1200", "8", "1", "12", "-1.5", "2", "0"])
+    grid = mesh.make_mesh(devices, 1, 1, devices=jax.devices()[:devices])
+    arrays = [mesh.place(grid, array, "batch") for array in (tokens, length, *gold)]
+    grade: Any = grader(AnswerRule("last number"), stop, tokenizer.indented)
+    right = grade(*arrays)
+    assert right.tolist() == [True, True, False, False, True, True, False, True]
+    assert right.sharding.is_equivalent_to(arrays[1].sharding, 1)
+    assert not re.findall(
+        "all-gather|all-reduce|all-to-all", grade.lower(*arrays).compile().as_text()
+    )

@@ -1,0 +1,86 @@
+"""star_jax/byte_numbers.py, held against `numbers`: the same answers for rows of any characters."""
+
+import functools
+import random
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numbers_test import CASES
+from star_jax import byte_numbers, numbers
+
+ROWS = 256
+PIECES = [
+    *"0123456789.,/:^'_-+eExA%$€− \n",
+    *("10", "12", "345", "000", "1,234", "56,789", "1.5", ".5", "1e-5", "-$", "$-", "..", ", "),
+    *numbers.MINUS,
+    *numbers.MONEY,
+    *numbers.RAISED,
+    *("(", ")", "]", "=", "½", "٣", "\u00a0", "\u2028", "\u3000", "é", "\U0001f600", "\ud800"),
+]
+
+
+@functools.partial(jax.jit, static_argnames="last")
+def _found(characters_BxM: jax.Array, last: bool):
+    def one(row):
+        number = byte_numbers.find(row, last)
+        return byte_numbers.spell(row, number), number.start
+
+    return jax.vmap(one)(characters_BxM)
+
+
+def found(texts: list[str], last: bool, size: int = 64) -> list[tuple[str | None, int]]:
+    """What the device reads in each text, spelled out, and where it begins."""
+    rows = np.full((ROWS, size), byte_numbers.NOTHING, np.int32)
+    for row, text in zip(rows, texts, strict=False):
+        row[: len(text)] = list(map(ord, text))
+    spelling, start = jax.tree.map(np.asarray, _found(rows, last))
+    return [
+        (_spelled(text, *(part[i] for part in spelling)), int(start[i]))
+        for i, text in enumerate(texts)
+    ]
+
+
+def _spelled(text: str, found: bool, negative: bool, zero: bool, kept: np.ndarray) -> str | None:
+    digits = "".join(char for char, keep in zip(text, kept, strict=False) if keep)
+    return "-" * bool(negative) + "0" * bool(zero) + digits if found else None
+
+
+def check(texts: list[str], size: int = 64) -> None:
+    assert [text for text, _ in found(texts, True, size)] == list(map(numbers.last, texts))
+    firsts = [text if not start else None for text, start in found(texts, False, size)]
+    assert firsts == list(map(numbers.leading, texts))
+
+
+def test_the_cases_of_the_host():
+    check([text for text, *_ in CASES], 5000)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_it_reads_what_the_host_reads(seed: int):
+    rng = random.Random(seed)
+    pieces = PIECES if seed % 2 else PIECES[:42]
+    check(["".join(rng.choices(pieces, k=rng.randrange(13)))[:64] for _ in range(ROWS)])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.text(max_size=64) | st.text("0123456789.,-$ e", max_size=64), max_size=ROWS))
+def test_it_reads_what_the_host_reads_in_any_text(texts: list[str]):
+    check(texts)
+
+
+@pytest.mark.parametrize("by", [-9, -3, -1, 0, 1, 3, 9])
+def test_a_shifted_row(by: int):
+    row = np.arange(5)
+    expected = [row[i + by] if 0 <= i + by < 5 else -1 for i in range(5)]
+    assert byte_numbers.shifted(jax.numpy.asarray(row), by).tolist() == expected
+
+
+def test_letters_are_compared_by_ranges():
+    row = jax.numpy.arange(128)
+    for letters in ("a", "acb", "019aZ", "az", "_. "):
+        expected = [chr(i) in letters for i in range(128)]
+        assert byte_numbers.among(row, letters).tolist() == expected
