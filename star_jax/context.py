@@ -235,7 +235,9 @@ def _learning(settings: Settings) -> dict[str, Learning]:
         optimizer = train.make_optimizer(
             clip=chosen.clip, weight_decay=chosen.weight_decay, b1=chosen.b1, b2=chosen.b2
         )
-        kinds["train"] = Learning(optimizer, chosen.batch_size, chosen.length, chosen.micro_batch)
+        kinds["train"] = Learning(
+            optimizer, chosen.batch_size, chosen.length, chosen.micro_batch, chosen.remat
+        )
     return kinds
 
 

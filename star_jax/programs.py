@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -40,12 +40,15 @@ class Learning:
         batch_size: packed sequences an update.
         length: tokens a packed sequence.
         micro_batch: most sequences a device works on at a time; more are accumulated. 0: no limit.
+        remat: "none", or "blocks" to compute each block a second time for the gradient instead of
+            keeping what is in it.
     """
 
     optimizer: optax.GradientTransformation
     batch_size: int
     length: int
     micro_batch: int
+    remat: Literal["none", "blocks"] = "none"
 
 
 class Programs:
@@ -97,6 +100,15 @@ class Programs:
 
     def __len__(self) -> int:
         return len(self._lowered)
+
+    def lower(self, name: Any) -> Any:
+        """One program, lowered for the devices of the mesh; compiling it is the caller's.
+
+        Args:
+            name: "init", "prefix", ("begin", kind), ("update", kind) or ("sample", shape, whether
+                there is a few-shot prompt).
+        """
+        return self._lowered[name]()
 
     def compile(self, advance: Callable[[], object] = lambda: None) -> None:
         """Compiles all programs, a few at a time; `advance` is called after each."""
@@ -186,7 +198,11 @@ class Programs:
     def _lower_update(self, kind: str) -> Any:
         learning = self._learning[kind]
         update = functools.partial(
-            train.update, self.graph, learning.optimizer, self.accumulation(kind)
+            train.update,
+            self.graph,
+            learning.optimizer,
+            self.accumulation(kind),
+            remat=learning.remat == "blocks",
         )
         shape = (learning.batch_size, learning.length)
         ids = self._shaped(shape, np.int32, "batch")

@@ -231,8 +231,18 @@ class Decoder(nnx.Module):
         )
         self.head_bias = make.bias(config.head_bias, (config.vocab,), ("vocab",))
 
-    def hidden(self, tokens_BxT: jax.Array, positions_BxT: jax.Array, attend: Attend) -> jax.Array:
-        """Ids and their positions to the normalised residual stream, [B, T, E]."""
+    def hidden(
+        self,
+        tokens_BxT: jax.Array,
+        positions_BxT: jax.Array,
+        attend: Attend,
+        *,
+        remat: bool = False,
+    ) -> jax.Array:
+        """Ids and their positions to the normalised residual stream, [B, T, E].
+
+        With `remat` a gradient keeps what goes into each block, and computes the rest again.
+        """
         dtype = jnp.dtype(self.config.dtype)
         x = self.embedding[...].astype(dtype)[tokens_BxT]
         if self.config.embedding_scale != 1:
@@ -240,7 +250,8 @@ class Decoder(nnx.Module):
         if self.positions is not None:
             x = x + self.positions[...].astype(dtype)[positions_BxT]
         for block in self.blocks:
-            x = block(x, positions_BxT, attend)
+            run = functools.partial(block, positions=positions_BxT, attend=attend)
+            x = (jax.checkpoint(run) if remat else run)(x)
         return self.norm(x)
 
     def logits(self, x_BxTxE: jax.Array) -> jax.Array:
