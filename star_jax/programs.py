@@ -203,6 +203,7 @@ class Programs:
             learning.optimizer,
             self.accumulation(kind),
             remat=learning.remat == "blocks",
+            mesh=self.mesh,
         )
         shape = (learning.batch_size, learning.length)
         ids = self._shaped(shape, np.int32, "batch")

@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
-from star_jax.model.decoder import Decoder, attend_segments
+from star_jax.model.attention import attend_segments
+from star_jax.model.decoder import Decoder
 from star_jax.state import Params, StarState
 
 # Learning rate of an update from the number of those before it. On the host, and an argument of the
@@ -89,13 +91,17 @@ def apply_gradients(
     return StarState(params, opt_state, state.step + 1)
 
 
-def token_loss(model: Decoder, batch: Batch, *, remat: bool = False) -> tuple[jax.Array, jax.Array]:
+def token_loss(
+    model: Decoder, batch: Batch, *, remat: bool = False, mesh: Mesh | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Summed weighted cross-entropy in nats, [], and how many weighted tokens were right, [].
 
     With `remat` a gradient keeps what goes into each block and computes the rest again, and the
-    logits are there for `LOSS_CHUNK` tokens of a sequence at a time.
+    logits are there for `LOSS_CHUNK` tokens of a sequence at a time. `mesh` is of the devices it
+    will run on; they may have a kernel for attention.
     """
-    x = model.hidden(batch.tokens, batch.positions, attend_segments(batch.segments), remat=remat)
+    attend = attend_segments(batch.segments, mesh)
+    x = model.hidden(batch.tokens, batch.positions, attend, remat=remat)
     parts = (x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:])
     if not remat:
         return _cross_entropy(model, *parts)
@@ -138,12 +144,13 @@ def update(
     learning_rate: jax.Array,
     *,
     remat: bool = False,
+    mesh: Mesh | None = None,
 ) -> tuple[StarState, dict[str, jax.Array]]:
     """One optimizer step on a batch; pure.
 
     The batch is cut into `accumulation` micro-batches whose gradient sums are added before they are
     divided by the weight of the whole batch, so the result does not depend on the cut. With `remat`
-    it takes less memory and more time (`token_loss`).
+    it takes less memory and more time; `mesh` is of the devices (`token_loss`).
 
     Returns:
         The new state and metrics: loss (nats per weighted token), token_accuracy (share of the
@@ -152,7 +159,7 @@ def update(
     """
 
     def loss_fn(params: Params, part: Batch) -> tuple[jax.Array, jax.Array]:
-        return token_loss(nnx.merge(graph, params), part, remat=remat)
+        return token_loss(nnx.merge(graph, params), part, remat=remat, mesh=mesh)
 
     def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
         (loss, right), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, part)

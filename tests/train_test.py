@@ -100,12 +100,12 @@ class TestLoss:
     @pytest.mark.parametrize("config", [toys.SMALL, toys.EVERYTHING], ids=["gpt_j", "everything"])
     def test_what_is_computed_again_has_the_same_gradients(self, config: ModelConfig, monkeypatch):
         monkeypatch.setattr(train, "LOSS_CHUNK", 4)  # 15 predictions a row: four chunks
-        loss_and_gradients.clear_cache()
+        jax.clear_caches()
         params = toys.params(config, seed=5)
         plain, again = (
             loss_and_gradients(config, params, PACKED, remat) for remat in (False, True)
         )
-        loss_and_gradients.clear_cache()
+        jax.clear_caches()
         close(plain, again)
         assert min(np.abs(x).max() for x in jax.tree.leaves(plain[1])) > 1e-4
 

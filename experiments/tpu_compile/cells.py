@@ -5,7 +5,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 # Before jax starts: nothing of a TPU is here, and nothing asks the network for one.
@@ -231,7 +231,7 @@ def roofline(region: hlo.Region, device: Device) -> float:
 
 def bound(regions: Sequence[hlo.Region], device: Device) -> str:
     """What most of the time is spent on."""
-    spent = dict.fromkeys(("compute", "memory", "links"), 0.0)
+    spent: dict[str, float] = dict.fromkeys(("compute", "memory", "links"), 0.0)
     for region in regions:
         each = times(region, device)
         slowest = max(each, key=lambda name: each[name])
@@ -239,7 +239,7 @@ def bound(regions: Sequence[hlo.Region], device: Device) -> str:
     return max(spent, key=lambda name: spent[name])
 
 
-def speed(program: str, work: Work, seconds: float, count: int) -> Mapping[str, float]:
+def speed(program: str, work: Work, seconds: float, count: int) -> dict[str, float]:
     """What one call gives: tokens a second of all devices, and of one."""
     tokens = work.rows * work.budget if program == "decode" else work.batch * work.length
     return {

@@ -14,7 +14,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from star_jax.model.decoder import Decoder, Layer, attention, within
+from star_jax.model.attention import Layer, attention, within
+from star_jax.model.decoder import Decoder
 
 
 @jax.tree_util.register_dataclass
