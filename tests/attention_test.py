@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import types
 from typing import Any, cast
@@ -67,17 +66,11 @@ def test_what_is_asked_of_cudnn_is_the_plain_formula(name: str, keys: int):
     close(values_and_gradients(run, keys), values_and_gradients(plain(LAYERS[name]), keys))
 
 
-def on(platform: str, **sizes: int) -> Any:
-    """A mesh of devices that are not there."""
-    shape = dict.fromkeys(mesh_lib.AXES, 1) | sizes
-    grid = np.full(tuple(shape.values()), types.SimpleNamespace(platform=platform))
-    return cast(Any, _Mesh(grid, shape))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Mesh:
-    devices: np.ndarray
-    shape: dict[str, int]
+def on(kind: str) -> Any:
+    """A mesh of one device that is not there."""
+    name = {"tpu": "TPU v4", "tpu v3": "TPU v3"}.get(kind, kind)
+    device = types.SimpleNamespace(platform=kind.split()[0], device_kind=name)
+    return types.SimpleNamespace(devices=np.full((1, 1, 1), device))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +78,7 @@ class _Mesh:
     [
         ("tpu", "plain", 1536, 256, "bfloat16", "splash"),
         ("tpu", "cap", 1536, 64, "float32", "splash"),
+        ("tpu v3", "plain", 1536, 256, "bfloat16", "xla"),
         ("tpu", "plain", 1500, 256, "bfloat16", "xla"),
         ("tpu", "plain", 1536, 96, "bfloat16", "xla"),
         ("gpu", "window", 1536, 128, "bfloat16", "cudnn"),

@@ -11,7 +11,8 @@ Needs the package libtpu and no TPU. The programs are those of `star_jax.program
   `bytes_per_device` is what it says would be used;
 - `flops`, `bytes_accessed`, `collective_bytes`, `wire_bytes`: of a device in one call, counted in
   the compiled program with each loop's body as often as it runs (`hlo.py`), a decode to its budget;
-  `once`: with each body once, beside the compiler's figures, which are of that kind;
+  attention by a kernel is not in `flops`. `once`: with each body once, beside the compiler's own
+  figures, which are of that kind;
 - `seconds`: for each loop's body the largest of compute, memory and links at their peak rates
   (`chips.py`), times its trips: no call can be faster, real ones are slower;
 - `optimal_seconds`: the compiler's own, which counts loops once and can be negative with them;

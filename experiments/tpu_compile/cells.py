@@ -14,6 +14,7 @@ os.environ |= {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
 }
+os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # its lock is for those who use a TPU
 os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
 
 from jax.experimental import topologies
@@ -44,7 +45,7 @@ MODELS: dict[str, ModelConfig] = {
     "llama-3.1-8b": LLAMA,
     "llama-3.1-70b": dataclasses.replace(LLAMA, layers=80, width=8192, heads=64, hidden=28672),
     "tiny": ModelConfig(
-        layers=2, width=256, heads=8, head_dim=32, hidden=512, rotary=16, vocab=512, context=2048
+        layers=2, width=256, heads=4, head_dim=64, hidden=512, rotary=32, vocab=512, context=2048
     ),
 }  # fmt: skip
 TOKEN_BYTES = 16  # longest token of the byte table, which is a constant of the program

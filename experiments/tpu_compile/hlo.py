@@ -99,7 +99,7 @@ def parse(text: str) -> tuple[dict[str, Computation], str]:
             assert name is not None, line
             lines = computations.setdefault(name[1], {})
             entry = name[1] if line.startswith("ENTRY") else entry
-        elif line.startswith("}"):
+        elif line.rstrip() == "}":
             lines = None
         elif lines is not None and " = " in line:
             one = _instruction(line)

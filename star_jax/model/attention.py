@@ -24,6 +24,7 @@ from jax.sharding import Mesh
 from star_jax import mesh as mesh_lib
 
 Kernel = Literal["splash", "cudnn", "xla"]
+_OLD_TPUS = ("TPU v2", "TPU v3")  # their kernels multiply no bfloat16 matrices
 _BLOCKS = (512, 256, 128)  # tokens that splash attention works on at a time; one must divide T
 
 
@@ -53,7 +54,7 @@ def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax
 
     | devices of the mesh | kernel | where                                                       |
     |---------------------|--------|-------------------------------------------------------------|
-    | TPU                 | splash | T divides by 128, D by 64; windows, caps, grouped heads too  |
+    | TPU, v4 and later   | splash | T divides by 128, D by 64; windows, caps, grouped heads too  |
     | GPU                 | cuDNN  | 16 bits, T even, D at most 128 and divides by 8; no cap      |
     | any other, no mesh  | XLA    | everything                                                  |
 
@@ -63,9 +64,10 @@ def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax
     if mesh is None or not _splits(mesh, q_BxHxTxD, k_BxKxTxD):
         return "xla"
     length, size = q_BxHxTxD.shape[2:]
-    platform = mesh.devices.flat[0].platform
-    if platform == "tpu" and length % _BLOCKS[-1] == 0 and size % 64 == 0:
-        return "splash"
+    device = mesh.devices.flat[0]
+    platform = device.platform
+    if platform == "tpu" and device.device_kind not in _OLD_TPUS:
+        return "splash" if length % _BLOCKS[-1] == 0 and size % 64 == 0 else "xla"
     if platform == "gpu" and q_BxHxTxD.dtype.itemsize == 2 and not layer.cap:
         return "cudnn" if length % 2 == 0 and size % 8 == 0 and size <= 128 else "xla"
     return "xla"
