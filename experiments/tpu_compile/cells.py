@@ -17,6 +17,7 @@ os.environ |= {
 os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # its lock is for those who use a TPU
 os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
 
+import jax
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
@@ -150,7 +151,9 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     cell: dict[str, Any] = {"model": model, "topology": topology, "program": program}
     cell |= {"devices": len(there), "device_kind": there[0].device_kind}
     cell |= {"work": dataclasses.asdict(work), "hbm_per_device": device.hbm_bytes}
-    lowered = make_programs(model, grid, work).lower(names(work)[program])
+    programs = make_programs(model, grid, work)
+    cell["weight_bytes"] = weight_bytes(programs)
+    lowered = programs.lower(names(work)[program])
     begun = time.perf_counter()
     try:
         compiled = lowered.compile()
@@ -164,6 +167,12 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     trips = [b - a for a, b in zip(windows, windows[1:], strict=False)]
     cell |= measured(compiled, device, trips if program == "decode" else [])
     return cell | speed(program, work, cell["seconds"], len(there))
+
+
+def weight_bytes(programs: Programs) -> int:
+    """Bytes a device of one copy of the weights: a run keeps others beside what a program takes."""
+    leaves = jax.tree.leaves(programs.params)
+    return sum(x.dtype.itemsize * math.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
 
 
 def refusal(message: str) -> dict[str, Any]:

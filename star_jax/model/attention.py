@@ -9,7 +9,7 @@ Shapes: B rows, T queries, S keys, H heads, K heads of keys and values, D head_d
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -132,9 +132,10 @@ def splash_segments(
     )
     block = next(size for size in _BLOCKS if length % size == 0)
     names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute", "q_dq", "kv_dq")
+    sizes: dict[str, Any] = {f"block_{name}": block for name in names}
     run = splash.make_splash_mha(
         splash_mask.MultiHeadMask([one] * heads),
-        block_sizes=splash.BlockSizes(**{f"block_{name}": block for name in names}),
+        block_sizes=splash.BlockSizes(**sizes),
         attn_logits_soft_cap=layer.cap or None,
         head_shards=1,
         q_seq_shards=1,
@@ -142,7 +143,8 @@ def splash_segments(
     )
 
     def row(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array) -> jax.Array:
-        return run(q, k, v, segment_ids=splash.SegmentIds(segments, segments))
+        out = run(q, k, v, segment_ids=splash.SegmentIds(segments, segments))
+        return cast(jax.Array, out)  # nothing beside it was asked for
 
     return jax.vmap(row)(q_BxHxTxD * layer.scale, k_BxKxTxD, v_BxKxTxD, segments_BxT)
 
