@@ -109,14 +109,20 @@ class TestHlo:
         )
         assert hlo.regions(program)[0].flops == flops
 
+    def test_copies_in_a_loop_are_found(self):
+        copy = "  %copy = f32[8,64]{1,0} copy(%x)\n"
+        within = PROGRAM.replace("  %row =", f"{copy}  %row =")
+        outside = PROGRAM.replace("  ROOT %loop", f"{copy}  ROOT %loop")
+        assert [hlo.copied(text) for text in (PROGRAM, within, outside)] == [[], [[8, 64]], []]
 
-def compiled(program: str, folder: pathlib.Path) -> dict[str, Any]:
+
+def compiled(program: str, folder: pathlib.Path, *more: str) -> dict[str, Any]:
     """A cell of the tiny model, by the command and in a process of its own."""
     target = folder / f"{program}.json"
     command = [sys.executable, "-m", "experiments.tpu_compile", "--topology=v5e:2x4"]
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run(
-        [*command, "--model=tiny", f"--program={program}", f"--json={target}"],
+        [*command, "--model=tiny", f"--program={program}", f"--json={target}", *more],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -146,3 +152,23 @@ class TestTiny:
 
     def test_moves_what_tensor_parallelism_sums(self, cells, program: str):
         assert cells[program]["collective_bytes"]["all-reduce"] > 0
+
+
+def test_tensor_parallel_decoding_gathers_no_weight_and_copies_no_cache(tmp_path):
+    pytest.importorskip("libtpu", reason="needs the compiler for TPUs")
+    found = {}
+    for tensor in (1, 4):
+        found[tensor] = compiled("decode", tmp_path, "--fsdp=1", f"--tensor={tensor}")
+    loops, work = found[4]["loops"], found[4]["work"]
+    assert len(loops) == 2 and sum(loop["trips"] for loop in loops) == work["budget"]
+    smallest = 256 * 64 * 2  # bytes of what one head's keys are made with
+    for loop in loops:
+        assert loop["collective_bytes"].get("all-gather", 0) < smallest
+    caches = [
+        shape for one in found.values() for shape in one["copied_in_loops"] if len(shape) == 4
+    ]
+    assert not caches
+    # a quarter of the weights on each device, but for norms and biases
+    assert found[4]["weight_bytes"] == pytest.approx(found[1]["weight_bytes"] / 4, rel=0.02)
+    prompts = found[1]["argument_bytes"] - found[1]["weight_bytes"]
+    assert found[4]["argument_bytes"] - found[4]["weight_bytes"] < prompts

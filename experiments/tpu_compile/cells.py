@@ -210,6 +210,8 @@ def measured(compiled: Any, device: Device, trips: Sequence[int]) -> dict[str, A
         "wire_bytes": total(found, lambda region: region.wire_bytes),
         "seconds": sum(region.trips * roofline(region, device) for region in found),
         "bound": bound(found, device),
+        "loops": [dataclasses.asdict(region) for region in found[1:]],
+        "copied_in_loops": hlo.copied(text),
         "once": {
             "flops": sum(region.flops for region in found),
             "flops_of_compiler": cost.get("flops"),

@@ -154,6 +154,23 @@ def regions(text: str, trips: Sequence[int] = ()) -> list[Region]:
     return found
 
 
+def copied(text: str) -> list[list[int]]:
+    """Shapes of the arrays that loops copy from one place of main memory to another."""
+    computations, _ = parse(text)
+    bodies = {
+        one.called("body")
+        for lines in computations.values()
+        for one in lines.values()
+        if one.op == "while"
+    }
+    return [
+        dims(one.shape)
+        for name in sorted(bodies)
+        for one in computations[name].values()
+        if one.op == "copy" and size(one.shape, main_memory=True)
+    ]
+
+
 def _walk(
     computations: dict[str, Computation], name: str, trips: int, waiting: list[int]
 ) -> Iterator[Region]:
