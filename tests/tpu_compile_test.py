@@ -58,6 +58,18 @@ class TestHlo:
         sliced, kernel = 2 * row + index, weights
         assert body.hbm_bytes == sliced + kernel + (row + weights + out) + out
 
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "((f32[64,32]{1,0}), f32[8,32]{1,0:S(1)}, u32[]{:S(2)}) slice-start(%w)",
+            "(f32[8,32]{1,0:S(1)}, f32[8,32]{1,0}, u32[]{:S(2)}) copy-start(%w)",
+        ],
+    )
+    def test_a_prefetch_reads_what_it_brings(self, line: str):
+        program = PROGRAM.replace("  %row =", f"  %early = {line}\n  %row =")
+        before, after = (hlo.regions(text)[1].hbm_bytes for text in (PROGRAM, program))
+        assert after - before == 8 * 32 * 4
+
     def test_a_sum_over_four_devices_is_sent_one_and_a_half_times(self):
         body = hlo.regions(PROGRAM)[1]
         assert body.collective_bytes == {"all-reduce": 128.0}

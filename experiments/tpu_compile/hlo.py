@@ -288,13 +288,11 @@ def _traffic(computations: dict[str, Computation], lines: Computation, one: Inst
         return 2.0 * size(given[1], main_memory=True)
     if one.op in ("dynamic-slice", "slice", "gather"):
         return 2.0 * size(one.shape, main_memory=True)
-    if one.op in ("copy-start", "slice-start"):
-        first = _ARRAY.search(one.shape.removeprefix("("))
-        moved = size(first[0]) if first else 0
-        ways = [
-            size(shape, main_memory=True) > 0 for shape in (first[0] if first else "", given[0])
-        ]
-        return float(moved * sum(ways))
+    if one.op in ("copy-start", "slice-start"):  # of (to, from, ..) and of ((from), to, ..)
+        arrays = [found[0] for found in _ARRAY.finditer(one.shape)]
+        target = arrays[0] if one.op == "copy-start" else arrays[1]
+        through = [size(shape, main_memory=True) > 0 for shape in (target, given[0])]
+        return float(size(target) * sum(through))
     inner = computations.get(one.called("calls")) if one.op == "fusion" else None
     if inner is None:
         return float(sum(size(shape, main_memory=True) for shape in (one.shape, *given)))
