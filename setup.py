@@ -40,6 +40,7 @@ EXTRAS = {
         GGUF,
         "accelerate>=1.1,<2",  # transformers opens no GGUF file without
         "hypothesis>=6.100,<7",
+        "libtpu>=0.0.40,<0.1",  # the compiler for TPUs, which needs none
         "pyright[nodejs]>=1.1.400,<2",  # with its own node, where the machine has none
         "pytest>=8.3,<10",
         "pytest-xdist>=3.6,<4",

@@ -3,7 +3,8 @@
 command   python -m star_jax.main --config=configs/commonsense_qa.py --workdir=runs/commonsense_qa
           --config=configs/commonsense_qa.py:smollm2 is SmolLM2-135M-Instruct on a subset, :paper is
           the default, :released_code samples as the released code does, behind 7 examples
-hardware  8 devices of 32 GiB or more (by python -m star_jax.model.inspect; not tried); :smollm2 a
+hardware  8 devices of 32 GiB or more, by the compiler (experiments/tpu_compile/table.md; not
+          tried): 16 hold either program, but not the base model's weights beside it; :smollm2 a
           CPU with 2 cores
 time      GPT-J was not run; the study in experiments/commonsense_qa_smollm2, five arms on a smaller
           subset than :smollm2, took an hour
@@ -43,6 +44,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.train.update(
         batch_size=8, length=1536, micro_batch=1, learning_rate=1e-6, warmup_steps=100, b2=0.999
     )
+    config.train.remat = "blocks"
     config.train.update(first_steps=40, growth=1.2)
     if variant == "released_code":
         config.few_shot.examples = 7
@@ -50,6 +52,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     if variant == "smollm2":
         config.model.update(source="HuggingFaceTB/SmolLM2-135M-Instruct", dtype="float32")
         config.mesh.update(data=-1, tensor=1)
+        config.train.remat = "none"
         config.rounds.update(count=3, problems=512)
         config.evaluate.update(problems=128, test_problems=256)
         config.sampler.update(rows=64, max_new_tokens=80, prompt_sizes=1)

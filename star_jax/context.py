@@ -288,7 +288,7 @@ def _learning(settings: Settings, shape: Shape) -> dict[str, Learning]:
         rows, length = chosen.batch_size, chosen.length
         if settings.mode == "fused":
             rows, length = shape.rows, shape.prompt + shape.budget + 1
-        kinds["train"] = Learning(optimizer, rows, length, chosen.micro_batch)
+        kinds["train"] = Learning(optimizer, rows, length, chosen.micro_batch, chosen.remat)
     return kinds
 
 

@@ -15,7 +15,8 @@ from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context
 from star_jax.learning import Fused
 from star_jax.rationales import Kind, Sample
-from star_jax.star_step import Attempt, StarMetrics
+from star_jax.sampler.engine import Shape
+from star_jax.star_step import Attempt, Padded, StarBatch, StarMetrics
 from star_jax.state import Params
 from star_jax.tasks import Problem
 
@@ -50,7 +51,6 @@ def learn(context: Context, round_: int, start: Params, policy: Params) -> Outco
     fused = programs.fused
     if fused is None:
         raise ValueError("this run has no fused step: config.mode is not 'fused'")
-    seed = (context.settings.seed, round_)
     problems = context.problems.train(round_)
     rows = fused.shape.rows
     batches = [range(at, min(at + rows, len(problems))) for at in range(0, len(problems), rows)]
@@ -67,10 +67,8 @@ def learn(context: Context, round_: int, start: Params, policy: Params) -> Outco
         told.resumed(done)
         for step, numbers in enumerate(batches[done:], done + 1):
             asked = [problems[number] for number in numbers]
-            arrays = _rows(context, fused, asked, numbers, context.shows_examples(round_ - 1))
-            state, found = programs.star_step(
-                state, arrays, _few_shot(context, round_), seed, schedule(step - 1)
-            )
+            batch = _batch(context, fused, round_, asked, numbers, schedule(step - 1))
+            state, found = programs.star_step(state, batch)
             _write(context, round_, step, asked, owners, found)
             told.heard(step, _metrics(found))
             if step % chosen.save_every == 0 and step < len(batches):
@@ -85,13 +83,6 @@ def read(context: Context, round_: int) -> tuple[list[Sample], list[Sample]]:
     folder = context.round_folder(round_)
     generated, rationalized = (rationales.read_shards(folder, kind) for kind in _TRIES)
     return generated, rationalized
-
-
-def _few_shot(context: Context, round_: int) -> tuple[list[int], list[int]] | None:
-    """The few-shot prompt and its hinted twin; None in rounds that show none."""
-    if not context.shows_examples(round_ - 1):
-        return None
-    return context.prompter.few_shot(False), context.prompter.few_shot(True)
 
 
 def _write(
@@ -158,37 +149,46 @@ def _graded(
     return samples
 
 
-def _rows(
-    context: Context, fused: Fused, asked: Sequence[Problem], numbers: range, shown: bool
-) -> dict[str, NDArray | tuple[NDArray, NDArray]]:
-    """The arrays of one batch, filled up with empty rows."""
-    shape = fused.shape
-    tried = asked if context.settings.rationalize.enabled else []
-    row = context.prompter.row
-    number = np.zeros((shape.rows,), np.int32)
-    number[: len(numbers)] = numbers
+def _batch(
+    context: Context,
+    fused: Fused,
+    round_: int,
+    asked: Sequence[Problem],
+    numbers: range,
+    learning_rate: float,
+) -> StarBatch:
+    """One batch of questions, filled up with empty rows."""
+    settings, prompter = context.settings, context.prompter
+    shown = context.shows_examples(round_ - 1)
+    tried = asked if settings.rationalize.enabled else []
     gold, gold_length = byte_grader.gold([p.answer for p in asked], fused.answer)
-    return {
-        "question": _padded([row(p, False, shown) for p in asked], shape.rows, shape.prompt),
-        "hinted": _padded([row(p, True, shown) for p in tried], shape.rows, shape.prompt),
-        "trained": _padded(
-            [row(p, False, shown and context.settings.train.few_shot) for p in asked],
-            shape.rows,
-            shape.prompt,
-        ),
-        "number": number,
-        "gold": _filled(gold, shape.rows),
-        "gold_length": _filled(gold_length, shape.rows),
-    }
+    trained = shown and settings.train.few_shot
+    few_shot = [
+        context.programs.few_shot(prompter.few_shot(hint)) if shown else None
+        for hint in (False, True)
+    ]
+    return StarBatch(
+        question=_padded([prompter.row(p, False, shown) for p in asked], fused.shape),
+        hinted=_padded([prompter.row(p, True, shown) for p in tried], fused.shape),
+        trained=_padded([prompter.row(p, False, trained) for p in asked], fused.shape),
+        number=_filled(np.array(numbers, np.int32), fused.shape.rows),
+        gold=_filled(gold, fused.shape.rows),
+        gold_length=_filled(gold_length, fused.shape.rows),
+        few_shot=few_shot[0],
+        few_shot_hinted=few_shot[1],
+        seed=np.array([settings.seed, round_], np.uint32),
+        learning_rate=np.float32(learning_rate),
+    )
 
 
-def _padded(rows: Sequence[Sequence[int]], count: int, places: int) -> tuple[NDArray, NDArray]:
-    """Tokens on the right, [count, places], and where each row starts; the rest is empty rows."""
-    tokens, start = np.zeros((count, places), np.int32), np.full((count,), places, np.int32)
+def _padded(rows: Sequence[Sequence[int]], shape: Shape) -> Padded:
+    """Rows of tokens, and empty rows after them."""
+    tokens = np.zeros((shape.rows, shape.prompt), np.int32)
+    start = np.full((shape.rows,), shape.prompt, np.int32)
     for place, row in enumerate(rows):
-        start[place] = places - len(row)
+        start[place] = shape.prompt - len(row)
         tokens[place, start[place] :] = row
-    return tokens, start
+    return Padded(tokens, start)
 
 
 def _filled(x: NDArray, rows: int) -> NDArray:

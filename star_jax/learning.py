@@ -1,6 +1,7 @@
 """What an update is made of, for the programs that are compiled: its optimizer and its shapes."""
 
 import dataclasses
+from typing import Literal
 
 import optax
 
@@ -17,12 +18,15 @@ class Learning:
         batch_size: packed sequences an update.
         length: tokens a packed sequence.
         micro_batch: most sequences a device works on at a time; more are accumulated. 0: no limit.
+        remat: "none", or "blocks" to compute each block a second time for the gradient instead of
+            keeping what is in it.
     """
 
     optimizer: optax.GradientTransformation
     batch_size: int
     length: int
     micro_batch: int
+    remat: Literal["none", "blocks"] = "none"
 
     def accumulation(self, shards: int) -> int:
         """The fewest micro-batches that divide a device's sequences and keep to the limit.

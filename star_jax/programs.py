@@ -5,9 +5,10 @@ timed, so that a run can say which share of its time was not spent on the device
 """
 
 import concurrent.futures
+import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -93,6 +94,15 @@ class Programs:
     def __len__(self) -> int:
         return len(self._lowered)
 
+    def lower(self, name: Any) -> Any:
+        """One program, lowered for the devices of the mesh; compiling it is the caller's.
+
+        Args:
+            name: "init", "prefix", ("begin", kind), ("update", kind) or ("sample", shape, whether
+                there is a few-shot prompt).
+        """
+        return self._lowered[name]()
+
     def compile(self, advance: Callable[[], object] = lambda: None) -> None:
         """Compiles all programs, a few at a time; `advance` is called after each."""
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -135,49 +145,31 @@ class Programs:
         arrays = (batch.tokens, batch.segments, batch.positions, batch.weights)
         rows = train.Batch(*(mesh_lib.place(self.mesh, x, "batch") for x in arrays))
         rate = self._whole(np.float32(learning_rate))
-        shown = self._few_shot(few_shot) if self._shows(kind) else None
+        shown = self.few_shot(few_shot) if self._shows(kind) else None
         state, metrics = self._run(("update", kind), state, rows, rate, shown)
         return state, {name: float(value) for name, value in metrics.items()}
 
-    def star_step(
-        self,
-        state: StarState,
-        rows: Mapping[str, Any],
-        few_shot: tuple[Sequence[int], Sequence[int]] | None,
-        seed: tuple[int, int],
-        learning_rate: float,
-    ) -> tuple[StarState, StarMetrics]:
+    def star_step(self, state: StarState, batch: StarBatch) -> tuple[StarState, StarMetrics]:
         """One fused step; `state` is donated. Returns the new state and metrics as numpy arrays.
 
-        What was generated is real in the rows that this process holds (see `owners`).
-
-        Args:
-            state: of the learner "train".
-            rows: "question", "hinted" and "trained": tokens and start, as in `Padded`; "number",
-                "gold", "gold_length", as in `StarBatch`; all numpy arrays.
-            few_shot: tokens of the few-shot prompt and of its hinted twin; None: none is shown.
-            seed: of the run and of the round.
-            learning_rate: of the update.
+        `batch` is of numpy arrays, but for its few-shot prompts, which `few_shot` gives. What was
+        generated is real in the rows that this process holds (see `owners`).
         """
-        at = mesh_lib.place(self.mesh, dict(rows), "batch")
-        batch = StarBatch(
-            question=Padded(*at["question"]),
-            hinted=Padded(*at["hinted"]),
-            trained=Padded(*at["trained"]),
-            number=at["number"],
-            gold=at["gold"],
-            gold_length=at["gold_length"],
-            few_shot=self._few_shot(few_shot[0]) if few_shot else None,
-            few_shot_hinted=self._few_shot(few_shot[1]) if few_shot else None,
-            seed=self._whole(np.asarray(seed, np.uint32)),
-            learning_rate=self._whole(np.float32(learning_rate)),
-        )
-        state, metrics = self._run(("star", few_shot is not None), state, batch)
+        rows, scalars = batch.parts()
+        placed = mesh_lib.place(self.mesh, rows, "batch") | mesh_lib.place(self.mesh, scalars)
+        name = ("star", batch.few_shot is not None)
+        state, metrics = self._run(name, state, dataclasses.replace(batch, **placed))
         return state, jax.tree.map(mesh_lib.held, metrics)
+
+    def few_shot(self, tokens: Sequence[int]) -> FewShot:
+        """The tokens of a few-shot prompt on the devices."""
+        padded = np.zeros((self._prefix,), np.int32)
+        padded[: len(tokens)] = tokens
+        return FewShot(self._whole(padded), self._whole(np.int32(len(tokens))))
 
     def make_prefix(self, params: Params, tokens: Sequence[int]) -> kv.Prefix:
         """Keys and values of the few-shot prompt `tokens`, once for all rows."""
-        return self._run("prefix", params, self._few_shot(tokens))
+        return self._run("prefix", params, self.few_shot(tokens))
 
     def sample(
         self,
@@ -203,19 +195,11 @@ class Programs:
         """Of each row of a chunk, the process that reads what it wrote."""
         return mesh_lib.owners(self.mesh, shape.rows)
 
-    def _accumulation(self, kind: str) -> int:
-        return self._learning[kind].accumulation(mesh_lib.batch_multiple(self.mesh))
-
     def _run(self, name: Any, *args: Any) -> Any:
         begun = time.perf_counter()
         out = jax.block_until_ready(self._compiled[name](*args))
         self.device_seconds += time.perf_counter() - begun
         return out
-
-    def _few_shot(self, tokens: Sequence[int]) -> FewShot:
-        padded = np.zeros((self._prefix,), np.int32)
-        padded[: len(tokens)] = tokens
-        return FewShot(self._whole(padded), self._whole(np.int32(len(tokens))))
 
     def _shows(self, kind: str) -> bool:
         return self._show and kind == "train" and bool(self._prefix)
@@ -246,23 +230,32 @@ class Programs:
 
     def _lower_update(self, kind: str) -> Any:
         learning = self._learning[kind]
-        update = functools.partial(
-            train.update, self.graph, learning.optimizer, self._accumulation(kind)
-        )
         shape = (learning.batch_size, learning.length)
         ids = self._shaped(shape, np.int32, "batch")
         batch = train.Batch(ids, ids, ids, self._shaped(shape, np.float32, "batch"))
         out = (self.states[kind], None)
         rate = self._shaped((), np.float32)
         shown = self._abstract_few_shot() if self._shows(kind) else None
-        return _jit(update, out=out, donate=(0,)).lower(self.states[kind], batch, rate, shown)
+        update = _jit(self._update(kind), out=out, donate=(0,))
+        return update.lower(self.states[kind], batch, rate, shown)
+
+    def _update(self, kind: str) -> Callable[..., Any]:
+        """(state, batch, learning rate, few-shot prompt) -> (state, metrics)."""
+        learning = self._learning[kind]
+        return functools.partial(
+            train.update,
+            self.graph,
+            learning.optimizer,
+            learning.accumulation(mesh_lib.batch_multiple(self.mesh)),
+            remat=learning.remat == "blocks",
+            mesh=self.mesh,
+        )
 
     def _lower_star(self, fused: Fused, shared: bool) -> Any:
         shape, state = fused.shape, self.states["train"]
         config = StarConfig(
             self.graph,
-            self._learning["train"].optimizer,
-            self._accumulation("train"),
+            self._update("train"),
             shape.budget,
             self._stop,
             self._selection,

@@ -137,6 +137,9 @@ class Train:
     batch_size: int = _number(16, "[1, 65536]", "packed sequences in an update")
     length: int = _number(256, "[16, 1048576]", "tokens in a packed sequence")
     micro_batch: int = _number(4, "[0, 65536]", "sequences a device works on at a time; 0 = all")
+    remat: Literal["none", "blocks"] = _choice(
+        "none", ("none", "blocks"), "what is computed again for the gradient, to save memory"
+    )
     learning_rate: float = _number(1e-3, "(0, 10]", "Adam's highest")
     schedule: str = _choice("constant", ("constant", "cosine"), "learning rate after the warm-up")
     warmup_steps: int = _number(20, "[0, inf)", "updates until the full learning rate")

@@ -14,10 +14,11 @@ Shapes: B questions, P prompt places, N budget in new tokens, S few-shot tokens,
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
 from star_jax import byte_grader, train
@@ -29,6 +30,8 @@ from star_jax.state import StarState, as_policy
 from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.train import FewShot
 
+Array = Any  # jax.Array; on its way to the devices numpy's
+
 
 @dataclasses.dataclass(frozen=True)
 class StarConfig:
@@ -36,8 +39,7 @@ class StarConfig:
 
     Attributes:
         graph: of the decoder; weights and it make a `Decoder`.
-        optimizer: as `train.make_optimizer` gives it.
-        accumulation: micro-batches of the update.
+        update: `train.update` with what is static of it.
         budget: N.
         stop, selection: how sampling ends and draws.
         rule: how an answer is found in what was written.
@@ -50,8 +52,7 @@ class StarConfig:
     """
 
     graph: nnx.GraphDef
-    optimizer: optax.GradientTransformation
-    accumulation: int
+    update: Callable[..., tuple[StarState, dict[str, jax.Array]]]
     budget: int
     stop: Stop
     selection: Selection
@@ -73,8 +74,8 @@ class Padded:
         start: [B] int32, the first real place of a row; P marks an empty row.
     """
 
-    tokens: jax.Array
-    start: jax.Array
+    tokens: Array
+    start: Array
 
 
 @jax.tree_util.register_dataclass
@@ -96,13 +97,19 @@ class StarBatch:
     question: Padded
     hinted: Padded
     trained: Padded
-    number: jax.Array
-    gold: jax.Array
-    gold_length: jax.Array
+    number: Array
+    gold: Array
+    gold_length: Array
     few_shot: FewShot | None
     few_shot_hinted: FewShot | None
-    seed: jax.Array
-    learning_rate: jax.Array
+    seed: Array
+    learning_rate: Array
+
+    def parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What has a row for every question, and what has not; few-shot prompts are in neither."""
+        found = dict(vars(self))
+        whole = {name: found.pop(name) for name in ("seed", "learning_rate")}
+        return {k: x for k, x in found.items() if not k.startswith("few_shot")}, whole
 
 
 @jax.tree_util.register_dataclass
@@ -155,15 +162,8 @@ def star_step(
     rows = training_rows(config.eos, batch.trained, first, second)
 
     def learn(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
-        return train.update(
-            config.graph,
-            config.optimizer,
-            config.accumulation,
-            state,
-            rows,
-            batch.learning_rate,
-            batch.few_shot if config.show else None,
-        )
+        shown = batch.few_shot if config.show else None
+        return config.update(state, rows, batch.learning_rate, shown)
 
     def rest(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
         _, metrics = jax.eval_shape(learn, state)

@@ -12,14 +12,17 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from star_jax.model import cache as kv
-from star_jax.model.decoder import Decoder, attend_segments
+from star_jax.model.attention import attend_segments
+from star_jax.model.decoder import Decoder
 from star_jax.state import Params, StarState
 
 # Learning rate of an update from the number of those before it. On the host, and an argument of the
 # update: rounds of different lengths share one compiled program.
 Schedule = Callable[[int], float]
+LOSS_CHUNK = 256  # tokens of a sequence whose logits are there at a time, with rematerialisation
 
 
 @jax.tree_util.register_dataclass
@@ -104,22 +107,57 @@ def apply_gradients(
 
 
 def token_loss(
-    model: Decoder, batch: Batch, few_shot: FewShot | None = None
+    model: Decoder,
+    batch: Batch,
+    few_shot: FewShot | None = None,
+    *,
+    remat: bool = False,
+    mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Summed weighted cross-entropy in nats, [], and how many weighted tokens were right, [].
 
-    With `few_shot`, every segment goes on after those examples, as if they stood before it.
+    With `few_shot`, every segment goes on after those examples, as if they stood before it. With
+    `remat` a gradient keeps what goes into each block and computes the rest again, and the logits
+    are there for `LOSS_CHUNK` tokens of a sequence at a time. `mesh` is of the devices it will run
+    on; they may have a kernel for attention.
     """
-    attend, positions = attend_segments(batch.segments), batch.positions
+    attend, positions = attend_segments(batch.segments, mesh), batch.positions
     if few_shot is not None:
         positions = positions + few_shot.length
         prefix = kv.make_prefix(model, few_shot.tokens, few_shot.length)
         attend = kv.attend_segments(batch.segments, positions, prefix)
-    logits = model.logits(model.hidden(batch.tokens, positions, attend))[:, :-1]
-    targets, weights = batch.tokens[:, 1:], batch.weights[:, 1:]
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    right = (jnp.argmax(logits, axis=-1) == targets) * weights
-    return jnp.sum(loss * weights), jnp.sum(right)
+    x = model.hidden(batch.tokens, positions, attend, remat=remat)
+    parts = (x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:])
+    if not remat:
+        return _cross_entropy(model, *parts)
+
+    @jax.checkpoint
+    def chunk(parts: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        return _cross_entropy(model, *parts)
+
+    def add(sums: tuple, parts: tuple[jax.Array, ...]) -> tuple[tuple, None]:
+        return jax.tree.map(jnp.add, sums, chunk(parts)), None
+
+    nothing = (jnp.float32(0), jnp.float32(0))
+    return jax.lax.scan(add, nothing, jax.tree.map(_chunks, parts))[0]
+
+
+def _cross_entropy(
+    model: Decoder, x_BxTxE: jax.Array, targets_BxT: jax.Array, weights_BxT: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Of the tokens that come next, from the residual stream."""
+    logits = model.logits(x_BxTxE)
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, targets_BxT)
+    right = (jnp.argmax(logits, axis=-1) == targets_BxT) * weights_BxT
+    return jnp.sum(loss * weights_BxT), jnp.sum(right)
+
+
+def _chunks(x: jax.Array) -> jax.Array:
+    """[B, T, ...] to [N, B, `LOSS_CHUNK`, ...]; zeros, and so no weight, on what is missing."""
+    rows, length, *rest = x.shape
+    missing = -length % LOSS_CHUNK
+    x = jnp.pad(x, ((0, 0), (0, missing), *((0, 0) for _ in rest)))
+    return x.reshape(rows, -1, LOSS_CHUNK, *rest).swapaxes(0, 1)
 
 
 def update(
@@ -130,11 +168,15 @@ def update(
     batch: Batch,
     learning_rate: jax.Array,
     few_shot: FewShot | None = None,
+    *,
+    remat: bool = False,
+    mesh: Mesh | None = None,
 ) -> tuple[StarState, dict[str, jax.Array]]:
     """One optimizer step on a batch; pure.
 
     The batch is cut into `accumulation` micro-batches whose gradient sums are added before they are
-    divided by the weight of the whole batch, so the result does not depend on the cut.
+    divided by the weight of the whole batch, so the result does not depend on the cut. With `remat`
+    it takes less memory and more time; `mesh` is of the devices (`token_loss`).
 
     Returns:
         The new state and metrics: loss (nats per weighted token), token_accuracy (share of the
@@ -143,7 +185,8 @@ def update(
     """
 
     def loss_fn(params: Params, part: Batch) -> tuple[jax.Array, jax.Array]:
-        return token_loss(nnx.merge(graph, params), part, few_shot)
+        model = nnx.merge(graph, params)
+        return token_loss(model, part, few_shot, remat=remat, mesh=mesh)
 
     def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
         (loss, right), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, part)

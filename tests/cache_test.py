@@ -11,8 +11,8 @@ from flax import nnx
 import reference
 import toys
 from star_jax.model import cache as kv
+from star_jax.model.attention import attend_segments
 from star_jax.model.config import ModelConfig
-from star_jax.model.decoder import attend_segments
 from star_jax.state import Params
 from toys import EVERYTHING, SMALL
 

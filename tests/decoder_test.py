@@ -11,8 +11,8 @@ from flax import nnx
 import reference
 import toys
 from star_jax import packing
+from star_jax.model.attention import Layer, attend_segments, attention
 from star_jax.model.config import ModelConfig
-from star_jax.model.decoder import Layer, attend_segments, attention
 from star_jax.packing import Packed
 from star_jax.state import Params
 from toys import SMALL

@@ -15,8 +15,8 @@ from flax import nnx
 
 import toys
 from star_jax.model import export, families, load
+from star_jax.model.attention import attend_segments
 from star_jax.model.config import ModelConfig
-from star_jax.model.decoder import attend_segments
 
 VOCAB = 43
 LENGTH = 24

@@ -22,8 +22,9 @@ from star_jax import mesh as mesh_lib
 from star_jax import state
 from star_jax.model import inspect, load
 from star_jax.model.abstract import abstract_params
+from star_jax.model.attention import attend_segments
 from star_jax.model.config import ModelConfig
-from star_jax.model.decoder import Decoder, attend_segments
+from star_jax.model.decoder import Decoder
 
 LLAMA = ModelConfig(
     layers=4,

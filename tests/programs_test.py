@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import re
 from typing import Any
@@ -115,6 +116,17 @@ class TestMesh:
         wanted = [x.sharding for x in jax.tree.leaves(programs.states["train"])]
         for found, sharding in zip(jax.tree.leaves(after), wanted, strict=True):
             assert found.sharding.is_equivalent_to(sharding, found.ndim)
+
+
+def test_what_is_computed_again_learns_the_same():
+    learning = dataclasses.replace(toys.LEARNING, remat="blocks")
+    programs = toys.programs(toys.one_device(), learning=learning)
+    programs.compile()
+    (plain, metrics), (again, others) = (learn(p, 3) for p in (made(ONE), programs))
+    for a, b in zip(metrics, others, strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+    for x, y in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
+        assert np.linalg.norm(np.asarray(x) - np.asarray(y)) <= 1e-4 * np.linalg.norm(x)
 
 
 def test_nothing_is_compiled_after_compile():

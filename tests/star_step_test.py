@@ -21,9 +21,10 @@ from star_jax.packing import Example, example
 from star_jax.programs import Programs
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Shape
-from star_jax.star_step import StarMetrics
+from star_jax.star_step import Padded, StarBatch, StarMetrics
 from star_jax.state import Params, StarState
 from star_jax.tasks.jsonl import Jsonl
+from star_jax.train import FewShot
 from toys import ONE_LAYER, eight_devices
 
 # A vocabulary in which anything is nearly a number: random models answer, and answer in time.
@@ -34,7 +35,6 @@ TASK = Jsonl("unused", rule="number")
 SHAPE = Shape(budget=12, prompt=7, rows=8)
 SEEDS = (2, 3, 10, 14, 21, 27)  # with which some rows are right at once, some with the hint
 FEW_SHOT = ([5, 9, 13, 3, 20], [5, 9, 13, 7, 3, 20])
-RATE = 1.0
 
 # Llama's shape, its keys in fewer heads than there are devices to split them over.
 GROUPED = replace(
@@ -77,26 +77,30 @@ class Questions:
     hinted: list[list[int]]
     gold: list[str]
 
-    def rows(self) -> dict[str, Any]:
+    def batch(self, few_shot: list[FewShot] | None = None, rate: float = 1.0) -> StarBatch:
         gold, length = byte_grader.gold([*self.gold, ""], 16)
         question = padded(self.plain)
-        return {
-            "question": question,
-            "hinted": padded(self.hinted),
-            "trained": question,
-            "number": np.arange(SHAPE.rows, dtype=np.int32),
-            "gold": gold,
-            "gold_length": length,
-        }
+        return StarBatch(
+            question=question,
+            hinted=padded(self.hinted),
+            trained=question,
+            number=np.arange(SHAPE.rows, dtype=np.int32),
+            gold=gold,
+            gold_length=length,
+            few_shot=few_shot[0] if few_shot else None,
+            few_shot_hinted=few_shot[1] if few_shot else None,
+            seed=np.array([0, 1], np.uint32),
+            learning_rate=np.float32(rate),
+        )
 
 
-def padded(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+def padded(rows: list[list[int]]) -> Padded:
     tokens = np.zeros((SHAPE.rows, SHAPE.prompt), np.int32)
     start = np.full((SHAPE.rows,), SHAPE.prompt, np.int32)
     for place, row in enumerate(rows):
         start[place] = SHAPE.prompt - len(row)
         tokens[place, start[place] :] = row
-    return tokens, start
+    return Padded(tokens, start)
 
 
 class ByHand:
@@ -176,13 +180,8 @@ def begin(programs: Programs, params: Params) -> StarState:
 def step(
     programs: Programs, params: Params, questions: Questions, shown: bool = False
 ) -> tuple[StarState, StarMetrics]:
-    return programs.star_step(
-        begin(programs, params),
-        questions.rows(),
-        FEW_SHOT if shown else None,
-        (0, 1),
-        learning_rate=RATE,
-    )
+    before = [programs.few_shot(tokens) for tokens in FEW_SHOT] if shown else None
+    return programs.star_step(begin(programs, params), questions.batch(before))
 
 
 @pytest.mark.parametrize("shown", [False, True], ids=["alone", "after a few-shot prompt"])
@@ -272,9 +271,7 @@ class TestPolicy:
         learner = begin(programs, hand.params)
         found = []
         for _ in range(steps):
-            learner, metrics = programs.star_step(
-                learner, hand.questions.rows(), None, (0, 1), learning_rate=5.0
-            )
+            learner, metrics = programs.star_step(learner, hand.questions.batch(rate=5.0))
             found.append(metrics.first.generated.tokens)
         return found
 

@@ -16,8 +16,9 @@ from jax.sharding import Mesh
 from star_jax import mesh as mesh_lib
 from star_jax import state, train
 from star_jax.learning import Learning
+from star_jax.model.attention import Attend, Layer
 from star_jax.model.config import ModelConfig, RopeScaling
-from star_jax.model.decoder import Attend, Decoder, Layer
+from star_jax.model.decoder import Decoder
 from star_jax.packing import Example, Packed
 from star_jax.programs import Programs
 from star_jax.sampler.decode import make_stop

@@ -32,10 +32,12 @@ PACKED = filled(packing.pack(DOCUMENTS, 16))
 LEARNER = state.init_state(toys.params(ONE_LAYER, seed=2), toys.optimizer())
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 3))
 @functools.partial(jax.value_and_grad, argnums=1, has_aux=True)
-def loss_and_gradients(config: ModelConfig, params: Params, batch: train.Batch) -> Any:
-    return train.token_loss(nnx.merge(toys.graph(config), params), batch)
+def loss_and_gradients(
+    config: ModelConfig, params: Params, batch: train.Batch, remat: bool = False
+) -> Any:
+    return train.token_loss(nnx.merge(toys.graph(config), params), batch, remat=remat)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -57,14 +59,15 @@ def close(found: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5) -> 
 
 class TestLoss:
     @pytest.mark.parametrize("packed", [PACKED, unpacked()], ids=["packed", "unpacked"])
-    def test_is_that_of_the_documents_one_by_one(self, packed: train.Batch):
+    @pytest.mark.parametrize("remat", [False, True])
+    def test_is_that_of_the_documents_one_by_one(self, packed: train.Batch, remat: bool):
         params = LEARNER.params
         plain = reference.weights(params)
         each = [
             reference.loss(ONE_LAYER, plain, one.tokens.tolist(), one.weights.tolist())
             for one in DOCUMENTS
         ]
-        (loss, right), _ = loss_and_gradients(ONE_LAYER, params, packed)
+        (loss, right), _ = loss_and_gradients(ONE_LAYER, params, packed, remat)
         assert float(loss) == pytest.approx(sum(one for one, _ in each), rel=1e-5)
         assert right == sum(right for _, right in each) > 0
 
@@ -75,9 +78,10 @@ class TestLoss:
         assert min(np.abs(x).max() for x in jax.tree.leaves(results[0][1])) > 1e-3
         close(results[0], results[1], atol=1e-4)
 
-    def test_gradients_are_the_slope_of_the_formula(self):
+    @pytest.mark.parametrize("remat", [False, True])
+    def test_gradients_are_the_slope_of_the_formula(self, remat: bool):
         params = LEARNER.params
-        _, gradients = loss_and_gradients(ONE_LAYER, params, PACKED)
+        _, gradients = loss_and_gradients(ONE_LAYER, params, PACKED, remat)
         plain, slopes = reference.weights(params), reference.weights(gradients)
         draws = np.random.default_rng(1)
         for name in plain:
@@ -92,6 +96,28 @@ class TestLoss:
 
             expected = (loss(1e-5) - loss(-1e-5)) / 2e-5
             assert (slopes[name] * direction).sum() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+    @pytest.mark.parametrize("config", [toys.SMALL, toys.EVERYTHING], ids=["gpt_j", "everything"])
+    def test_what_is_computed_again_has_the_same_gradients(self, config: ModelConfig, monkeypatch):
+        monkeypatch.setattr(train, "LOSS_CHUNK", 4)  # 15 predictions a row: four chunks
+        jax.clear_caches()
+        params = toys.params(config, seed=5)
+        plain, again = (
+            loss_and_gradients(config, params, PACKED, remat) for remat in (False, True)
+        )
+        jax.clear_caches()
+        close(plain, again)
+        assert min(np.abs(x).max() for x in jax.tree.leaves(plain[1])) > 1e-4
+
+    def test_the_logits_are_never_there_whole(self):
+        batch = jax.tree.map(lambda x: jnp.tile(x, (1, 128)), PACKED)  # rows of 2048 tokens
+        sizes = {}
+        for remat in (False, True):
+            traced = jax.make_jaxpr(
+                lambda params, remat=remat: loss_and_gradients(ONE_LAYER, params, batch, remat)
+            )(LEARNER.params)
+            sizes[remat] = f"f32[{ROWS},2047,{ONE_LAYER.vocab}]" in str(traced)
+        assert sizes == {False: True, True: False}
 
     def test_covers_a_rationale_with_colons_whole_and_no_prompt(self):
         # the released code's mask starts after the last colon

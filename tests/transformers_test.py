@@ -16,8 +16,8 @@ import toys
 from star_jax import packing, train
 from star_jax.model import cache as kv
 from star_jax.model import export, load
+from star_jax.model.attention import attend_segments
 from star_jax.model.config import ModelConfig
-from star_jax.model.decoder import attend_segments
 from star_jax.packing import Example
 
 TOLERANCE = 2e-4  # largest difference of a logit

@@ -14,7 +14,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from star_jax.model.decoder import Attend, Decoder, Layer, attention, segment_mask, within
+from star_jax.model.attention import Attend, Layer, attention, segment_mask, within
+from star_jax.model.decoder import Decoder
 
 
 @jax.tree_util.register_dataclass
@@ -125,7 +126,7 @@ def step(
 
 
 def attend_segments(segments_BxT: jax.Array, positions_BxT: jax.Array, prefix: Prefix) -> Attend:
-    """As `decoder.attend_segments`, every segment after the prefix; positions count it."""
+    """As `attention.attend_segments`, every segment after the prefix; positions count it."""
     mask, place = segment_mask(segments_BxT), jnp.arange(segments_BxT.shape[1])
 
     def attend(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:

@@ -9,7 +9,6 @@ Shapes: B rows, T tokens, E width, H heads, K heads of keys and values, G = H / 
 one, D head_dim, F hidden, V vocab.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -17,29 +16,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from star_jax.model.attention import Attend, Layer, capped
 from star_jax.model.config import ModelConfig
 from star_jax.model.rotary import rotate
-
-
-@dataclasses.dataclass(frozen=True)
-class Layer:
-    """What attention needs to know of a block.
-
-    Attributes:
-        index: of the block.
-        window: how many tokens back a token sees, itself included; 0 = all.
-        scale: of query-key products.
-        cap: soft cap of the scores; 0 = none.
-    """
-
-    index: int
-    window: int
-    scale: float
-    cap: float
-
-
-# (layer, q_BxHxTxD, k_BxKxTxD, v_BxKxTxD) -> out_BxHxTxD
-Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array], jax.Array]
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
@@ -231,8 +210,18 @@ class Decoder(nnx.Module):
         )
         self.head_bias = make.bias(config.head_bias, (config.vocab,), ("vocab",))
 
-    def hidden(self, tokens_BxT: jax.Array, positions_BxT: jax.Array, attend: Attend) -> jax.Array:
-        """Ids and their positions to the normalised residual stream, [B, T, E]."""
+    def hidden(
+        self,
+        tokens_BxT: jax.Array,
+        positions_BxT: jax.Array,
+        attend: Attend,
+        *,
+        remat: bool = False,
+    ) -> jax.Array:
+        """Ids and their positions to the normalised residual stream, [B, T, E].
+
+        With `remat` a gradient keeps what goes into each block, and computes the rest again.
+        """
         dtype = jnp.dtype(self.config.dtype)
         x = self.embedding[...].astype(dtype)[tokens_BxT]
         if self.config.embedding_scale != 1:
@@ -240,7 +229,8 @@ class Decoder(nnx.Module):
         if self.positions is not None:
             x = x + self.positions[...].astype(dtype)[positions_BxT]
         for block in self.blocks:
-            x = block(x, positions_BxT, attend)
+            run = functools.partial(block, positions=positions_BxT, attend=attend)
+            x = (jax.checkpoint(run) if remat else run)(x)
         return self.norm(x)
 
     def logits(self, x_BxTxE: jax.Array) -> jax.Array:
@@ -252,78 +242,9 @@ class Decoder(nnx.Module):
             logits = x_BxTxE @ self.head[...].astype(dtype)
         logits = _add(logits.astype(jnp.float32), self.head_bias)
         if config.logit_cap:
-            logits = _capped(logits, config.logit_cap)
+            logits = capped(logits, config.logit_cap)
         if config.padding:
             logits = jnp.where(
                 jnp.arange(config.vocab) < config.vocab - config.padding, logits, -1e30
             )
         return logits
-
-
-def _capped(x: jax.Array, cap: float) -> jax.Array:
-    return cap * jnp.tanh(x / cap)
-
-
-def attention(
-    layer: Layer,
-    q_BxHxTxD: jax.Array,
-    sources: list[tuple[jax.Array, jax.Array, jax.Array]],
-) -> jax.Array:
-    """Softmax attention of the queries over several sources of keys at once, [B, H, T, D].
-
-    A source is (keys, values, mask): keys and values [B, K, S, D], or [K, S, D] when all rows share
-    them (then the product is one dense matrix product); the mask broadcasts to [B, 1, T, S] and is
-    True where a key may be seen. The softmax runs over the keys of all sources together, in
-    float32.
-    """
-    rows, heads, length, size = q_BxHxTxD.shape
-    shared_by = heads // sources[0][0].shape[-3]
-    q = (q_BxHxTxD * layer.scale).reshape(rows, -1, shared_by * length, size)
-    scores = []
-    for k, _, mask in sources:
-        score = jnp.einsum(f"bktd,{_axes(k)}->bkts", q, k, preferred_element_type=jnp.float32)
-        if layer.cap:
-            score = _capped(score, layer.cap)
-        scores.append(jnp.where(_for_groups(mask, shared_by), score, -1e30))
-    highest = functools.reduce(jnp.maximum, [score.max(-1, keepdims=True) for score in scores])
-    highest = jax.lax.stop_gradient(highest)  # it cancels, so no gradient need flow through it
-    weights = [jnp.exp(score - highest) for score in scores]
-    total = sum(weight.sum(-1, keepdims=True) for weight in weights)
-    mixed = sum(
-        jnp.einsum(f"bkts,{_axes(v)}->bktd", weight.astype(v.dtype), v)
-        for weight, (_, v, _) in zip(weights, sources, strict=True)
-    )
-    return jnp.divide(mixed, total).astype(q.dtype).reshape(rows, heads, length, size)
-
-
-def _axes(keys: jax.Array) -> str:
-    return "ksd" if keys.ndim == 3 else "bksd"
-
-
-def _for_groups(mask: jax.Array, shared_by: int) -> jax.Array:
-    """A mask of [.., T, S] for the queries of all heads that share a key, [.., G * T, S]."""
-    if shared_by == 1 or mask.ndim == 1 or mask.shape[-2] == 1:
-        return mask
-    return jnp.concatenate([mask] * shared_by, axis=-2)
-
-
-def within(window: int, query: jax.Array, key: jax.Array) -> jax.Array:
-    """Whether places of queries [.., T] see places of keys [S] through a window; [.., T, S]."""
-    return key > query[..., None] - window if window else jnp.array(True)
-
-
-def segment_mask(segments_BxT: jax.Array) -> jax.Array:
-    """Which keys a query sees in its packed segment: its own and those before; [B, 1, T, T]."""
-    place = jnp.arange(segments_BxT.shape[1])
-    causal = place[:, None] >= place
-    return causal & (segments_BxT[:, None, :, None] == segments_BxT[:, None, None, :])
-
-
-def attend_segments(segments_BxT: jax.Array) -> Attend:
-    """Causal attention inside each packed segment; tokens of different segments never meet."""
-    mask, place = segment_mask(segments_BxT), jnp.arange(segments_BxT.shape[1])
-
-    def attend(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        return attention(layer, q, [(k, v, mask & within(layer.window, place, place))])
-
-    return attend

@@ -1,0 +1,266 @@
+"""One cell: a model, a topology, a program, compiled for devices that are not there."""
+
+import dataclasses
+import math
+import os
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+# Before jax starts: nothing of a TPU is here, and nothing asks the network for one.
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # its lock is for those who use a TPU
+os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
+
+import jax
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from experiments.tpu_compile import hlo
+from experiments.tpu_compile.chips import DEVICES, OPTIONS, Device
+from star_jax import mesh as mesh_lib
+from star_jax import train
+from star_jax.model import load
+from star_jax.model.config import ModelConfig, RopeScaling
+from star_jax.programs import Learning, Programs
+from star_jax.sampler import decode
+from star_jax.sampler.engine import Shape
+from star_jax.sampler.select import Selection
+
+LLAMA = ModelConfig(
+    layers=32, width=4096, heads=32, kv_heads=8, head_dim=128, hidden=14336, rotary=128,
+    vocab=128256, context=8192, parallel=False, shared_norm=False, norm="rms", activation="silu",
+    gated=True, mlp_bias=False, head_bias=False, rotary_pairs="halves", rotary_base=500000.0,
+    rope_scaling=RopeScaling("llama3", 8.0),
+)  # fmt: skip
+MODELS: dict[str, ModelConfig] = {
+    "gpt-j-6b": ModelConfig(
+        layers=28, width=4096, heads=16, head_dim=256, hidden=16384, rotary=64, vocab=50400,
+        context=2048,
+    ),
+    "llama-3.1-8b": LLAMA,
+    "llama-3.1-70b": dataclasses.replace(LLAMA, layers=80, width=8192, heads=64, hidden=28672),
+    "tiny": ModelConfig(
+        layers=2, width=256, heads=4, head_dim=64, hidden=512, rotary=32, vocab=512, context=2048
+    ),
+}  # fmt: skip
+TOKEN_BYTES = 16  # longest token of the byte table, which is a constant of the program
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """The shapes of a run; the defaults are the paper's.
+
+    Attributes:
+        prefix: places of the few-shot prompt.
+        prompt: places of a question.
+        budget: new tokens.
+        rows: questions decoded at a time.
+        batch: packed sequences an update.
+        length: tokens of a packed sequence.
+        micro: most sequences a device trains on at a time.
+        remat: as `config.train.remat`.
+        fsdp, tensor: the mesh; "data" takes the rest.
+    """
+
+    prefix: int = 1024
+    prompt: int = 256
+    budget: int = 256
+    rows: int = 64
+    batch: int = 8
+    length: int = 1536
+    micro: int = 1
+    remat: str = "blocks"
+    fsdp: int = 1
+    tensor: int = 8
+
+
+# The table's columns: how each model lies on each topology, for all of its programs.
+CELLS: dict[tuple[str, str], Work] = {
+    ("gpt-j-6b", "v3:2x2"): Work(),
+    ("gpt-j-6b", "v4:2x2x1"): Work(tensor=4),
+    ("gpt-j-6b", "v5e:2x4"): Work(),
+    ("gpt-j-6b", "v6e:2x4"): Work(),
+    ("llama-3.1-8b", "v5e:4x4"): Work(fsdp=2),
+    ("llama-3.1-70b", "v5p:8x8x8"): Work(rows=512, batch=64, fsdp=64),
+    ("tiny", "v5e:2x4"): Work(
+        prefix=64, prompt=32, budget=40, rows=16, batch=8, length=256, fsdp=2, tensor=4
+    ),
+}
+
+
+def names(work: Work) -> dict[str, Any]:
+    """The programs of the table, by what `Programs.lower` calls them; a new one is a line here."""
+    return {
+        "decode": ("sample", Shape(work.budget, work.prompt, work.rows), True),
+        "train": ("update", "train"),
+    }
+
+
+PROGRAMS = tuple(names(Work()))
+
+
+def devices(topology: str) -> list[Any]:
+    """Those of a topology such as "v5e:2x4"; a v4 chip is one device (megacore).
+
+    Raises:
+        ValueError: libtpu is not installed, or knows no such topology.
+    """
+    options = OPTIONS.get(topology.partition(":")[0], {})
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
+    except Exception as error:  # whatever jax raises where the library is missing
+        raise ValueError(
+            f"no devices of {topology}: is libtpu installed (pip install libtpu)? {error}"
+        ) from error
+    return list(found.devices)
+
+
+def make_programs(model: str, mesh: Mesh, work: Work) -> Programs:
+    """The programs of a run, as `context.make_context` makes them, without text."""
+    config = load.fit(MODELS[model], mesh, dtype="bfloat16")
+    tokens = config.vocab - config.padding
+    table = [b"a" * TOKEN_BYTES] * tokens
+    return Programs(
+        config,
+        mesh,
+        stop=decode.make_stop([tokens - 1], "\n\n", table, config.vocab),
+        selection=Selection(),
+        shapes=[Shape(work.budget, work.prompt, work.rows)],
+        prefix=work.prefix,
+        learning={
+            "train": Learning(
+                train.make_optimizer(clip=1.0), work.batch, work.length, work.micro,
+                "blocks" if work.remat == "blocks" else "none",
+            )
+        },
+        fresh=False,
+    )  # fmt: skip
+
+
+def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[str, Any]:
+    """Lowers, compiles and reads what the compiler says; see the package for every field."""
+    there = devices(topology)
+    grid = mesh_lib.make_mesh(-1, work.fsdp, work.tensor, devices=there)
+    device = DEVICES[there[0].device_kind, there[0].num_cores]
+    cell: dict[str, Any] = {"model": model, "topology": topology, "program": program}
+    cell |= {"devices": len(there), "device_kind": there[0].device_kind}
+    cell |= {"work": dataclasses.asdict(work), "hbm_per_device": device.hbm_bytes}
+    programs = make_programs(model, grid, work)
+    cell["weight_bytes"] = weight_bytes(programs)
+    lowered = programs.lower(names(work)[program])
+    begun = time.perf_counter()
+    try:
+        compiled = lowered.compile()
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        took = time.perf_counter() - begun
+        return cell | {"compile_seconds": took, "fits": False} | refusal(str(error))
+    cell["compile_seconds"] = time.perf_counter() - begun
+    windows = [0, *decode.windows(work.budget)]
+    trips = [b - a for a, b in zip(windows, windows[1:], strict=False)]
+    cell |= measured(compiled, device, trips if program == "decode" else [])
+    return cell | speed(program, work, cell["seconds"], len(there))
+
+
+def weight_bytes(programs: Programs) -> int:
+    """Bytes a device of one copy of the weights: a run keeps others beside what a program takes."""
+    leaves = jax.tree.leaves(programs.params)
+    return sum(x.dtype.itemsize * math.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
+
+
+def refusal(message: str) -> dict[str, Any]:
+    """What the compiler says when it does not fit: "Used 20.1G of 15.75G hbm"."""
+    found = re.search(r"[Uu]sed ([\d.]+)([MGT]) of ([\d.]+)([MGT]) hbm", message)
+    if found is None:
+        return {"error": message[:400]}
+    units = {"M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
+    return {"bytes_per_device": float(found[1]) * units[found[2]], "error": found[0]}
+
+
+def measured(compiled: Any, device: Device, trips: Sequence[int]) -> dict[str, Any]:
+    """Memory, work and the roofline's seconds of one call of a compiled program."""
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    text = compiled.as_text()
+    found = hlo.regions(text, trips)
+    data = (
+        memory.argument_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+    code = memory.generated_code_size_in_bytes
+    kinds = {kind: total(found, lambda r, k=kind: r.collective_bytes.get(k, 0)) for kind in
+             sorted({kind for region in found for kind in region.collective_bytes})}  # fmt: skip
+    return {
+        "bytes_per_device": data,
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "code_bytes": code,
+        "fits": data + code <= device.hbm_bytes,
+        "flops": total(found, lambda region: region.flops),
+        "bytes_accessed": total(found, lambda region: region.hbm_bytes),
+        "collective_bytes": kinds,
+        "wire_bytes": total(found, lambda region: region.wire_bytes),
+        "seconds": sum(region.trips * roofline(region, device) for region in found),
+        "bound": bound(found, device),
+        "loops": [dataclasses.asdict(region) for region in found[1:]],
+        "copied_in_loops": hlo.copied(text),
+        "once": {
+            "flops": sum(region.flops for region in found),
+            "flops_of_compiler": cost.get("flops"),
+            "bytes_accessed": sum(region.hbm_bytes for region in found),
+            "bytes_accessed_of_compiler": cost.get("bytes accessed"),
+        },
+        "optimal_seconds": cost.get("optimal_seconds"),
+    }
+
+
+def total(regions: Sequence[hlo.Region], of: Any) -> float:
+    """Over all passes of all loops."""
+    return sum(region.trips * of(region) for region in regions)
+
+
+def times(region: hlo.Region, device: Device) -> dict[str, float]:
+    """Seconds of one pass, were only one of the three to be waited for."""
+    return {
+        "compute": region.flops / device.flops,
+        "memory": region.hbm_bytes / device.hbm_bandwidth,
+        "links": region.wire_bytes / device.ring_bandwidth,
+    }
+
+
+def roofline(region: hlo.Region, device: Device) -> float:
+    """Seconds of one pass at best: the slowest of the three, the others hidden behind it."""
+    return max(times(region, device).values())
+
+
+def bound(regions: Sequence[hlo.Region], device: Device) -> str:
+    """What most of the time is spent on."""
+    spent: dict[str, float] = dict.fromkeys(("compute", "memory", "links"), 0.0)
+    for region in regions:
+        each = times(region, device)
+        slowest = max(each, key=lambda name: each[name])
+        spent[slowest] += region.trips * each[slowest]
+    return max(spent, key=lambda name: spent[name])
+
+
+def speed(program: str, work: Work, seconds: float, count: int) -> dict[str, float]:
+    """What one call gives: tokens a second of all devices, and of one."""
+    tokens = work.rows * work.budget if program == "decode" else work.batch * work.length
+    return {
+        "tokens_per_second": tokens / seconds,
+        "tokens_per_second_device": tokens / seconds / count,
+    }
+
+
+def round_minutes(work: Work, decode_seconds: float, train_seconds: float) -> float:
+    """A round of GSM8K: its 7,473 questions, all tried twice (with the hint), and 40 updates."""
+    chunks = 2 * math.ceil(7473 / work.rows)
+    return (chunks * decode_seconds + 40 * train_seconds) / 60

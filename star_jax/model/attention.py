@@ -1,0 +1,227 @@
+"""Attention: which kernel, and the plain formula that all of them compute.
+
+Sampling attends with `attention`, over several sources of keys at once. Training attends with
+`attend_segments`, for which `kernel` chooses among what the devices offer.
+
+Shapes: B rows, T queries, S keys, H heads, K heads of keys and values, D head_dim.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu.splash_attention import (
+    splash_attention_kernel as splash,
+)
+from jax.experimental.pallas.ops.tpu.splash_attention import (
+    splash_attention_mask as splash_mask,
+)
+from jax.sharding import Mesh
+
+from star_jax import mesh as mesh_lib
+
+Kernel = Literal["splash", "cudnn", "xla"]
+_OLD_TPUS = ("TPU v2", "TPU v3")  # their kernels multiply no bfloat16 matrices
+_BLOCKS = (512, 256, 128)  # tokens that splash attention works on at a time; one must divide T
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """What attention needs to know of a block.
+
+    Attributes:
+        index: of the block.
+        window: how many tokens back a token sees, itself included; 0 = all.
+        scale: of query-key products.
+        cap: soft cap of the scores; 0 = none.
+    """
+
+    index: int
+    window: int
+    scale: float
+    cap: float
+
+
+# (layer, q_BxHxTxD, k_BxKxTxD, v_BxKxTxD) -> out_BxHxTxD
+Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> Kernel:
+    """What computes the attention of packed sequences.
+
+    | devices of the mesh | kernel | where                                                       |
+    |---------------------|--------|-------------------------------------------------------------|
+    | TPU, v4 and later   | splash | T divides by 128, D by 64; windows, caps, grouped heads too  |
+    | GPU                 | cuDNN  | 16 bits, T even, D at most 128 and divides by 8; no cap      |
+    | any other, no mesh  | XLA    | everything                                                  |
+
+    XLA is also taken where rows or heads do not split evenly over the mesh: a kernel sees the part
+    of one device. The platform is that of the mesh: a program may be compiled elsewhere.
+    """
+    if mesh is None or not _splits(mesh, q_BxHxTxD, k_BxKxTxD):
+        return "xla"
+    length, size = q_BxHxTxD.shape[2:]
+    device = mesh.devices.flat[0]
+    platform = device.platform
+    if platform == "tpu" and device.device_kind not in _OLD_TPUS:
+        return "splash" if length % _BLOCKS[-1] == 0 and size % 64 == 0 else "xla"
+    if platform == "gpu" and q_BxHxTxD.dtype.itemsize == 2 and not layer.cap:
+        return "cudnn" if length % 2 == 0 and size % 8 == 0 and size <= 128 else "xla"
+    return "xla"
+
+
+def _splits(mesh: Mesh, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> bool:
+    wanted = (mesh_lib.spec(("batch", "heads")), mesh_lib.spec(("batch", "kv_heads")))
+    shapes = (q_BxHxTxD.shape[:2], k_BxKxTxD.shape[:2])
+    return all(
+        mesh_lib.fitting(mesh, shape, axes).spec == spec
+        for shape, spec, axes in zip(
+            shapes, wanted, (("batch", "heads"), ("batch", "kv_heads")), strict=True
+        )
+    )
+
+
+def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend:
+    """Causal attention inside each packed segment; tokens of different segments never meet.
+
+    Args:
+        segments_BxT: int32, the same number in all tokens of a segment.
+        mesh: of the devices it will run on; None for the plain formula.
+    """
+    mask, place = segment_mask(segments_BxT), jnp.arange(segments_BxT.shape[1])
+
+    def attend(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        chosen = kernel(mesh, layer, q, k)
+        if mesh is None or chosen == "xla":
+            return attention(layer, q, [(k, v, mask & within(layer.window, place, place))])
+        run = splash_segments if chosen == "splash" else dot_product_segments
+        heads, keys = (mesh_lib.spec(("batch", axis)) for axis in ("heads", "kv_heads"))
+        sharded = jax.shard_map(
+            functools.partial(run, layer),
+            mesh=mesh,
+            in_specs=(heads, keys, keys, mesh_lib.spec(("batch",))),
+            out_specs=heads,
+            check_vma=False,  # kernels do not say how their results vary over the mesh
+        )
+        return sharded(q, k, v, segments_BxT)
+
+    return attend
+
+
+def segment_mask(segments_BxT: jax.Array) -> jax.Array:
+    """Which keys a query sees in its packed segment: its own and those before; [B, 1, T, T]."""
+    place = jnp.arange(segments_BxT.shape[1])
+    causal = place[:, None] >= place
+    return causal & (segments_BxT[:, None, :, None] == segments_BxT[:, None, None, :])
+
+
+def splash_segments(
+    layer: Layer,
+    q_BxHxTxD: jax.Array,
+    k_BxKxTxD: jax.Array,
+    v_BxKxTxD: jax.Array,
+    segments_BxT: jax.Array,
+    *,
+    interpret: bool = False,
+) -> jax.Array:
+    """As `attend_segments`, by the TPU's kernel; with `interpret` it runs on any device."""
+    heads, length = q_BxHxTxD.shape[1:3]
+    shape = (length, length)
+    one = (
+        splash_mask.LocalMask(shape, (layer.window - 1, 0), 0)
+        if layer.window
+        else splash_mask.CausalMask(shape)
+    )
+    block = next(size for size in _BLOCKS if length % size == 0)
+    names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute", "q_dq", "kv_dq")
+    sizes: dict[str, Any] = {f"block_{name}": block for name in names}
+    run = splash.make_splash_mha(
+        splash_mask.MultiHeadMask([one] * heads),
+        block_sizes=splash.BlockSizes(**sizes),
+        attn_logits_soft_cap=layer.cap or None,
+        head_shards=1,
+        q_seq_shards=1,
+        interpret=interpret,
+    )
+
+    def row(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array) -> jax.Array:
+        out = run(q, k, v, segment_ids=splash.SegmentIds(segments, segments))
+        return cast(jax.Array, out)  # nothing beside it was asked for
+
+    return jax.vmap(row)(q_BxHxTxD * layer.scale, k_BxKxTxD, v_BxKxTxD, segments_BxT)
+
+
+def dot_product_segments(
+    layer: Layer,
+    q_BxHxTxD: jax.Array,
+    k_BxKxTxD: jax.Array,
+    v_BxKxTxD: jax.Array,
+    segments_BxT: jax.Array,
+    *,
+    implementation: Literal["cudnn", "xla"] = "cudnn",
+) -> jax.Array:
+    """As `attend_segments`, by jax's own attention, of which cuDNN is one implementation."""
+    place = jnp.arange(segments_BxT.shape[1])
+    mask = segments_BxT[:, None, :, None] == segments_BxT[:, None, None, :]
+    mask = mask & within(layer.window, place, place)
+    q, k, v = (x.swapaxes(1, 2) for x in (q_BxHxTxD, k_BxKxTxD, v_BxKxTxD))
+    out = jax.nn.dot_product_attention(
+        q, k, v, mask=mask, is_causal=True, scale=layer.scale, implementation=implementation
+    )
+    return out.swapaxes(1, 2)
+
+
+def capped(x: jax.Array, cap: float) -> jax.Array:
+    """Soft cap: x where it is small, never beyond `cap`."""
+    return cap * jnp.tanh(x / cap)
+
+
+def attention(
+    layer: Layer,
+    q_BxHxTxD: jax.Array,
+    sources: list[tuple[jax.Array, jax.Array, jax.Array]],
+) -> jax.Array:
+    """Softmax attention of the queries over several sources of keys at once, [B, H, T, D].
+
+    A source is (keys, values, mask): keys and values [B, K, S, D], or [K, S, D] when all rows share
+    them (then the product is one dense matrix product); the mask broadcasts to [B, 1, T, S] and is
+    True where a key may be seen. The softmax runs over the keys of all sources together, in
+    float32.
+    """
+    rows, heads, length, size = q_BxHxTxD.shape
+    shared_by = heads // sources[0][0].shape[-3]
+    q = (q_BxHxTxD * layer.scale).reshape(rows, -1, shared_by * length, size)
+    scores = []
+    for k, _, mask in sources:
+        score = jnp.einsum(f"bktd,{_axes(k)}->bkts", q, k, preferred_element_type=jnp.float32)
+        if layer.cap:
+            score = capped(score, layer.cap)
+        scores.append(jnp.where(_for_groups(mask, shared_by), score, -1e30))
+    highest = functools.reduce(jnp.maximum, [score.max(-1, keepdims=True) for score in scores])
+    highest = jax.lax.stop_gradient(highest)  # it cancels, so no gradient need flow through it
+    weights = [jnp.exp(score - highest) for score in scores]
+    total = sum(weight.sum(-1, keepdims=True) for weight in weights)
+    mixed = sum(
+        jnp.einsum(f"bkts,{_axes(v)}->bktd", weight.astype(v.dtype), v)
+        for weight, (_, v, _) in zip(weights, sources, strict=True)
+    )
+    return jnp.divide(mixed, total).astype(q.dtype).reshape(rows, heads, length, size)
+
+
+def _axes(keys: jax.Array) -> str:
+    return "ksd" if keys.ndim == 3 else "bksd"
+
+
+def _for_groups(mask: jax.Array, shared_by: int) -> jax.Array:
+    """A mask of [.., T, S] for the queries of all heads that share a key, [.., G * T, S]."""
+    if shared_by == 1 or mask.ndim == 1 or mask.shape[-2] == 1:
+        return mask
+    return jnp.concatenate([mask] * shared_by, axis=-2)
+
+
+def within(window: int, query: jax.Array, key: jax.Array) -> jax.Array:
+    """Whether places of queries [.., T] see places of keys [S] through a window; [.., T, S]."""
+    return key > query[..., None] - window if window else jnp.array(True)

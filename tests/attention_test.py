@@ -1,0 +1,108 @@
+import functools
+import types
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from star_jax import mesh as mesh_lib
+from star_jax.model import attention
+from star_jax.model.attention import Layer
+
+LAYERS = {
+    "plain": Layer(0, window=0, scale=0.125, cap=0.0),
+    "window": Layer(0, window=37, scale=0.125, cap=0.0),
+    "cap": Layer(0, window=0, scale=0.125, cap=3.0),
+}
+ROWS, HEADS, LENGTH, SIZE = 2, 4, 256, 64
+SEGMENTS = jnp.asarray(
+    np.stack([np.repeat([1, 2, 3, 0], [100, 29, 101, 26]), np.repeat([1, 2], [3, 253])]), jnp.int32
+)
+
+
+def drawn(heads: int, seed: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), (ROWS, heads, LENGTH, SIZE))
+
+
+def values_and_gradients(run: Any, keys: int) -> Any:
+    inputs = (drawn(HEADS, 0), drawn(keys, 1), drawn(keys, 2))
+    weights = drawn(HEADS, 3) * (SEGMENTS > 0)[:, None, :, None]
+
+    def loss(*inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        out = run(*inputs)
+        return (out * weights).sum(), out
+
+    (_, out), gradients = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(*inputs)
+    return out, gradients
+
+
+def plain(layer: Layer) -> Any:
+    return functools.partial(attention.attend_segments(SEGMENTS), layer)
+
+
+def close(found: Any, expected: Any) -> None:
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=2e-5), found, expected
+    )
+
+
+@pytest.mark.parametrize("keys", [HEADS, 2])
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_splash_attention_is_the_plain_formula(layer: Layer, keys: int):
+    def run(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return attention.splash_segments(layer, q, k, v, SEGMENTS, interpret=True)
+
+    close(values_and_gradients(run, keys), values_and_gradients(plain(layer), keys))
+
+
+@pytest.mark.parametrize("keys", [HEADS, 2])
+@pytest.mark.parametrize("name", ["plain", "window"])
+def test_what_is_asked_of_cudnn_is_the_plain_formula(name: str, keys: int):
+    def run(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return attention.dot_product_segments(LAYERS[name], q, k, v, SEGMENTS, implementation="xla")
+
+    close(values_and_gradients(run, keys), values_and_gradients(plain(LAYERS[name]), keys))
+
+
+def on(kind: str) -> Any:
+    """A mesh of one device that is not there."""
+    name = {"tpu": "TPU v4", "tpu v3": "TPU v3"}.get(kind, kind)
+    device = types.SimpleNamespace(platform=kind.split()[0], device_kind=name)
+    return types.SimpleNamespace(devices=np.full((1, 1, 1), device))
+
+
+@pytest.mark.parametrize(
+    ("platform", "layer", "length", "size", "dtype", "chosen"),
+    [
+        ("tpu", "plain", 1536, 256, "bfloat16", "splash"),
+        ("tpu", "cap", 1536, 64, "float32", "splash"),
+        ("tpu v3", "plain", 1536, 256, "bfloat16", "xla"),
+        ("tpu", "plain", 1500, 256, "bfloat16", "xla"),
+        ("tpu", "plain", 1536, 96, "bfloat16", "xla"),
+        ("gpu", "window", 1536, 128, "bfloat16", "cudnn"),
+        ("gpu", "plain", 1536, 128, "float32", "xla"),
+        ("gpu", "cap", 1536, 128, "bfloat16", "xla"),
+        ("gpu", "plain", 1536, 256, "bfloat16", "xla"),
+        ("gpu", "plain", 1535, 128, "bfloat16", "xla"),
+        ("cpu", "plain", 1536, 128, "bfloat16", "xla"),
+    ],
+)
+def test_the_kernel_is_that_of_the_meshs_devices(
+    platform: str, layer: str, length: int, size: int, dtype: str, chosen: str, monkeypatch
+):
+    monkeypatch.setattr(attention, "_splits", lambda *_: True)
+    x = cast(Any, jax.ShapeDtypeStruct((1, 8, length, size), dtype))
+    assert attention.kernel(on(platform), LAYERS[layer], x, x) == chosen
+    assert attention.kernel(None, LAYERS[layer], x, x) == "xla"
+
+
+@pytest.mark.parametrize(
+    ("rows", "heads", "keys", "splits"),
+    [(4, 8, 8, True), (3, 8, 8, False), (4, 6, 6, False), (4, 8, 2, False)],
+)
+def test_a_kernel_is_for_what_splits_evenly(rows: int, heads: int, keys: int, splits: bool):
+    grid = jax.sharding.AbstractMesh((1, 2, 4), mesh_lib.AXES)
+    q, k = (cast(Any, jax.ShapeDtypeStruct((rows, n, 128, 64), "float32")) for n in (heads, keys))
+    assert attention._splits(cast(Any, grid), q, k) == splits

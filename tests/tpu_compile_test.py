@@ -1,0 +1,186 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from experiments.tpu_compile import hlo
+
+ROOT = pathlib.Path(__file__).parents[1]
+PROGRAM = """HloModule toy
+
+%fused (p0: f32[8,64], p1: s32[]) -> f32[1,64] {
+  %p0 = f32[8,64]{1,0} parameter(0)
+  %p1 = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %slice = f32[1,64]{1,0} dynamic-slice(%p0, %p1, %zero), dynamic_slice_sizes={1,64}
+}
+
+%body (b: (s32[], f32[8,64], f32[64,32])) -> (s32[], f32[8,64], f32[64,32]) {
+  %b = (s32[], f32[8,64]{1,0}, f32[64,32]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%b), index=0
+  %x = f32[8,64]{1,0} get-tuple-element(%b), index=1
+  %w = f32[64,32]{1,0} get-tuple-element(%b), index=2
+  %row = f32[1,64]{1,0} fusion(%x, %i), kind=kLoop, calls=%fused
+  %kernel = f32[64,32]{1,0:S(1)} custom-call(%w), custom_call_target="k", backend_config={
+}}, metadata={}
+  %dot = f32[1,32]{1,0} dot(%row, %w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %sum = f32[1,32]{1,0:S(1)} all-reduce(%dot), replica_groups=[2,4]<=[8], to_apply=%add
+  ROOT %next = (s32[], f32[8,64]{1,0}, f32[64,32]{1,0}) tuple(%i, %x, %w)
+}
+
+%until (c: (s32[], f32[8,64], f32[64,32])) -> pred[] {
+  %c = (s32[], f32[8,64]{1,0}, f32[64,32]{1,0}) parameter(0)
+  %at = s32[] get-tuple-element(%c), index=0
+  %most = s32[] constant(5)
+  ROOT %less = pred[] compare(%at, %most), direction=LT
+}
+
+ENTRY %main (a: (s32[], f32[8,64], f32[64,32])) -> (s32[], f32[8,64], f32[64,32]) {
+  %a = (s32[], f32[8,64]{1,0}, f32[64,32]{1,0}) parameter(0)
+  ROOT %loop = (s32[], f32[8,64]{1,0}, f32[64,32]{1,0}) while(%a), condition=%until, body=%body
+}
+"""
+
+
+class TestHlo:
+    def test_a_loops_body_is_counted_as_often_as_it_runs(self):
+        entry, body = hlo.regions(PROGRAM)
+        assert (entry.trips, entry.flops, body.trips) == (1, 0, 5)
+        assert body.flops == 2 * 64 * 32
+
+    def test_only_what_moves_through_main_memory_is_counted(self):
+        body = hlo.regions(PROGRAM)[1]
+        row, weights, out, index = 64 * 4, 64 * 32 * 4, 32 * 4, 4
+        sliced, kernel = 2 * row + index, weights
+        assert body.hbm_bytes == sliced + kernel + (row + weights + out) + out
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "((f32[64,32]{1,0}), f32[8,32]{1,0:S(1)}, u32[]{:S(2)}) slice-start(%w)",
+            "(f32[8,32]{1,0:S(1)}, f32[8,32]{1,0}, u32[]{:S(2)}) copy-start(%w)",
+        ],
+    )
+    def test_a_prefetch_reads_what_it_brings(self, line: str):
+        program = PROGRAM.replace("  %row =", f"  %early = {line}\n  %row =")
+        before, after = (hlo.regions(text)[1].hbm_bytes for text in (PROGRAM, program))
+        assert after - before == 8 * 32 * 4
+
+    def test_a_sum_over_four_devices_is_sent_one_and_a_half_times(self):
+        body = hlo.regions(PROGRAM)[1]
+        assert body.collective_bytes == {"all-reduce": 128.0}
+        assert body.wire_bytes == 128 * 2 * 3 / 4
+
+    def test_a_loop_that_ends_by_data_must_be_told(self):
+        program = PROGRAM.replace("direction=LT", "direction=NE")
+        assert hlo.regions(program, [7])[1].trips == 7
+        with pytest.raises(ValueError, match="nobody says when"):
+            hlo.regions(program)
+        with pytest.raises(ValueError, match="2 loops were to end by data, 1 are not there"):
+            hlo.regions(program, [7, 8])
+
+    @pytest.mark.parametrize(
+        ("rest", "devices"),
+        [
+            ("replica_groups={{0,1,2,3},{4,5,6,7}}", 4),
+            ("replica_groups=[4,2]<=[8]", 2),
+            ("replica_groups=mesh['a'=2,'b'=4] {'b'}", 4),
+            ("replica_groups=mesh['a'=2,'b'=4] {'a','b'}", 8),
+        ],
+    )
+    def test_groups_of_devices(self, rest: str, devices: int):
+        assert hlo.group(f"{rest}, use_global_device_ids=true") == devices
+
+    @pytest.mark.parametrize(
+        ("line", "flops"),
+        [
+            ("f32[5,7] convolution(%x, %y), window={}, dim_labels=bf_io->bf", 2 * 5 * 7 * 3),
+            # a batch of two products, as the compiler writes it: every second place is a hole
+            (
+                "f32[2,5,7] convolution(%u, %v), window={size=2 stride=1 pad=0_0 lhs_dilate=2 "
+                "rhs_reversal=1}, dim_labels=0bf_0io->0bf",
+                2 * 2 * 5 * 7 * 3,
+            ),
+        ],
+    )
+    def test_products_are_convolutions_too(self, line: str, flops: int):
+        program = "\n".join(
+            [
+                "ENTRY %main () -> f32[] {",
+                "  %x = f32[5,3] parameter(0)",
+                "  %y = f32[3,7] parameter(1)",
+                "  %u = f32[2,5,3] parameter(2)",
+                "  %v = f32[2,3,7] parameter(3)",
+                f"  ROOT %out = {line}",
+                "}",
+            ]
+        )
+        assert hlo.regions(program)[0].flops == flops
+
+    def test_copies_in_a_loop_are_found(self):
+        copy = "  %copy = f32[8,64]{1,0} copy(%x)\n"
+        within = PROGRAM.replace("  %row =", f"{copy}  %row =")
+        outside = PROGRAM.replace("  ROOT %loop", f"{copy}  ROOT %loop")
+        assert [hlo.copied(text) for text in (PROGRAM, within, outside)] == [[], [[8, 64]], []]
+
+
+def compiled(program: str, folder: pathlib.Path, *more: str) -> dict[str, Any]:
+    """A cell of the tiny model, by the command and in a process of its own."""
+    target = folder / f"{program}.json"
+    command = [sys.executable, "-m", "experiments.tpu_compile", "--topology=v5e:2x4"]
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run(
+        [*command, "--model=tiny", f"--program={program}", f"--json={target}", *more],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(target.read_text())
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory) -> dict[str, dict[str, Any]]:
+    pytest.importorskip("libtpu", reason="needs the compiler for TPUs")
+    folder = tmp_path_factory.mktemp("cells")
+    return {program: compiled(program, folder) for program in ("decode", "train")}
+
+
+@pytest.mark.parametrize("program", ["decode", "train"])
+class TestTiny:
+    def test_compiles_and_fits(self, cells, program: str):
+        cell = cells[program]
+        assert cell["devices"] == 8 and cell["fits"]
+        parts = cell["argument_bytes"] + cell["temporary_bytes"]
+        assert parts <= cell["bytes_per_device"] < cell["hbm_per_device"] == 16 * 2**30
+        assert cell["tokens_per_second"] > 0 < cell["seconds"]
+
+    def test_counts_what_the_compiler_counts(self, cells, program: str):
+        once = cells[program]["once"]
+        assert once["flops"] == pytest.approx(once["flops_of_compiler"], rel=0.1)
+        assert cells[program]["flops"] > 1.5 * once["flops"]
+
+    def test_moves_what_tensor_parallelism_sums(self, cells, program: str):
+        assert cells[program]["collective_bytes"]["all-reduce"] > 0
+
+
+def test_tensor_parallel_decoding_gathers_no_weight_and_copies_no_cache(tmp_path):
+    pytest.importorskip("libtpu", reason="needs the compiler for TPUs")
+    found = {}
+    for tensor in (1, 4):
+        found[tensor] = compiled("decode", tmp_path, "--fsdp=1", f"--tensor={tensor}")
+    loops, work = found[4]["loops"], found[4]["work"]
+    assert len(loops) == 2 and sum(loop["trips"] for loop in loops) == work["budget"]
+    smallest = 256 * 64 * 2  # bytes of what one head's keys are made with
+    for loop in loops:
+        assert loop["collective_bytes"].get("all-gather", 0) < smallest
+    caches = [
+        shape for one in found.values() for shape in one["copied_in_loops"] if len(shape) == 4
+    ]
+    assert not caches
+    # a quarter of the weights on each device, but for norms and biases
+    assert found[4]["weight_bytes"] == pytest.approx(found[1]["weight_bytes"] / 4, rel=0.02)
+    prompts = found[1]["argument_bytes"] - found[1]["weight_bytes"]
+    assert found[4]["argument_bytes"] - found[4]["weight_bytes"] < prompts
