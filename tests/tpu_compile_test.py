@@ -9,6 +9,7 @@ import pytest
 
 from experiments.tpu_compile import hlo
 
+PROGRAMS = ("decode", "train", "star_step")
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAM = """HloModule toy
 
@@ -51,6 +52,14 @@ class TestHlo:
         entry, body = hlo.regions(PROGRAM)
         assert (entry.trips, entry.flops, body.trips) == (1, 0, 5)
         assert body.flops == 2 * 64 * 32
+
+    def test_of_a_condition_the_dearest_branch_is_counted(self):
+        loop = "while(%a), condition=%until, body=%body"
+        chosen = "conditional(%flag, %a, %a), true_computation=%other, false_computation=%body"
+        program = PROGRAM.replace(loop, chosen).replace(
+            "ENTRY", "%other (o: f32[2]) -> f32[2] {\n  ROOT %o = f32[2] parameter(0)\n}\n\nENTRY"
+        )
+        assert sum(region.trips * region.flops for region in hlo.regions(program)) == 2 * 64 * 32
 
     def test_only_what_moves_through_main_memory_is_counted(self):
         body = hlo.regions(PROGRAM)[1]
@@ -145,10 +154,10 @@ def compiled(program: str, folder: pathlib.Path, *more: str) -> dict[str, Any]:
 def cells(tmp_path_factory) -> dict[str, dict[str, Any]]:
     pytest.importorskip("libtpu", reason="needs the compiler for TPUs")
     folder = tmp_path_factory.mktemp("cells")
-    return {program: compiled(program, folder) for program in ("decode", "train")}
+    return {program: compiled(program, folder) for program in PROGRAMS}
 
 
-@pytest.mark.parametrize("program", ["decode", "train"])
+@pytest.mark.parametrize("program", PROGRAMS)
 class TestTiny:
     def test_compiles_and_fits(self, cells, program: str):
         cell = cells[program]

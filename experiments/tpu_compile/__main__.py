@@ -8,9 +8,8 @@ Needs the package libtpu and no TPU. The programs are those of `star_jax.program
 - `bytes_per_device`: arguments + temporaries + outputs - those that share their place, by the
   compiler (its memory analysis is whole); `code_bytes`: of the program itself, also in memory;
 - `fits`: whether both together are at most `hbm_per_device`. Where the compiler itself refuses,
-  `bytes_per_device` is what it says would be used;
-  `weight_bytes`: of one copy of the weights; the table's "in a run" adds those that a run keeps
-  beside what the program takes;
+  `bytes_per_device` is what it says would be used. A run keeps nothing beside: it has one model on
+  the devices at a time;
 - `flops`, `bytes_accessed`, `collective_bytes`, `wire_bytes`: of a device in one call, counted in
   the compiled program with each loop's body as often as it runs (`hlo.py`), a decode to its budget;
   attention by a kernel is not in `flops`. `once`: with each body once, beside the compiler's own
@@ -33,9 +32,6 @@ from typing import Any
 from experiments.tpu_compile import cells
 
 HERE = pathlib.Path(__file__).parent
-# Copies of the weights that a run keeps beside those a program is given, from round 2 on: the base
-# model's while the round's are sampled with, and both of them while a third is trained.
-COPIES = {"decode": 1, "train": 2}
 HEADS = (
     *(
         "model",
@@ -43,7 +39,6 @@ HEADS = (
         "mesh",
         "program",
         "GiB a device",
-        "in a run",
         "of",
         "fits",
         "TFLOP",
@@ -110,7 +105,6 @@ def _row(cell: dict[str, Any], seconds: Sequence[float | None]) -> list[str]:
     data = cell["devices"] // (work.fsdp * work.tensor)
     split = {"data": data, "fsdp": work.fsdp, "tensor": work.tensor}
     gib = (cell.get("bytes_per_device", 0) + cell.get("code_bytes", 0)) / 2**30
-    in_run = gib + COPIES[cell["program"]] * cell["weight_bytes"] / 2**30
     room = cell["hbm_per_device"] / 2**30
     row = [
         cell["model"],
@@ -118,9 +112,8 @@ def _row(cell: dict[str, Any], seconds: Sequence[float | None]) -> list[str]:
         " ".join(f"{axis}={size}" for axis, size in split.items() if size > 1),
         cell["program"],
         f"{gib:.1f}",
-        f"{in_run:.1f}",
         f"{room:.0f}",
-        "yes" if cell["fits"] and in_run <= room else "program only" if cell["fits"] else "no",
+        "yes" if cell["fits"] else "no",
     ]
     if "seconds" not in cell:
         return row + ["", "", "", cell["error"].splitlines()[0], "", "", "", _duration(cell)]

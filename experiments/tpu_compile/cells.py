@@ -25,12 +25,14 @@ from experiments.tpu_compile import hlo
 from experiments.tpu_compile.chips import DEVICES, OPTIONS, Device
 from star_jax import mesh as mesh_lib
 from star_jax import train
+from star_jax.learning import Fused, Learning
 from star_jax.model import load
 from star_jax.model.config import ModelConfig, RopeScaling
-from star_jax.programs import Learning, Programs
+from star_jax.programs import Programs
 from star_jax.sampler import decode
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
+from star_jax.tasks.answer_rule import AnswerRule
 
 LLAMA = ModelConfig(
     layers=32, width=4096, heads=32, kv_heads=8, head_dim=128, hidden=14336, rotary=128,
@@ -99,6 +101,7 @@ def names(work: Work) -> dict[str, Any]:
     return {
         "decode": ("sample", Shape(work.budget, work.prompt, work.rows), True),
         "train": ("update", "train"),
+        "star_step": ("star", True),
     }
 
 
@@ -121,8 +124,16 @@ def devices(topology: str) -> list[Any]:
     return list(found.devices)
 
 
-def make_programs(model: str, mesh: Mesh, work: Work) -> Programs:
-    """The programs of a run, as `context.make_context` makes them, without text."""
+def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -> Programs:
+    """The programs of a run, as `context.make_context` makes them, without text.
+
+    The fused step is one of a run in that mode, on `work.rows` questions.
+    """
+    shape = Shape(work.budget, work.prompt, work.rows)
+    rule = AnswerRule("number first", "#### ", first=True)
+    fused = Fused(shape, answer=16, rule=rule, eos=0) if program == "star_step" else None
+    batch = work.rows if fused else work.batch
+    length = work.prompt + work.budget + 1 if fused else work.length
     config = load.fit(MODELS[model], mesh, dtype="bfloat16")
     tokens = config.vocab - config.padding
     table = [b"a" * TOKEN_BYTES] * tokens
@@ -131,14 +142,15 @@ def make_programs(model: str, mesh: Mesh, work: Work) -> Programs:
         mesh,
         stop=decode.make_stop([tokens - 1], "\n\n", table, config.vocab),
         selection=Selection(),
-        shapes=[Shape(work.budget, work.prompt, work.rows)],
+        shapes=[shape],
         prefix=work.prefix,
         learning={
             "train": Learning(
-                train.make_optimizer(clip=1.0), work.batch, work.length, work.micro,
+                train.make_optimizer(clip=1.0), batch, length, work.micro,
                 "blocks" if work.remat == "blocks" else "none",
             )
         },
+        fused=fused,
         fresh=False,
     )  # fmt: skip
 
@@ -151,7 +163,7 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     cell: dict[str, Any] = {"model": model, "topology": topology, "program": program}
     cell |= {"devices": len(there), "device_kind": there[0].device_kind}
     cell |= {"work": dataclasses.asdict(work), "hbm_per_device": device.hbm_bytes}
-    programs = make_programs(model, grid, work)
+    programs = make_programs(model, grid, work, program)
     cell["weight_bytes"] = weight_bytes(programs)
     lowered = programs.lower(names(work)[program])
     begun = time.perf_counter()
@@ -165,12 +177,13 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     cell["compile_seconds"] = time.perf_counter() - begun
     windows = [0, *decode.windows(work.budget)]
     trips = [b - a for a, b in zip(windows, windows[1:], strict=False)]
-    cell |= measured(compiled, device, trips if program == "decode" else [])
+    tries = {"decode": 1, "train": 0, "star_step": 2}[program]
+    cell |= measured(compiled, device, trips * tries)
     return cell | speed(program, work, cell["seconds"], len(there))
 
 
 def weight_bytes(programs: Programs) -> int:
-    """Bytes a device of one copy of the weights: a run keeps others beside what a program takes."""
+    """Bytes a device of one copy of the weights."""
     leaves = jax.tree.leaves(programs.params)
     return sum(x.dtype.itemsize * math.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
 
@@ -253,7 +266,8 @@ def bound(regions: Sequence[hlo.Region], device: Device) -> str:
 
 def speed(program: str, work: Work, seconds: float, count: int) -> dict[str, float]:
     """What one call gives: tokens a second of all devices, and of one."""
-    tokens = work.rows * work.budget if program == "decode" else work.batch * work.length
+    new, packed = work.rows * work.budget, work.batch * work.length
+    tokens = {"decode": new, "train": packed, "star_step": 2 * new}[program]
     return {
         "tokens_per_second": tokens / seconds,
         "tokens_per_second_device": tokens / seconds / count,

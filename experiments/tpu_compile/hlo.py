@@ -186,6 +186,10 @@ def _walk(
             yield from _walk(computations, one.called("body"), trips * times, waiting)
         elif one.op == "call":
             yield from _walk(computations, one.called("to_apply"), trips, waiting)
+        elif one.op == "conditional":  # the dearest of its branches
+            branches = [name for name in _NAME.findall(one.rest) if name in computations]
+            found = [list(_walk(computations, branch, trips, waiting)) for branch in branches]
+            yield from max(found, key=lambda regions: sum(r.trips * r.flops for r in regions))
 
 
 def _count(condition: Computation) -> int | None:
