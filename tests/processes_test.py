@@ -82,6 +82,14 @@ def test_on_another_mesh_the_ledger_is_the_same(runs: dict[str, pathlib.Path]):
     assert report.deterministic(results[0]) == report.deterministic(results[1])
 
 
+def test_the_fused_step_is_the_same_program(home: pathlib.Path, runs: dict[str, pathlib.Path]):
+    fused = ("--config.mode=fused", f"--config.pretrain.base={runs['one']}")
+    for count in (1, 2):
+        finish(fakes.together(home / f"fused{count}", home / "cache", count, *SHORT, *fused))
+    assert files.read_json(home / "fused1" / report.RESULT)["rounds"][1]["kept"] > 0
+    same(home / "fused1", home / "fused2")
+
+
 def kill_when(started: list[subprocess.Popen[str]], number: int, there: pathlib.Path) -> list[str]:
     """Kills one process once a file is there; what the others say, who must end within a minute."""
     while not there.exists():
