@@ -3,9 +3,8 @@
 command   python -m star_jax.main --config=configs/commonsense_qa.py --workdir=runs/commonsense_qa
           --config=configs/commonsense_qa.py:smollm2 is SmolLM2-135M-Instruct on a subset, :paper is
           the default, :released_code samples as the released code does, behind 7 examples
-hardware  8 devices of 32 GiB or more, by the compiler (experiments/tpu_compile/table.md; not
-          tried): 16 hold either program, but not the base model's weights beside it; :smollm2 a
-          CPU with 2 cores
+hardware  8 devices of 16 GiB, such as a TPU v3-8, by the compiler for TPUs (not tried; see
+          experiments/tpu_compile/table.md); :smollm2 a CPU with 2 cores
 time      GPT-J was not run; the study in experiments/commonsense_qa_smollm2, five arms on a smaller
           subset than :smollm2, took an hour
 expected  the paper has 72.5 % with rationalization, 68.8 % without, 60.0 % for direct answers, all

@@ -3,9 +3,8 @@
 command   python -m star_jax.main --config=configs/gsm8k.py --workdir=runs/gsm8k
           --config=configs/gsm8k.py:smollm2 is SmolLM2-135M-Instruct on a subset, :paper is the
           default, :released_code samples as the released code does
-hardware  8 devices of 32 GiB or more, by the compiler (experiments/tpu_compile/table.md; not
-          tried): 16 hold either program, but not the base model's weights beside it; :smollm2 a
-          CPU with 2 cores
+hardware  8 devices of 16 GiB, such as a TPU v3-8, by the compiler for TPUs (not tried; see
+          experiments/tpu_compile/table.md); :smollm2 a CPU with 2 cores
 time      GPT-J was not run; :smollm2 about an hour (experiments/gsm8k_smollm2)
 expected  the paper has 10.7 % on the test set with rationalization, 10.1 % without, 5.8 % for
           direct answers; for :smollm2 see experiments/gsm8k_smollm2

@@ -66,12 +66,11 @@ def fit(
     """
     packed = packing.pack(plan.examples, plan.length)
     checkpoints = Checkpoints(plan.folder, keep=1)
-    done = checkpoints.latest() or 0
-    state = (
-        checkpoints.restore(done, programs.states[plan.kind])
-        if done
-        else programs.begin(plan.kind, start)
-    )
+    if done := checkpoints.latest() or 0:
+        jax.tree.map(lambda x: x.delete(), start)  # there is room for one model
+        state = checkpoints.restore(done, programs.states[plan.kind])
+    else:
+        state = programs.begin(plan.kind, start)
     resumed(done)
     batches = packing.batches(packed, plan.batch_size, plan.seed, plan.steps, done)
     for step, batch in enumerate(batches, done + 1):

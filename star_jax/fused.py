@@ -5,7 +5,7 @@ here, by the definition (`grading.py`): where the two should ever differ, the ru
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,14 +38,16 @@ class Outcome:
     loss: float
 
 
-def learn(context: Context, round_: int, start: Params, policy: Params) -> Outcome:
+def learn(
+    context: Context, round_: int, start: Callable[[], Params], policy: Callable[[], Params]
+) -> Outcome:
     """Makes the round's pass, or goes on with it from the last checkpoint.
 
     Args:
         context: of the run.
         round_: its number.
-        start: weights that the learner begins with; they are used up.
-        policy: weights that are sampled with, until they are refreshed.
+        start: reads the weights that the learner begins with.
+        policy: reads those that are sampled with, until they are refreshed.
     """
     programs, chosen = context.programs, context.settings.train
     fused = programs.fused
@@ -56,12 +58,13 @@ def learn(context: Context, round_: int, start: Params, policy: Params) -> Outco
     batches = [range(at, min(at + rows, len(problems))) for at in range(0, len(problems), rows)]
     schedule = phases.schedule(chosen, len(batches))
     owners = programs.owners(fused.shape)
+    own = programs.states["train"].policy is not None
     checkpoints = Checkpoints(phases.checkpoints(context, round_), keep=1)
     done = checkpoints.latest() or 0
     state = (
         checkpoints.restore(done, programs.states["train"])
         if done
-        else programs.begin("train", start, policy)
+        else programs.begin("train", start(), policy() if own else None)
     )
     with phases.Report(context, round_, "star_step", len(batches)) as told:
         told.resumed(done)

@@ -161,7 +161,10 @@ def _learn_in_steps(context: Context, n: int, weights: Checkpoints, meter: Meter
         if not weights.has(n):
             start = n - 1 if context.settings.policy_refresh_every else 0
             done = fused.learn(
-                context, n, model_of(context, weights, start), model_of(context, weights, n - 1)
+                context,
+                n,
+                lambda: model_of(context, weights, start),
+                lambda: model_of(context, weights, n - 1),
             )
             _keep(context, n, weights, done.params, done.steps, done.loss)
     found = fused.read(context, n)

@@ -74,7 +74,7 @@ def test_both_ways_start_from_the_base_with_a_frozen_policy_and_go_on_with_a_liv
     learn = fused.learn
 
     def note(context: Any, round_: int, start: Any, policy: Any) -> Any:
-        begun.append((fingerprint(start), fingerprint(policy)))
+        begun.append((fingerprint(start()), fingerprint(policy())))
         return learn(context, round_, start, policy)
 
     monkeypatch.setattr(fused, "learn", note)
