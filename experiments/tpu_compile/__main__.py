@@ -17,6 +17,7 @@ Needs the package libtpu and no TPU. The programs are those of `star_jax.program
 - `seconds`: for each loop's body the largest of compute, memory and links at their peak rates
   (`chips.py`), times its trips: no call can be faster, real ones are slower;
 - `optimal_seconds`: the compiler's own, which counts loops once and can be negative with them;
+- `error`: why the work is not counted, where jaxlib cannot read the program that libtpu gives;
 - `tokens_per_second`: new tokens of a decode, trained tokens of an update, at `seconds`.
 """
 
@@ -116,7 +117,8 @@ def _row(cell: dict[str, Any], seconds: Sequence[float | None]) -> list[str]:
         "yes" if cell["fits"] else "no",
     ]
     if "seconds" not in cell:
-        return row + ["", "", "", cell["error"].splitlines()[0], "", "", "", _duration(cell)]
+        why = "not counted" if cell["fits"] else cell["error"].splitlines()[0]
+        return row + ["", "", "", why, "", "", "", _duration(cell)]
     decode, update = seconds
     minutes = f"{cells.round_minutes(work, decode, update):.1f}" if decode and update else ""
     return row + [
