@@ -16,10 +16,12 @@ def test_sixteen_questions_of_gsm8k(tmp_path: pathlib.Path):
     if not texts.GSM8K.exists():
         data = tmp_path / "data"
         data.mkdir()
-        for split, rows in (("train", 300), ("test", 8)):
-            lines = zip(texts.questions(rows), texts.solutions(rows), strict=True)
-            text = "".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in lines)
-            (data / f"{split}.jsonl").write_text(text)
+        lines = [
+            json.dumps({"question": question, "answer": answer}) + "\n"
+            for question, answer in zip(texts.questions(308), texts.solutions(308), strict=True)
+        ]
+        for split, rows in (("train", lines[8:]), ("test", lines[:8])):
+            (data / f"{split}.jsonl").write_text("".join(rows))
     run = tmp_path / "run"
     command = [sys.executable, "-m", "star_jax.main", "--config=configs/gsm8k.py:smollm2"]
     command += [f"--workdir={run}", f"--config.task.data={data}"]
