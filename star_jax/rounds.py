@@ -160,12 +160,8 @@ def _learn_in_steps(context: Context, n: int, weights: Checkpoints, meter: Meter
     with meter.watch.phase("train"):
         if not weights.has(n):
             start = n - 1 if context.settings.policy_refresh_every else 0
-            done = fused.learn(
-                context,
-                n,
-                lambda: model_of(context, weights, start),
-                lambda: model_of(context, weights, n - 1),
-            )
+            read = functools.partial(model_of, context, weights)
+            done = fused.learn(context, n, lambda: read(start), lambda: read(n - 1))
             _keep(context, n, weights, done.params, done.steps, done.loss)
     found = fused.read(context, n)
     kept = rationales.keep(*found)
