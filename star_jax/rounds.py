@@ -11,6 +11,7 @@ Every phase leaves what it did in the run's folder. A run that was killed is sta
 same command: what is there is read, what is not is done.
 """
 
+import functools
 from typing import Any
 
 from etils import epath
