@@ -15,7 +15,7 @@ from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context
 from star_jax.learning import Fused
 from star_jax.rationales import Kind, Sample
-from star_jax.sampler.engine import Shape
+from star_jax.sampler.engine import Shape, left_padded
 from star_jax.star_step import Attempt, Padded, StarBatch, StarMetrics
 from star_jax.state import Params
 from star_jax.tasks import Problem
@@ -185,13 +185,7 @@ def _batch(
 
 
 def _padded(rows: Sequence[Sequence[int]], shape: Shape) -> Padded:
-    """Rows of tokens, and empty rows after them."""
-    tokens = np.zeros((shape.rows, shape.prompt), np.int32)
-    start = np.full((shape.rows,), shape.prompt, np.int32)
-    for place, row in enumerate(rows):
-        start[place] = shape.prompt - len(row)
-        tokens[place, start[place] :] = row
-    return Padded(tokens, start)
+    return Padded(*left_padded(rows, shape))
 
 
 def _filled(x: NDArray, rows: int) -> NDArray:

@@ -98,8 +98,8 @@ class Programs:
         """One program, lowered for the devices of the mesh; compiling it is the caller's.
 
         Args:
-            name: "init", "prefix", ("begin", kind), ("update", kind) or ("sample", shape, whether
-                there is a few-shot prompt).
+            name: "init", "prefix", ("begin", kind), ("update", kind), ("sample", shape, shared) or
+                ("star", shared), where shared says whether there is a few-shot prompt.
         """
         return self._lowered[name]()
 

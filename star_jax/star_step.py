@@ -159,7 +159,7 @@ def star_step(
     )
     second = _attempt(config, policy, batch, left, batch.few_shot_hinted, stream=1)
     accepted = first.correct | second.correct
-    rows = training_rows(config.eos, batch.trained, first, second)
+    rows = training_rows(config.eos, batch.trained, first, second, accepted)
 
     def learn(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
         shown = batch.few_shot if config.show else None
@@ -173,13 +173,14 @@ def star_step(
     return _refreshed(config, state), StarMetrics(first, second, accepted, metrics)
 
 
-def training_rows(eos: int, trained: Padded, first: Attempt, second: Attempt) -> train.Batch:
-    """Question + rationale + end-of-text, for every row that is right; [B, P + N + 1].
+def training_rows(
+    eos: int, trained: Padded, first: Attempt, second: Attempt, accepted: jax.Array
+) -> train.Batch:
+    """Question + rationale + end-of-text, for every row that is accepted; [B, P + N + 1].
 
     Of what was written those tokens count that are kept. Other rows have no token in any segment,
     and no weight.
     """
-    accepted = first.correct | second.correct
 
     def choose(x: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.where(first.correct.reshape(-1, *[1] * (x.ndim - 1)), x, y)

@@ -20,7 +20,7 @@ from star_jax.learning import Fused, Learning
 from star_jax.packing import Example, example
 from star_jax.programs import Programs
 from star_jax.sampler.decode import make_stop
-from star_jax.sampler.engine import Shape
+from star_jax.sampler.engine import Shape, left_padded
 from star_jax.star_step import Padded, StarBatch, StarMetrics
 from star_jax.state import Params, StarState
 from star_jax.tasks.jsonl import Jsonl
@@ -95,12 +95,7 @@ class Questions:
 
 
 def padded(rows: list[list[int]]) -> Padded:
-    tokens = np.zeros((SHAPE.rows, SHAPE.prompt), np.int32)
-    start = np.full((SHAPE.rows,), SHAPE.prompt, np.int32)
-    for place, row in enumerate(rows):
-        start[place] = SHAPE.prompt - len(row)
-        tokens[place, start[place] :] = row
-    return Padded(tokens, start)
+    return Padded(*left_padded(rows, SHAPE))
 
 
 class ByHand:

@@ -95,16 +95,25 @@ def plan(rows: Sequence[Row], shapes: Sequence[Shape]) -> list[Chunk]:
     ]
 
 
+def left_padded(rows: Sequence[Sequence[int]], shape: Shape) -> tuple[NDArray, NDArray]:
+    """Prompts with padding before them, [B, P], and the place where each begins, [B].
+
+    Rows of the shape that there are no prompts for are empty: they begin at P.
+    """
+    tokens = np.zeros((shape.rows, shape.prompt), np.int32)
+    start = np.full((shape.rows,), shape.prompt, np.int32)
+    for place, row in enumerate(rows):
+        start[place] = shape.prompt - len(row)
+        tokens[place, start[place] :] = row
+    return tokens, start
+
+
 def complete(chunk: Chunk, decode: Decode) -> list[Completion]:
     """Decodes one chunk; completions come in the order of its rows."""
     shape = chunk.shape
-    tokens = np.zeros((shape.rows, shape.prompt), np.int32)
-    start = np.full((shape.rows,), shape.prompt, np.int32)
+    tokens, start = left_padded([row.tokens for row in chunk.rows], shape)
     number = np.zeros((shape.rows,), np.int32)
-    for place, row in enumerate(chunk.rows):
-        start[place] = shape.prompt - len(row.tokens)
-        tokens[place, start[place] :] = row.tokens
-        number[place] = row.number
+    number[: len(chunk.rows)] = [row.number for row in chunk.rows]
     written, length, finished = decode(shape, tokens, start, number)
     return [
         Completion(row.number, written[place, : length[place]].tolist(), not finished[place])
