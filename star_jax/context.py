@@ -11,12 +11,12 @@ from rich.console import Console
 
 from star_jax import files, mesh, processes, tasks, tokenizer_source, train
 from star_jax.folder import open_folder
-from star_jax.learning import Fused, Learning
+from star_jax.learning import Fused, Learning, filled
 from star_jax.model import load
 from star_jax.model.config import ModelConfig
 from star_jax.problems import FILE, Problems, gather
 from star_jax.programs import Programs
-from star_jax.prompts import Prompter
+from star_jax.prompts import Prompter, rehearsed
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
@@ -131,6 +131,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     problems = gather(settings, prompter, _room(settings, model.context - prefix))
     inside, outside = _shapes(settings, prompter, problems, shards, samples)
     shapes = (*inside, *outside)
+    fused = _fused(settings, task, tokenizer, problems, inside[-1], shards)
     _check(settings, model, inside[-1], max(s.prompt + s.budget for s in shapes) + prefix, shards)
     stop = settings.sampler.stop or ("" if settings.model.chat else task.separator)
     programs = Programs(
@@ -147,8 +148,8 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         ),
         shapes=shapes,
         prefix=prefix,
-        learning=_learning(settings, inside[-1]),
-        fused=_fused(settings, task, tokenizer, problems, inside[-1]),
+        learning=_learning(settings, fused),
+        fused=fused,
         show=settings.train.few_shot,
         fresh=not (settings.model.source or settings.pretrain.base),
     )
@@ -255,7 +256,12 @@ def _budget(settings: Settings, prompter: Prompter, group: str) -> int:
 
 
 def _fused(
-    settings: Settings, task: Task, tokenizer: Tokenizer, problems: Problems, shape: Shape
+    settings: Settings,
+    task: Task,
+    tokenizer: Tokenizer,
+    problems: Problems,
+    shape: Shape,
+    shards: int,
 ) -> Fused | None:
     """The fused step, where the run is in that mode."""
     if settings.mode != "fused":
@@ -267,12 +273,15 @@ def _fused(
             "device; take config.mode='rounds'"
         )
     longest = max(len(problem.answer.encode()) for problem in problems.seen)
+    again = len(rehearsed(shape.rows, settings.rationalize.rehearsal))
+    if again:
+        again = filled(shape.rows + again, shards, settings.train.micro_batch) - shape.rows
     every = settings.policy_refresh_every
-    return Fused(shape, _rounded(longest), rule, tokenizer.eos_id, every, tokenizer.indented)
+    return Fused(shape, _rounded(longest), rule, tokenizer.eos_id, again, every, tokenizer.indented)
 
 
-def _learning(settings: Settings, shape: Shape) -> dict[str, Learning]:
-    """The kinds of update that the run will do; the fused step's has `shape` + end-of-text."""
+def _learning(settings: Settings, fused: Fused | None) -> dict[str, Learning]:
+    """The kinds of update that the run will do; the fused step's is on what it decodes."""
     kinds = {}
     if settings.pretrain.steps and not (settings.pretrain.base or settings.model.source):
         chosen = settings.pretrain
@@ -286,8 +295,9 @@ def _learning(settings: Settings, shape: Shape) -> dict[str, Learning]:
             clip=chosen.clip, weight_decay=chosen.weight_decay, b1=chosen.b1, b2=chosen.b2
         )
         rows, length = chosen.batch_size, chosen.length
-        if settings.mode == "fused":
-            rows, length = shape.rows, shape.prompt + shape.budget + 1
+        if fused:
+            rows = fused.shape.rows + fused.again
+            length = fused.shape.prompt + fused.shape.budget + 1  # and end-of-text
         kinds["train"] = Learning(optimizer, rows, length, chosen.micro_batch, chosen.remat)
     return kinds
 

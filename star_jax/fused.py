@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from star_jax import byte_grader, phases, processes, rationales
+from star_jax import byte_grader, phases, processes, prompts, rationales
 from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context
 from star_jax.learning import Fused
 from star_jax.rationales import Kind, Sample
 from star_jax.sampler.engine import Shape, left_padded
-from star_jax.star_step import Attempt, Padded, StarBatch, StarMetrics
+from star_jax.star_step import Attempt, Padded, Rehearsed, StarBatch, StarMetrics
 from star_jax.state import Params
 from star_jax.tasks import Problem
 
@@ -174,6 +174,7 @@ def _batch(
         question=_padded([prompter.row(p, False, shown) for p in asked], fused.shape),
         hinted=_padded([prompter.row(p, True, shown) for p in tried], fused.shape),
         trained=_padded([prompter.row(p, False, trained) for p in asked], fused.shape),
+        rehearsed=_rehearsed(context, fused, asked) if fused.again else None,
         number=_filled(np.array(numbers, np.int32), fused.shape.rows),
         gold=_filled(gold, fused.shape.rows),
         gold_length=_filled(gold_length, fused.shape.rows),
@@ -182,6 +183,15 @@ def _batch(
         seed=np.array([settings.seed, round_], np.uint32),
         learning_rate=np.float32(learning_rate),
     )
+
+
+def _rehearsed(context: Context, fused: Fused, asked: Sequence[Problem]) -> Rehearsed:
+    """The share of a batch that is trained on again with its hint."""
+    share = context.settings.rationalize.rehearsal
+    places = prompts.rehearsed(len(asked), share)
+    rows = [context.prompter.row(asked[place], True) for place in places]
+    shape = dataclasses.replace(fused.shape, rows=fused.again)
+    return Rehearsed(_padded(rows, shape), _filled(np.array(places, np.int32), fused.again))
 
 
 def _padded(rows: Sequence[Sequence[int]], shape: Shape) -> Padded:

@@ -39,6 +39,19 @@ class Learning:
         return next(n for n in range(1, each + 1) if each % n == 0 and each // n <= limit)
 
 
+def filled(rows: int, shards: int, micro_batch: int) -> int:
+    """The fewest rows, from `rows` on, that devices share in equal micro-batches.
+
+    Args:
+        rows: that there are.
+        shards: devices that a batch is split over.
+        micro_batch: see `Learning`.
+    """
+    each = -(-rows // shards)
+    parts = -(-each // (micro_batch or each))
+    return shards * parts * -(-each // parts)
+
+
 @dataclasses.dataclass(frozen=True)
 class Fused:
     """The fused step (`star_step.py`), in place of the update called "train".
@@ -48,6 +61,8 @@ class Fused:
         answer: bytes of the longest gold answer.
         rule: how an answer is found in what was written.
         eos: token that ends a document to train on.
+        again: rows of an update besides its questions: those trained on again with their hint, and
+            what fills them up (`filled`).
         refresh_every, indented: see `StarConfig`.
     """
 
@@ -55,5 +70,6 @@ class Fused:
     answer: int
     rule: AnswerRule
     eos: int
+    again: int = 0
     refresh_every: int = 0
     indented: bool = False

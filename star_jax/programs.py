@@ -28,7 +28,7 @@ from star_jax.packing import Packed
 from star_jax.sampler.decode import Generated, Prompts, Stop, decode, row_keys
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
-from star_jax.star_step import Padded, StarBatch, StarConfig, StarMetrics, star_step
+from star_jax.star_step import Padded, Rehearsed, StarBatch, StarConfig, StarMetrics, star_step
 from star_jax.state import Params, StarState
 from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.train import FewShot
@@ -266,12 +266,15 @@ class Programs:
             self._shows("train"),
             fused.indented,
         )
-        count = self._shaped((shape.rows,), np.int32, "batch")
-        padded = Padded(self._shaped((shape.rows, shape.prompt), np.int32, "batch"), count)
+        padded = self._abstract_padded(shape.rows, shape.prompt)
+        some, count = self._abstract_padded(fused.again, shape.prompt), padded.start
+        again = Rehearsed(some, some.start) if fused.again else None
         gold = self._shaped((shape.rows, fused.answer), np.uint8, "batch")
         shown = self._abstract_few_shot() if shared else None
         seed, rate = self._shaped((2,), np.uint32), self._shaped((), np.float32)
-        batch = StarBatch(padded, padded, padded, count, gold, count, shown, shown, seed, rate)
+        batch = StarBatch(
+            *(padded, padded, padded, again, count, gold, count, shown, shown, seed, rate)
+        )
         step = functools.partial(star_step, config)
         _, metrics = jax.eval_shape(step, state, batch)
         out = (state, jax.tree_util.tree_map_with_path(self._place_metric, metrics))
@@ -281,6 +284,10 @@ class Programs:
         """Every process knows what is right; what was written is where its rows are."""
         axes = ("batch",) if "generated" in jax.tree_util.keystr(path) else ()
         return self._shaped(x.shape, x.dtype, *axes)
+
+    def _abstract_padded(self, rows: int, places: int) -> Padded:
+        tokens = self._shaped((rows, places), np.int32, "batch")
+        return Padded(tokens, self._shaped((rows,), np.int32, "batch"))
 
     def _abstract_few_shot(self) -> FewShot:
         return FewShot(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))

@@ -82,9 +82,9 @@ class Prompter:
                 spread.
             shown: whether they are trained on after the few-shot prompt.
         """
-        again = [s for i, s in enumerate(kept) if int((i + 1) * rehearsal) > int(i * rehearsal)]
+        again = rehearsed(len(kept), rehearsal)
         return [self.training_example(sample, shown=shown) for sample in kept] + [
-            self.training_example(sample, hint=True) for sample in again
+            self.training_example(kept[place], hint=True) for place in again
         ]
 
     def training_example(
@@ -175,6 +175,11 @@ class Prompter:
     @property
     def _bos(self) -> list[int]:
         return [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
+
+
+def rehearsed(count: int, share: float) -> list[int]:
+    """Which of `count` examples are trained on with their hint as well: a share, evenly spread."""
+    return [i for i in range(count) if int((i + 1) * share) > int(i * share)]
 
 
 def documents(

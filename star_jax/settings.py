@@ -116,10 +116,14 @@ _RULES = (
         lambda every, mode: every == 0 or mode == "fused",
         "must be 0 in mode {1!r}: there the policy is the round's",
     ),
+    _Rule(
+        ("rationalize.rehearsal", "sampler.rows", "mode"),
+        lambda share, rows, mode: mode != "fused" or share == 0 or rows * share >= 1,
+        "is none of the sampler.rows = {1} questions of a step in mode 'fused'",
+    ),
     _fused("method", "rationale", "it learns what it has written"),
     _fused("grading", "exact", "it grades on the device"),
     _fused("rationalize.drop_leaks", False, "it grades on the device"),
-    _fused("rationalize.rehearsal", 0, "it trains on what it has just written"),
     _Rule(
         ("mesh.data", "mesh.fsdp", "mesh.tensor"),
         lambda *sizes: sizes.count(-1) <= 1,

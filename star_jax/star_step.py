@@ -80,6 +80,20 @@ class Padded:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Rehearsed:
+    """Questions that are trained on with their hint as well; R rows.
+
+    Attributes:
+        question: with its hint, as trained on; empty rows fill up what an update takes.
+        of: [R] int32, its row in the batch.
+    """
+
+    question: Padded
+    of: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class StarBatch:
     """The questions of one step. Rows that only fill the batch are empty in all of its parts.
 
@@ -87,6 +101,7 @@ class StarBatch:
         question: as sampled, after the shared few-shot prompt.
         hinted: the same with the answer as a hint.
         trained: as trained on: what `question` is where no few-shot prompt is shown.
+        rehearsed: a share of them to train on again; None without any.
         number: [B] int32, of the question in its round; its draws follow from it.
         gold, gold_length: [B, A] uint8 and [B] int32, the canonical answers as bytes.
         few_shot, few_shot_hinted: the worked examples, shared by all rows; None without any.
@@ -97,6 +112,7 @@ class StarBatch:
     question: Padded
     hinted: Padded
     trained: Padded
+    rehearsed: Rehearsed | None
     number: Array
     gold: Array
     gold_length: Array
@@ -159,7 +175,7 @@ def star_step(
     )
     second = _attempt(config, policy, batch, left, batch.few_shot_hinted, stream=1)
     accepted = first.correct | second.correct
-    rows = training_rows(config.eos, batch.trained, first, second, accepted)
+    rows = _rows(config.eos, batch, first, second, accepted)
 
     def learn(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
         shown = batch.few_shot if config.show else None
@@ -174,31 +190,44 @@ def star_step(
 
 
 def training_rows(
-    eos: int, trained: Padded, first: Attempt, second: Attempt, accepted: jax.Array
+    eos: int, question: Padded, written: jax.Array, count: jax.Array, accepted: jax.Array
 ) -> train.Batch:
     """Question + rationale + end-of-text, for every row that is accepted; [B, P + N + 1].
 
-    Of what was written those tokens count that are kept. Other rows have no token in any segment,
-    and no weight.
+    Of what was `written`, [B, N], the first `count` tokens are taken. Other rows have no token in
+    any segment, and no weight.
     """
+    places = question.tokens.shape[1]
+    tokens = jnp.concatenate((question.tokens, written, jnp.zeros_like(written[:, :1])), axis=1)
+    place = jnp.arange(tokens.shape[1])
+    end = (places + count)[:, None]
+    tokens = jnp.where(place == end, eos, tokens)
+    real = (place >= question.start[:, None]) & (place <= end) & accepted[:, None]
+    return train.Batch(
+        tokens=jnp.where(real, tokens, 0),
+        segments=real.astype(jnp.int32),
+        positions=jnp.where(real, place - question.start[:, None], 0),
+        weights=(real & (place >= places)).astype(jnp.float32),
+    )
+
+
+def _rows(
+    eos: int, batch: StarBatch, first: Attempt, second: Attempt, accepted: jax.Array
+) -> train.Batch:
+    """All that is trained on: every question without its hint, then some of them with it too."""
 
     def choose(x: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.where(first.correct.reshape(-1, *[1] * (x.ndim - 1)), x, y)
 
     written = choose(first.generated.tokens, second.generated.tokens)
     count = choose(first.kept, second.kept)
-    places = trained.tokens.shape[1]
-    tokens = jnp.concatenate((trained.tokens, written, jnp.zeros_like(written[:, :1])), axis=1)
-    place = jnp.arange(tokens.shape[1])
-    end = (places + count)[:, None]
-    tokens = jnp.where(place == end, eos, tokens)
-    real = (place >= trained.start[:, None]) & (place <= end) & accepted[:, None]
-    return train.Batch(
-        tokens=jnp.where(real, tokens, 0),
-        segments=real.astype(jnp.int32),
-        positions=jnp.where(real, place - trained.start[:, None], 0),
-        weights=(real & (place >= places)).astype(jnp.float32),
-    )
+    rows = training_rows(eos, batch.trained, written, count, accepted)
+    if batch.rehearsed is None:
+        return rows
+    hinted, of = batch.rehearsed.question, batch.rehearsed.of
+    real = hinted.start < hinted.tokens.shape[1]
+    again = training_rows(eos, hinted, written[of], count[of], accepted[of] & real)
+    return jax.tree.map(lambda x, y: jnp.concatenate((x, y)), rows, again)
 
 
 def _attempt(

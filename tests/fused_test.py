@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 import fakes
-from star_jax import fused, rationales, report, rounds
+from star_jax import fused, rationales, report, rounds, tasks
 from star_jax.rationales import Sample
 from star_jax.settings import SettingsError
+from star_jax.tasks import Problem
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 FUSED: dict[str, Any] = {
     "mode": "fused",
     "pretrain.steps": 100,
     "sampler.rows": 16,
+    "rationalize.rehearsal": 0.5,
     "train.save_every": 2,
     "train.micro_batch": 8,
 }
@@ -57,6 +59,33 @@ def test_a_round_is_a_pass_over_its_problems(frozen: pathlib.Path):
         kept = rationales.read_kept(frozen / "rounds" / f"{record['round']:04d}")
         assert len(kept) == record["kept"] > 0
         assert all(sample.correct for sample in kept)
+
+
+def test_a_half_is_trained_on_with_its_hint_as_well(frozen: pathlib.Path):
+    """Each round's last batch, tokens counted: of its 12 problems every second is rehearsed."""
+    lines = map(json.loads, (frozen / report.METRICS).read_text().splitlines())
+    metrics = {m["round"]: m for m in lines if m["phase"] == "star_step"}
+    task, encode = tasks.make(fakes.tiny().task), fakes.TOKENIZER.encode
+    for number, metric in metrics.items():
+        place = frozen / "rounds" / f"{number:04d}"
+        tries = {
+            kind: json_lines(place / f"{kind}-00003.jsonl") for kind in ("samples", "rationalized")
+        }
+        problems = [sample["id"] for sample in tries["samples"]]
+        kept = {s["id"]: s for samples in tries.values() for s in samples if s["kept"]}
+        assert metric["step"] == 4 and metric["accepted"] == len(kept)
+        assert any(name in kept for name in problems[1::2])
+        wanted = 0
+        for i, name in enumerate(problems):
+            for hint in (False, True)[: 1 + i % 2] if name in kept else ():
+                sample = kept[name]
+                problem = Problem(name, sample["question"], sample["answer"], "", sample["group"])
+                wanted += 1 + len(encode(task.prompt(problem, hint))) + sample["tokens"]
+        assert metric["tokens"] == wanted
+
+
+def json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_a_frozen_policy_writes_what_the_rounds_mode_writes(
@@ -139,7 +168,10 @@ def _wrong(sample: Sample) -> Sample:
     ("changes", "message"),
     [
         ({"mode": "fused", "method": "direct"}, "config.method = 'direct': must be 'rationale'"),
-        ({"mode": "fused", "rationalize.rehearsal": 0.2}, "rationalize.rehearsal = 0.2: must be 0"),
+        (
+            {"mode": "fused", "rationalize.rehearsal": 0.02},
+            "none of the sampler.rows = 16 questions",
+        ),
         ({"policy_refresh_every": 5}, "policy_refresh_every = 5: must be 0 in mode 'rounds'"),
         ({"train.few_shot": True, "rationalize.rehearsal": 0.2}, "cannot go with"),
     ],

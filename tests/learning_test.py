@@ -3,7 +3,7 @@
 import pytest
 
 import toys
-from star_jax.learning import Learning
+from star_jax.learning import Learning, filled
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,17 @@ def test_micro_batches_are_as_large_as_allowed(
 ):
     learning = Learning(toys.optimizer(), batch_size, 24, micro_batch)
     assert learning.accumulation(shards) == parts
+
+
+@pytest.mark.parametrize("shards", [1, 3, 8])
+@pytest.mark.parametrize("micro_batch", [0, 1, 4, 7])
+def test_no_fewer_rows_fill_as_many_micro_batches(micro_batch: int, shards: int):
+    """Against a search: the fewest rows that take no more micro-batches than any have to."""
+
+    def parts(rows: int) -> int:
+        return Learning(toys.optimizer(), rows, 24, micro_batch).accumulation(shards)
+
+    for rows in range(1, 60):
+        enough = [more for more in range(rows, rows + 80) if more % shards == 0]
+        least = min(map(parts, enough))
+        assert filled(rows, shards, micro_batch) == next(n for n in enough if parts(n) == least)

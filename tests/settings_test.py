@@ -94,6 +94,7 @@ def test_whole_numbers_become_floats_where_floats_are_meant():
         ({"sampler__max_new_tokens": 2000}, "config.sampler.max_new_tokens = 2000: must be at most model.context = 1024"),
         ({"sampler__top_k": 40}, "config.sampler.top_k = 40: changes nothing at sampler.temperature = 0.0; set that above 0 as well"),
         ({"sampler__top_p": 0.9}, "config.sampler.top_p = 0.9: changes nothing at sampler.temperature = 0.0; set that above 0 as well"),
+        ({"mode": "fused", "rationalize__rehearsal": 0.2, "sampler__rows": 4}, "config.rationalize.rehearsal = 0.2: is none of the sampler.rows = 4 questions of a step in mode 'fused'"),
     ],
 )  # fmt: skip
 def test_refuses(values: dict[str, object], line: str):
@@ -110,6 +111,7 @@ def test_refuses(values: dict[str, object], line: str):
         {"mesh__tensor": -1, "mesh__data": 1, "model__heads": 3, "model__width": 96},
         {"rationalize__enabled": False, "method": "direct"},
         {"rounds__count": 0},
+        {"mode": "fused", "rationalize__rehearsal": 0.25, "sampler__rows": 4},
     ],
 )
 def test_accepts(values: dict[str, object]):

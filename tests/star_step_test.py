@@ -5,6 +5,7 @@ By hand: numpy in float64, one row at a time, graded by the host's rule.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +17,13 @@ import pytest
 import reference
 import toys
 from star_jax import byte_grader, mesh, state
-from star_jax.learning import Fused, Learning
+from star_jax.learning import Fused, Learning, filled
 from star_jax.packing import Example, example
 from star_jax.programs import Programs
+from star_jax.prompts import rehearsed
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Shape, left_padded
-from star_jax.star_step import Padded, StarBatch, StarMetrics
+from star_jax.star_step import Padded, Rehearsed, StarBatch, StarMetrics
 from star_jax.state import Params, StarState
 from star_jax.tasks.jsonl import Jsonl
 from star_jax.train import FewShot
@@ -32,6 +34,7 @@ PIECES = [b"", b"", b"", *(b"%d" % i for i in range(10)), b"12", b" ", b"-", b".
 PIECES += [b".\n\n4", b"\n", "é".encode()[:1], "é".encode()[1:]]
 END, STOP = 2, "\n\n"
 TASK = Jsonl("unused", rule="number")
+MICRO_BATCH = 2
 SHAPE = Shape(budget=12, prompt=7, rows=8)
 SEEDS = (2, 3, 10, 14, 21, 27)  # with which some rows are right at once, some with the hint
 FEW_SHOT = ([5, 9, 13, 3, 20], [5, 9, 13, 7, 3, 20])
@@ -47,9 +50,15 @@ WIDE = replace(ONE_LAYER, width=32, heads=8, head_dim=4)
 
 @functools.cache
 def made(
-    config: Any, devices: tuple[int, int, int], refresh: int = 0, shown: bool = False
+    config: Any,
+    devices: tuple[int, int, int],
+    refresh: int = 0,
+    shown: bool = False,
+    rehearsal: float = 0.0,
 ) -> Programs:
     """The fused step with plain gradient descent: what it adds to the weights is the gradient."""
+    rows = SHAPE.rows + len(rehearsed(SHAPE.rows - 1, rehearsal))
+    rows = filled(rows, devices[0] * devices[1], MICRO_BATCH)
     grid = mesh.make_mesh(*devices, devices=jax.devices()[: int(np.prod(devices))])
     rule = TASK.byte_rule()
     assert rule is not None
@@ -60,8 +69,8 @@ def made(
         selection=toys.GREEDY,
         shapes=[],
         prefix=8 if shown else 0,
-        learning={"train": Learning(optax.identity(), 8, 20, micro_batch=2)},
-        fused=Fused(SHAPE, answer=16, rule=rule, eos=END, refresh_every=refresh),
+        learning={"train": Learning(optax.identity(), rows, 20, MICRO_BATCH)},
+        fused=Fused(SHAPE, 16, rule, END, again=rows - SHAPE.rows, refresh_every=refresh),
         show=shown,
         fresh=False,
     )
@@ -77,13 +86,26 @@ class Questions:
     hinted: list[list[int]]
     gold: list[str]
 
-    def batch(self, few_shot: list[FewShot] | None = None, rate: float = 1.0) -> StarBatch:
+    def batch(
+        self,
+        few_shot: list[FewShot] | None = None,
+        rate: float = 1.0,
+        rehearse: tuple[Sequence[int], int] = ((), 0),
+    ) -> StarBatch:
+        """Some may be trained on with their hint too, in so many rows."""
+        again, rows = rehearse
         gold, length = byte_grader.gold([*self.gold, ""], 16)
         question = padded(self.plain)
         return StarBatch(
             question=question,
             hinted=padded(self.hinted),
             trained=question,
+            rehearsed=Rehearsed(
+                padded([self.hinted[place] for place in again], rows),
+                np.array([*again, *[0] * (rows - len(again))], np.int32),
+            )
+            if rows
+            else None,
             number=np.arange(SHAPE.rows, dtype=np.int32),
             gold=gold,
             gold_length=length,
@@ -94,25 +116,31 @@ class Questions:
         )
 
 
-def padded(rows: list[list[int]]) -> Padded:
-    return Padded(*left_padded(rows, SHAPE))
+def padded(rows: list[list[int]], count: int = SHAPE.rows) -> Padded:
+    return Padded(*left_padded(rows, replace(SHAPE, rows=count)))
 
 
 class ByHand:
     """What one model does with `Questions`, row by row."""
 
-    def __init__(self, seed: int, before: tuple[list[int], list[int]] = ([], [])) -> None:
+    def __init__(
+        self,
+        seed: int,
+        before: tuple[list[int], list[int]] = ([], []),
+        rehearsal: float = 0.0,
+    ) -> None:
         draws = np.random.default_rng(seed)
         self.params, self.before = toys.params(ONE_LAYER, seed), before
+        self.again = rehearsed(SHAPE.rows - 1, rehearsal)
         self.weights = reference.weights(self.params)
         draw = functools.partial(draws.integers, 3, len(PIECES))
         plain = [draw(draws.integers(1, SHAPE.prompt)).tolist() for _ in range(SHAPE.rows - 1)]
         hinted = [[*row, int(draw())] for row in plain]
         self.written = [self.write([*before[0], *row]) for row in plain]
-        self.again = [self.write([*before[1], *row]) for row in hinted]
+        self.hinted = [self.write([*before[1], *row]) for row in hinted]
         # Rows in turn: right at once, right with the hint, never right; where there is an answer.
         gold = ["77"] * len(plain)
-        for place, tries in enumerate(zip(self.written, self.again, strict=True)):
+        for place, tries in enumerate(zip(self.written, self.hinted, strict=True)):
             answers = [self.answer(one) or "" for one in tries]
             if place % 3 < 2:
                 gold[place] = answers[place % 3] or answers[1 - place % 3] or "77"
@@ -120,7 +148,7 @@ class ByHand:
         self.first = [self.right(w, g) for w, g in zip(self.written, gold, strict=True)]
         self.second = [
             not first and self.right(w, g)
-            for first, w, g in zip(self.first, self.again, gold, strict=True)
+            for first, w, g in zip(self.first, self.hinted, gold, strict=True)
         ]
 
     def write(self, prompt: list[int]) -> tuple[list[int], bool]:
@@ -140,17 +168,23 @@ class ByHand:
         return self.answer(written) == gold
 
     def examples(self) -> list[Example]:
-        """What is trained on: the question as asked without hint, then what was right of it."""
-        found = []
-        for place, question in enumerate(self.questions.plain):
-            if self.first[place] or self.second[place]:
-                tokens, _ = (self.written if self.first[place] else self.again)[place]
-                raw = b"".join(PIECES[token] for token in tokens).partition(STOP.encode())[0]
-                size, kept = len(raw.rstrip()), []
-                while len(kept) < len(tokens) and bytes_of(kept) < size:
-                    kept.append(tokens[len(kept)])
-                found.append(example([*self.before[0], *question], [*kept, END]))
-        return found
+        """What is trained on: the question without hint or with it, then what was right of it."""
+        asked = list(enumerate(self.questions.plain))
+        asked += [(place, self.questions.hinted[place]) for place in self.again]
+        return [
+            example([*self.before[0], *question], [*self.rationale(place), END])
+            for place, question in asked
+            if self.first[place] or self.second[place]
+        ]
+
+    def rationale(self, place: int) -> list[int]:
+        """Tokens that begin before the end of the text."""
+        tokens, _ = (self.written if self.first[place] else self.hinted)[place]
+        raw = b"".join(PIECES[token] for token in tokens).partition(STOP.encode())[0]
+        size, kept = len(raw.rstrip()), []
+        while len(kept) < len(tokens) and bytes_of(kept) < size:
+            kept.append(tokens[len(kept)])
+        return kept
 
     def loss(self, weights: Any = None) -> float:
         """Nats a token."""
@@ -173,18 +207,29 @@ def begin(programs: Programs, params: Params) -> StarState:
 
 
 def step(
-    programs: Programs, params: Params, questions: Questions, shown: bool = False
+    programs: Programs,
+    params: Params,
+    questions: Questions,
+    shown: bool = False,
+    again: Sequence[int] = (),
 ) -> tuple[StarState, StarMetrics]:
     before = [programs.few_shot(tokens) for tokens in FEW_SHOT] if shown else None
-    return programs.star_step(begin(programs, params), questions.batch(before))
+    assert programs.fused is not None
+    batch = questions.batch(before, rehearse=(again, programs.fused.again))
+    return programs.star_step(begin(programs, params), batch)
 
 
-@pytest.mark.parametrize("shown", [False, True], ids=["alone", "after a few-shot prompt"])
+@pytest.mark.parametrize(
+    ("shown", "rehearsal"),
+    [(False, 0.0), (True, 0.0), (False, 0.5)],
+    ids=["alone", "after a few-shot prompt", "rehearsed"],
+)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_it_is_its_parts_done_by_hand(seed: int, shown: bool):
-    hand = ByHand(seed, FEW_SHOT if shown else ([], []))
-    after, metrics = step(made(ONE_LAYER, (1, 1, 1), 0, shown), hand.params, hand.questions, shown)
-    for attempt, wanted in ((metrics.first, hand.written), (metrics.second, hand.again)):
+def test_it_is_its_parts_done_by_hand(seed: int, shown: bool, rehearsal: float):
+    hand = ByHand(seed, FEW_SHOT if shown else ([], []), rehearsal)
+    programs = made(ONE_LAYER, (1, 1, 1), 0, shown, rehearsal)
+    after, metrics = step(programs, hand.params, hand.questions, shown, hand.again)
+    for attempt, wanted in ((metrics.first, hand.written), (metrics.second, hand.hinted)):
         asked = [not first or attempt is metrics.first for first in hand.first]
         for place in np.flatnonzero(asked):
             length = attempt.generated.length[place]
@@ -214,11 +259,21 @@ def test_it_is_its_parts_done_by_hand(seed: int, shown: bool):
 
 @eight_devices
 @pytest.mark.parametrize("config", [WIDE, GROUPED], ids=["GPT-J", "grouped"])
-@pytest.mark.parametrize("devices", [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)], ids=str)
-def test_every_mesh_does_what_one_device_does(config: Any, devices: tuple[int, int, int]):
+@pytest.mark.parametrize(
+    ("devices", "rehearsal"),
+    [((8, 1, 1), 0.5), ((1, 8, 1), 0.0), ((1, 1, 8), 0.5), ((2, 2, 2), 0.0), ((2, 2, 2), 0.5)],
+    ids=str,
+)
+def test_every_mesh_does_what_one_device_does(
+    config: Any, devices: tuple[int, int, int], rehearsal: float
+):
     params, questions = toys.params(config, 0), answered(config)
-    one, alone = step(made(config, (1, 1, 1)), params, questions)
-    many, metrics = step(made(config, devices), params, questions)
+    again = rehearsed(len(questions.plain), rehearsal)
+    (one, alone), (many, metrics) = (
+        step(made(config, grid, rehearsal=rehearsal), params, questions, again=again)
+        for grid in ((1, 1, 1), devices)
+    )
+    assert metrics.accepted[again].any() == bool(again)
     assert metrics.first.correct.any() and metrics.second.correct.any()
     assert metrics.accepted.sum() < len(questions.plain)
     exact = (lambda m: (m.first, m.second, m.accepted))(alone)
