@@ -15,26 +15,35 @@ from ml_collections import ConfigDict
 
 from star_jax import settings
 
+VARIANTS = ("demo", "study", "fused", "online")
+
 
 def get_config(variant: str = "demo") -> ConfigDict:
-    """The experiment; `variant` is what follows the colon, "demo" or "study".
+    """The experiment; `variant` is what follows the colon, one of `VARIANTS`.
 
     Raises:
         ValueError: there is no such variant.
     """
-    if variant not in ("demo", "study"):
-        raise ValueError(f"configs/arithmetic.py:{variant}: the variants are demo and study")
+    if variant not in VARIANTS:
+        raise ValueError(f"configs/arithmetic.py:{variant}: the variants are {', '.join(VARIANTS)}")
     config = settings.defaults()
-    config.task.ood_digits = 7 if variant == "demo" else 10
+    config.task.ood_digits = 10 if variant == "study" else 7
     config.pretrain.update(batch_size=16, length=256, hinted=0.45, easy=0.5, save_every=250)
     # A model of a million weights needs more and larger updates than GPT-J.
     config.train.update(schedule="cosine", batch_size=16, length=256, b2=0.98, save_every=250)
     config.rationalize.rehearsal = 0.2
     config.rounds.problems = 2500
-    if variant == "demo":
-        config.pretrain.steps = 1400
-        config.train.first_steps, config.train.growth, config.rounds.count = 100, 2.0, 3
-    else:
+    if variant == "study":
         config.pretrain.steps, config.pretrain.hinted = 2000, 0.3
         config.train.first_steps, config.train.growth, config.rounds.count = 60, 1.4, 8
+    else:
+        config.pretrain.steps = 1400
+        config.train.first_steps, config.train.growth, config.rounds.count = 100, 2.0, 3
+    if variant in ("fused", "online"):
+        config.mode, config.sampler.rows, config.train.micro_batch = "fused", 32, 8
+        config.rounds.problems = 10_000  # a pass over them is a round's updates
+    if variant == "online":
+        # What it writes is what it learns next: at 3e-4 its slips of copying become a habit.
+        config.policy_refresh_every, config.train.learning_rate = 1, 1.5e-4
+        config.rounds.problems, config.rounds.count = 5000, 6
     return config

@@ -43,7 +43,9 @@ class TestArithmetic:
     def get_config(self):
         return load(ROOT / "configs" / "arithmetic.py").get_config
 
-    @pytest.mark.parametrize(("variant", "beyond"), [("demo", 7), ("study", 10)])
+    @pytest.mark.parametrize(
+        ("variant", "beyond"), [("demo", 7), ("study", 10), ("fused", 7), ("online", 7)]
+    )
     def test_variants_are_valid(self, get_config, variant: str, beyond: int):
         chosen = settings.from_config(get_config(variant))
         assert (chosen.task.min_digits, chosen.task.max_digits) == (1, 5)
@@ -52,9 +54,17 @@ class TestArithmetic:
     def test_the_demo_is_what_a_config_without_a_variant_means(self, get_config):
         assert get_config() == get_config("demo")
 
+    def test_the_fused_variants_start_from_the_demos_base(self, get_config):
+        demo = get_config("demo")
+        for variant in ("fused", "online"):
+            other = get_config(variant)
+            assert other.mode == "fused"
+            for same in ("seed", "task", "model", "pretrain", "evaluate", "rationalize"):
+                assert other[same] == demo[same]
+
     @pytest.mark.parametrize("variant", ["", "stduy", "1-3"])
     def test_refuses_other_variants(self, get_config, variant: str):
-        with pytest.raises(ValueError, match="the variants are demo and study"):
+        with pytest.raises(ValueError, match="the variants are demo, study, fused, online"):
             get_config(variant)
 
 

@@ -83,7 +83,8 @@ def test_on_another_mesh_the_ledger_is_the_same(runs: dict[str, pathlib.Path]):
 
 
 def test_the_fused_step_is_the_same_program(home: pathlib.Path, runs: dict[str, pathlib.Path]):
-    fused = ("--config.mode=fused", f"--config.pretrain.base={runs['one']}")
+    fused = ("--config.mode=fused", "--config.rationalize.rehearsal=0.25")
+    fused += (f"--config.pretrain.base={runs['one']}",)
     for count in (1, 2):
         finish(fakes.together(home / f"fused{count}", home / "cache", count, *SHORT, *fused))
     assert files.read_json(home / "fused1" / report.RESULT)["rounds"][1]["kept"] > 0
