@@ -15,10 +15,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from star_jax import files, report
 
-COLORS = ("#0072B2", "#D55E00", "#008060", "#8A8A8A")  # after Okabe and Ito
+COLORS = ("#0072B2", "#D55E00", "#008060", "#707070")  # after Okabe and Ito
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,22 +63,22 @@ def name(settings: dict[str, Any]) -> str:
 
 def plot(runs: Sequence[Run], path: pathlib.Path) -> None:
     """Accuracy against updates and, beside it, against problems tried; a run a line."""
-    figure = Figure(figsize=(11.0, 4.4), dpi=160, layout="constrained")
+    figure = Figure(figsize=(10.0, 4.2), dpi=160, layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     _panel(panels[0], runs, [run.updates for run in runs], "updates")
     _panel(panels[1], runs, [run.problems for run in runs], "problems tried")
+    panels[0].legend(loc="lower right", frameon=False, labelcolor="linecolor")
     panels[0].set_ylabel("held-out accuracy (%)", color=report.MUTED)
     report.save(figure, path)
 
 
 def _panel(axes: Axes, runs: Sequence[Run], counts: Sequence[list[int]], what: str) -> None:
     report.dress(axes, f"Accuracy over 1-5 digits, by {what}")
-    labels = []
     for run, xs, color in zip(runs, counts, itertools.cycle(COLORS), strict=False):
         ys = [100 * record["accuracy"] for record in run.rounds]
-        axes.plot(xs, ys, color=color, linewidth=2.0, marker="o", markersize=4)
-        labels.append(report.Label((xs[-1], ys[-1]), f"{run.name} {ys[-1]:.1f} %", color))
-    report.label_ends(axes, labels)
+        title = f"{run.name}: {ys[-1]:.1f} %"
+        axes.plot(xs, ys, color=color, linewidth=2.0, marker="o", markersize=4, label=title)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel(f"{what}, of all rounds so far", color=report.MUTED)
 
