@@ -89,6 +89,6 @@ class Checkpoints:
 
 
 def named(tree: Any) -> dict[str, Any]:
-    """{'blocks.0.attention.q.value': array, ...}, in the order of the tree's leaves."""
+    """{'blocks.attention.q.value': array, ...}, in the order of the tree's leaves."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -22,6 +22,7 @@ from star_jax import mesh as mesh_lib
 from star_jax import state as state_lib
 from star_jax.learning import Fused, Learning
 from star_jax.model import cache as kv
+from star_jax.model import layers
 from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
 from star_jax.packing import Packed
@@ -265,6 +266,7 @@ class Programs:
             fused.refresh_every,
             self._shows("train"),
             fused.indented,
+            layers.taken_apart(self.mesh),
         )
         padded = self._abstract_padded(shape.rows, shape.prompt)
         some, count = self._abstract_padded(fused.again, shape.prompt), padded.start
@@ -298,7 +300,7 @@ class Programs:
 
     def _abstract_prefix(self) -> kv.Prefix:
         shapes = jax.eval_shape(self._make_prefix, self.params, self._abstract_few_shot())
-        axes = ("kv_heads", "length", "head_dim")
+        axes = ("layers", "kv_heads", "length", "head_dim")
 
         def place(x: Any) -> Any:
             layout = mesh_lib.fitting(self.mesh, x.shape, axes[: x.ndim])
@@ -325,6 +327,7 @@ class Programs:
                 budget=shape.budget,
                 stop=self._stop,
                 selection=self._selection,
+                apart=layers.taken_apart(self.mesh),
             )
 
         prefix = self._abstract_prefix() if shared else None

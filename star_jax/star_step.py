@@ -49,6 +49,7 @@ class StarConfig:
             are the same arrays, and the state has no policy of its own.
         show: whether the update is on few-shot prompt + question + rationale.
         indented: of the tokenizer, see `byte_grader.read`.
+        apart: of sampling, see `decode`.
     """
 
     graph: nnx.GraphDef
@@ -62,6 +63,7 @@ class StarConfig:
     refresh_every: int = 0
     show: bool = False
     indented: bool = False
+    apart: bool = False
 
 
 @jax.tree_util.register_dataclass
@@ -247,6 +249,7 @@ def _attempt(
         budget=config.budget,
         stop=config.stop,
         selection=config.selection,
+        apart=config.apart,
     )
     text = byte_grader.read(generated.tokens, generated.length, config.stop, config.indented)
     right = byte_grader.correct(config.rule, text, batch.gold, batch.gold_length)

@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
+from star_jax.model import layers
 from star_jax.model.abstract import abstract_params, with_shardings
 from star_jax.model.config import ModelConfig
 from star_jax.model.decoder import Decoder
@@ -58,7 +59,12 @@ def as_policy(params: Params, dtype: str) -> Params:
     That is what each of their uses would make of them, so nothing is lost. Vectors, the scales of
     normalisation among them, are used as they are kept.
     """
-    return jax.tree.map(lambda x: x.astype(dtype) if x.ndim > 1 else jnp.copy(x), params)
+
+    def copy(weight: nnx.Variable) -> nnx.Variable:
+        matrix = len(set(weight.get_metadata("axes")) - {layers.AXIS}) > 1
+        return weight.replace(weight[...].astype(dtype) if matrix else jnp.copy(weight[...]))
+
+    return jax.tree.map(copy, params, is_leaf=lambda x: isinstance(x, nnx.Variable))
 
 
 def abstract_state(

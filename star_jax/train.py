@@ -121,12 +121,13 @@ def token_loss(
     are there for `LOSS_CHUNK` tokens of a sequence at a time. `mesh` is of the devices it will run
     on; they may have a kernel for attention.
     """
-    attend, positions = attend_segments(batch.segments, mesh), batch.positions
+    attend, positions, given = attend_segments(batch.segments, mesh), batch.positions, ()
     if few_shot is not None:
         positions = positions + few_shot.length
         prefix = kv.make_prefix(model, few_shot.tokens, few_shot.length)
         attend = kv.attend_segments(batch.segments, positions, prefix)
-    x = model.hidden(batch.tokens, positions, attend, remat=remat)
+        given = (prefix.keys, prefix.values)
+    x, _ = model.hidden(batch.tokens, positions, attend, given=given, remat=remat)
     parts = (x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:])
     if not remat:
         return _cross_entropy(model, *parts)

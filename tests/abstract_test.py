@@ -54,5 +54,6 @@ def test_large_models_are_split_on_every_large_axis(
         shard = math.prod(leaf.sharding.shard_shape(leaf.shape))
         each += shard
         split = leaf.size / shard
-        assert split == shares or leaf.size < 200_000, f"{leaf.shape} is split into {split}"
+        large = [size for size in leaf.shape if size > config.layers]
+        assert split == shares or math.prod(large) < 200_000, f"{leaf.shape} is split into {split}"
     assert each == pytest.approx(weights / shares, rel=1e-3)

@@ -38,7 +38,7 @@ def on_model(function: Callable[..., Any]) -> Callable[..., Any]:
 make_prefix, prefill, step = map(on_model, (kv.make_prefix, kv.prefill, kv.step))
 forward = on_model(
     lambda model, tokens: model.logits(
-        model.hidden(tokens, jnp.arange(tokens.shape[1])[None], attend_segments(tokens * 0 + 1))
+        model.hidden(tokens, jnp.arange(tokens.shape[1])[None], attend_segments(tokens * 0 + 1))[0]
     )
 )
 
@@ -62,7 +62,7 @@ def read(
     cache = GROW(cache, sizes[0])
     sizes = sizes[1:]
     for n in range(min(len(d) - p for d, p in zip(DOCUMENTS, PROMPTS, strict=True))):
-        if cache.filled == cache.keys[0].shape[2]:
+        if cache.filled == cache.keys[0].shape[-2]:
             cache, sizes = GROW(cache, sizes[0]), sizes[1:]
         token = [document[p + n] for document, p in zip(DOCUMENTS, PROMPTS, strict=True)]
         logits, cache = step(config, jnp.asarray(token, jnp.int32), cache, prefix)

@@ -25,7 +25,7 @@ PACKED = packing.pack(DOCUMENTS, 16)
 @functools.partial(jax.jit, static_argnums=0)
 def run(config: ModelConfig, params: Params, tokens: Any, positions: Any, segments: Any) -> Any:
     model = nnx.merge(toys.graph(config), params)
-    return model.logits(model.hidden(tokens, positions, attend_segments(segments)))
+    return model.logits(model.hidden(tokens, positions, attend_segments(segments))[0])
 
 
 def forward(config: ModelConfig, packed: Packed) -> np.ndarray:

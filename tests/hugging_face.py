@@ -243,7 +243,7 @@ def _forward(config_: ModelConfig) -> Any:
         decoder = nnx.merge(toys.graph(config_), params)
         positions = jnp.broadcast_to(jnp.arange(tokens_BxT.shape[1]), tokens_BxT.shape)
         attend = attend_segments(jnp.ones(tokens_BxT.shape, jnp.int32))
-        return decoder.logits(decoder.hidden(tokens_BxT, positions, attend))
+        return decoder.logits(decoder.hidden(tokens_BxT, positions, attend)[0])
 
     return jax.jit(run)
 

@@ -148,7 +148,7 @@ def residuals(config: ModelConfig, rows: int, length: int) -> int:
 
     def loss(params: Any, tokens: jax.Array) -> jax.Array:
         model = nnx.merge(graph, params)
-        logits = model.logits(model.hidden(tokens, tokens, attend_segments(tokens)))
+        logits = model.logits(model.hidden(tokens, tokens, attend_segments(tokens))[0])
         return optax.softmax_cross_entropy_with_integer_labels(logits, tokens).sum()
 
     kept = jax.eval_shape(lambda p, t: jax.vjp(lambda q: loss(q, t), p)[1], params, tokens)

@@ -110,7 +110,7 @@ def test_types_of_weights(stored: Any, weights: str, tmp_path: pathlib.Path):
         str(tmp_path / "model"), toys.one_device(), dtype="bfloat16", weights=weights
     )
     assert (loaded.config.dtype, loaded.config.weights) == ("bfloat16", weights)
-    gate = by_name(loaded.params)["blocks.2.mlp.gate.value"]
+    gate = by_name(loaded.params)["blocks.mlp.gate.value"][2]
     expected = load_file(tmp_path / "model/model.safetensors")[
         "model.layers.2.mlp.gate_proj.weight"
     ]
@@ -272,17 +272,18 @@ def test_the_vocabulary_is_padded_for_the_mesh(sizes: tuple, vocab: int, expecte
     assert load.fit(fitted, made, weights="bfloat16") == fitted
 
 
-def test_the_host_holds_one_tensor_beside_the_weights(tmp_path: pathlib.Path):
+def test_the_host_holds_the_weights_and_a_tensor(tmp_path: pathlib.Path):
     sizes = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8}
     values = {**hugging_face.values("llama-old"), **sizes}
     family, config = families.read_config(values, "config.json")
     params = toys.params(config)
     export.export(params, config, family, values, None, tmp_path / "model")
-    largest = max(x.nbytes for x in jax.tree.leaves(params))
-    assert sum(x.nbytes for x in jax.tree.leaves(params)) > 20 * largest
+    weights = sum(x.nbytes for x in jax.tree.leaves(params))
+    tensor = max(x.nbytes for x in jax.tree.leaves(params)) // config.layers
+    assert weights > 20 * tensor
     load.load(str(tmp_path / "model"), toys.one_device())  # what is imported and traced stays
     tracemalloc.start()
     load.load(str(tmp_path / "model"), toys.one_device(), weights="bfloat16")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 4 * largest  # a tensor, its other type, and the objects of the modules
+    assert peak < weights / 2 + 4 * tensor  # of two bytes, on a CPU where they were read to

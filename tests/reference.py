@@ -14,9 +14,16 @@ Weights = Mapping[str, np.ndarray]
 def weights(params: Any) -> dict[str, np.ndarray]:
     """{'blocks.0.attention.q': float64 array, ...}"""
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
-    arrays = [np.asarray(leaf, np.float64) for _, leaf in leaves]
-    return {name.removesuffix(".value"): x for name, x in zip(names, arrays, strict=True)}
+    found = {}
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
+        array = np.asarray(leaf, np.float64)
+        stacked = name.startswith("blocks.")
+        found |= {
+            name.replace("blocks.", f"blocks.{layer}."): x
+            for layer, x in enumerate(array if stacked else [array])
+        }
+    return found
 
 
 def logits(config: ModelConfig, w: Weights, tokens: Sequence[int]) -> np.ndarray:

@@ -57,10 +57,10 @@ def test_a_new_learner_has_a_fresh_optimizer():
     [
         ("embedding", (16, 8)),
         ("head", (8, 16)),
-        ("blocks.0.attention.q", (8, 1, 8)),
-        ("blocks.1.attention.out", (1, 8, 8)),
-        ("blocks.0.mlp.up", (8, 12)),
-        ("blocks.0.mlp.down_bias", (8,)),
+        ("blocks.attention.q", (2, 8, 1, 8)),
+        ("blocks.attention.out", (2, 1, 8, 8)),
+        ("blocks.mlp.up", (2, 8, 12)),
+        ("blocks.mlp.down_bias", (2, 8)),
     ],
 )
 def test_weights_and_moments_are_split_alike(name: str, shard: tuple[int, ...]):

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from star_jax import mesh as mesh_lib
 from star_jax import state, train
 from star_jax.learning import Learning
-from star_jax.model.attention import Attend, Layer
+from star_jax.model.attention import Attend, Kept, Layer
 from star_jax.model.config import ModelConfig, RopeScaling
 from star_jax.model.decoder import Decoder
 from star_jax.packing import Example, Packed
@@ -62,7 +62,7 @@ def params(config: ModelConfig, seed: int = 0) -> Params:
         x = draws.normal(size=leaf.shape)
         if name.endswith("scale.value"):
             x = 1 + 0.3 * x
-        elif len(leaf.shape) == 1:
+        elif "bias" in name:
             x = 0.3 * x
         elif "embedding" not in name:
             x *= 2 / np.sqrt(config.width)
@@ -102,15 +102,18 @@ class Scripted:
 
     def __init__(self, script_BxN: jax.Array, vocab: int) -> None:
         self._script, self._vocab = script_BxN, vocab
+        self.config, self.is_apart = replace(ONE_LAYER, heads=1, head_dim=1, rotary=0), False
 
     def decoder(self) -> Decoder:
         return cast(Decoder, self)
 
-    def hidden(self, tokens_BxT: jax.Array, positions_BxT: jax.Array, attend: Attend) -> jax.Array:
+    def hidden(
+        self, tokens_BxT: jax.Array, positions_BxT: jax.Array, attend: Attend, kept: Kept, **_: Any
+    ) -> tuple[jax.Array, Kept]:
         rows, length = tokens_BxT.shape
         nothing = jnp.zeros((rows, 1, length, 1))
-        attend(Layer(0, window=0, scale=1.0, cap=0.0), nothing, nothing, nothing)
-        return positions_BxT
+        layer = Layer(0, window=0, scale=1.0, cap=0.0)
+        return positions_BxT, attend(layer, nothing, nothing, nothing, kept)[1]
 
     def logits(self, x_BxT: jax.Array) -> jax.Array:
         token = jnp.take_along_axis(self._script, x_BxT, axis=1)

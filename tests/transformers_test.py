@@ -114,7 +114,7 @@ def their_loss(torch: Any, model: Any) -> Any:
 def packed_logits(config: ModelConfig, params: Any, batch: train.Batch) -> Any:
     model = nnx.merge(toys.graph(config), params)
     attend = attend_segments(batch.segments)
-    return model.logits(model.hidden(batch.tokens, batch.positions, attend))
+    return model.logits(model.hidden(batch.tokens, batch.positions, attend)[0])
 
 
 def error(found: np.ndarray, exact: np.ndarray) -> float:

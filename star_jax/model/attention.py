@@ -22,6 +22,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 from jax.sharding import Mesh
 
 from star_jax import mesh as mesh_lib
+from star_jax.model.layers import Index, Stacked
 
 Kernel = Literal["splash", "cudnn", "xla"]
 _OLD_TPUS = ("TPU v2", "TPU v3")  # their kernels multiply no bfloat16 matrices
@@ -33,20 +34,23 @@ class Layer:
     """What attention needs to know of a block.
 
     Attributes:
-        index: of the block.
+        index: of the block; known to the program only while it runs, where it scans over them.
         window: how many tokens back a token sees, itself included; 0 = all.
         scale: of query-key products.
         cap: soft cap of the scores; 0 = none.
+        given: what `Decoder.hidden` was given for every layer: this one's part.
     """
 
-    index: int
+    index: Index
     window: int
     scale: float
     cap: float
+    given: tuple[jax.Array, ...] = ()
 
 
-# (layer, q_BxHxTxD, k_BxKxTxD, v_BxKxTxD) -> out_BxHxTxD
-Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array], jax.Array]
+Kept = tuple[Stacked, ...]  # what one layer's attention hands to the next one's
+# (layer, q_BxHxTxD, k_BxKxTxD, v_BxKxTxD, kept) -> out_BxHxTxD, kept
+Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array, Kept], tuple[jax.Array, Kept]]
 
 
 def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> Kernel:
@@ -93,10 +97,13 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
     """
     mask, place = segment_mask(segments_BxT), jnp.arange(segments_BxT.shape[1])
 
-    def attend(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    def attend(
+        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
+    ) -> tuple[jax.Array, Kept]:
         chosen = kernel(mesh, layer, q, k)
         if mesh is None or chosen == "xla":
-            return attention(layer, q, [(k, v, mask & within(layer.window, place, place))])
+            own = (k, v, mask & within(layer.window, place, place))
+            return attention(layer, q, [own]), kept
         run = splash_segments if chosen == "splash" else dot_product_segments
         heads, keys = (mesh_lib.spec(("batch", axis)) for axis in ("heads", "kv_heads"))
         sharded = jax.shard_map(
@@ -106,7 +113,7 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
             out_specs=heads,
             check_vma=False,  # kernels do not say how their results vary over the mesh
         )
-        return sharded(q, k, v, segments_BxT)
+        return sharded(q, k, v, segments_BxT), kept
 
     return attend
 

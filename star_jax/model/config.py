@@ -119,6 +119,16 @@ class ModelConfig:
         """Heads of keys and values."""
         return self.kv_heads or self.heads
 
+    @property
+    def period(self) -> int:
+        """After how many layers their windows repeat; it divides the number of layers."""
+        return next(
+            period
+            for period in range(1, self.layers + 1)
+            if self.layers % period == 0
+            and all(self.window(i) == self.window(i % period) for i in range(self.layers))
+        )
+
     def window(self, layer: int) -> int:
         """How many tokens back a token sees in this layer, itself included; 0 = all."""
         return self.windows[layer] if self.windows else 0

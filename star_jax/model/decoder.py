@@ -9,15 +9,19 @@ Shapes: B rows, T tokens, E width, H heads, K heads of keys and values, G = H / 
 one, D head_dim, F hidden, V vocab.
 """
 
+import copy
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from star_jax.model.attention import Attend, Layer, capped
+from star_jax.model import layers
+from star_jax.model.attention import Attend, Kept, Layer, capped
 from star_jax.model.config import ModelConfig
+from star_jax.model.layers import Stacked
 from star_jax.model.rotary import rotate
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -85,14 +89,8 @@ def _add(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
 class Attention(nnx.Module):
     """Multi-head attention; keys and values may have fewer heads than queries."""
 
-    def __init__(self, make: _Weights, layer: int) -> None:
+    def __init__(self, make: _Weights) -> None:
         config = self.config = make.config
-        self.layer = Layer(
-            layer,
-            config.window(layer),
-            config.scale or config.head_dim**-0.5,
-            config.attention_cap,
-        )
 
         def inward(heads: int, axis: str) -> nnx.Param:
             shape = (config.width, heads, config.head_dim)
@@ -115,16 +113,18 @@ class Attention(nnx.Module):
         self.out = make.normal(outward, ("heads", "head_dim", "embed"), fan_in)
         self.out_bias = make.bias(config.out_bias, (config.width,), ("embed",))
 
-    def __call__(self, x: jax.Array, positions: jax.Array, attend: Attend) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, positions: jax.Array, layer: Layer, attend: Attend, kept: Kept
+    ) -> tuple[jax.Array, Kept]:
         """The heads' outputs, summed: [B, T, E] to [B, T, E]; `positions` is [B, T]."""
         q = self._heads(x, self.q, self.q_bias, self.q_norm)
         k = self._heads(x, self.k, self.k_bias, self.k_norm)
         v = self._heads(x, self.v, self.v_bias, None)
-        local = bool(self.layer.window)
+        local = bool(layer.window)
         q, k = (rotate(y, positions, self.config, local) for y in (q, k))
-        out = attend(self.layer, q, k, v)
+        out, kept = attend(layer, q, k, v, kept)
         out = jnp.einsum("bhtd,hde->bte", out, self.out[...].astype(x.dtype))
-        return _add(out, self.out_bias)
+        return _add(out, self.out_bias), kept
 
     def _heads(
         self, x: jax.Array, weight: nnx.Param, bias: nnx.Param | None, norm: Norm | None
@@ -164,7 +164,7 @@ class Mlp(nnx.Module):
 class Block(nnx.Module):
     """Attention and MLP around the residual stream, beside each other or one after the other."""
 
-    def __init__(self, make: _Weights, layer: int) -> None:
+    def __init__(self, make: _Weights) -> None:
         config = make.config
         self.parallel = config.parallel
 
@@ -172,22 +172,24 @@ class Block(nnx.Module):
             return make.norm(config.width, "embed", config.norm) if wanted else None
 
         self.norm = make.norm(config.width, "embed", config.norm)
-        self.attention = Attention(make, layer)
+        self.attention = Attention(make)
         self.post_norm = norm(config.post_norms)
         self.mlp_norm = norm(not config.shared_norm)
         self.mlp = Mlp(make)
         self.mlp_post_norm = norm(config.post_norms)
 
-    def __call__(self, x: jax.Array, positions: jax.Array, attend: Attend) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, positions: jax.Array, layer: Layer, attend: Attend, kept: Kept
+    ) -> tuple[jax.Array, Kept]:
         """The residual stream [B, T, E] after this block; `positions` is [B, T]."""
         h = self.norm(x)
-        mixed = self.attention(h, positions, attend)
+        mixed, kept = self.attention(h, positions, layer, attend, kept)
         mixed = mixed if self.post_norm is None else self.post_norm(mixed)
         middle = x if self.parallel else x + mixed
         h = h if self.mlp_norm is None else self.mlp_norm(middle)
         out = self.mlp(h)
         out = out if self.mlp_post_norm is None else self.mlp_post_norm(out)
-        return x + mixed + out
+        return x + mixed + out, kept
 
 
 class Decoder(nnx.Module):
@@ -203,7 +205,7 @@ class Decoder(nnx.Module):
             if config.learned_positions
             else None
         )
-        self.blocks = nnx.List([Block(make, layer) for layer in range(config.layers)])
+        self.blocks = layers.stack([Block(make) for _ in range(config.layers)])
         self.norm = make.norm(config.width, "embed", config.norm)
         self.head = (
             None if config.tied else make.normal(shape[::-1], ("embed", "vocab"), config.width)
@@ -215,12 +217,20 @@ class Decoder(nnx.Module):
         tokens_BxT: jax.Array,
         positions_BxT: jax.Array,
         attend: Attend,
+        kept: Kept = (),
         *,
+        given: tuple[Stacked, ...] = (),
         remat: bool = False,
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, Kept]:
         """Ids and their positions to the normalised residual stream, [B, T, E].
 
-        With `remat` a gradient keeps what goes into each block, and computes the rest again.
+        Args:
+            tokens_BxT: ids.
+            positions_BxT: theirs.
+            attend: how keys meet queries.
+            kept: what it hands from layer to layer; it comes back as the last one leaves it.
+            given: stacks (`model/layers.py`) whose part of a layer it finds in `Layer.given`.
+            remat: a gradient keeps what goes into each block, and computes the rest again.
         """
         dtype = jnp.dtype(self.config.dtype)
         x = self.embedding[...].astype(dtype)[tokens_BxT]
@@ -228,10 +238,33 @@ class Decoder(nnx.Module):
             x = x * jnp.asarray(self.config.embedding_scale, dtype)
         if self.positions is not None:
             x = x + self.positions[...].astype(dtype)[positions_BxT]
-        for block in self.blocks:
-            run = functools.partial(block, positions=positions_BxT, attend=attend)
-            x = (jax.checkpoint(run) if remat else run)(x)
-        return self.norm(x)
+        config = self.config
+        scale = config.scale or config.head_dim**-0.5
+
+        def each(block: Block, index: Any, place: int, own: Any, carry: Any) -> Any:
+            window = config.window(place)
+            layer = Layer(index, window, scale, config.attention_cap, tuple(own))
+
+            def run(x: jax.Array, kept: Kept) -> tuple[jax.Array, Kept]:
+                return block(x, positions_BxT, layer, attend, kept)
+
+            # Inside of a loop nothing can take the second computation for the first.
+            alone = config.period == config.layers
+            return (jax.checkpoint(run, prevent_cse=alone) if remat else run)(*carry)
+
+        x, kept = layers.run(self.blocks, config.period, each, given, (x, kept))
+        return self.norm(x), kept
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the blocks are a list."""
+        return isinstance(self.blocks, nnx.List)
+
+    def apart(self) -> "Decoder":
+        """The same decoder with a list of blocks, which run one after the other."""
+        found = copy.copy(self)
+        found.blocks = layers.blocks(self.blocks)
+        return found
 
     def logits(self, x_BxTxE: jax.Array) -> jax.Array:
         """The residual stream to float32 logits, [B, T, V]; those of padding rows are -1e30."""

@@ -11,7 +11,7 @@ import argparse
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 
 from star_jax import files, mesh
 from star_jax.checkpoint import named
-from star_jax.model import load
+from star_jax.model import layers, load
 from star_jax.model.config import ModelConfig
 from star_jax.model.family import Family
 from star_jax.model.fields import FamilyError
@@ -90,7 +90,7 @@ def export(
     """
     target = pathlib.Path(folder).absolute()
     values = _config(config, family, hf_config)
-    weights = named(params)
+    weights = _by_layer(named(params), config.layers)
     groups = _by_tensor({name: family.stored(name, config) for name in weights})
     shards = _plan(groups, np.dtype(config.weights).itemsize, shard_bytes)
     writes = jax.process_index() == 0
@@ -119,6 +119,18 @@ def _config(config: ModelConfig, family: Family, hf_config: Mapping[str, Any]) -
     except FamilyError as error:
         raise ExportError(f"{error}; give the config.json that belongs to these weights") from error
     return values
+
+
+def _by_layer(weights: Mapping[str, jax.Array], count: int) -> dict[str, Callable[[], jax.Array]]:
+    """Each layer's own weights by their names; none is cut from its stack before it is called."""
+    found: dict[str, Callable[[], jax.Array]] = {}
+    for name, weight in weights.items():
+        parts = layers.names(name, count)
+        if parts == [name]:
+            found[name] = lambda weight=weight: weight
+        for layer, part in enumerate(parts if parts != [name] else []):
+            found[part] = lambda weight=weight, layer=layer: weight[layer]
+    return found
 
 
 def _by_tensor(places: Mapping[str, Stored]) -> dict[str, dict[str, Stored]]:
@@ -150,12 +162,14 @@ def _plan(
 
 
 def _tensor(
-    group: Mapping[str, Stored], weights: Mapping[str, jax.Array], config: ModelConfig
+    group: Mapping[str, Stored],
+    weights: Mapping[str, Callable[[], jax.Array]],
+    config: ModelConfig,
 ) -> np.ndarray:
     """A tensor of the files, put together on the host."""
     made = np.empty(next(iter(group.values())).shape, config.weights)
     for name, place in group.items():
-        weight = weights[name]
+        weight = weights[name]()
         if not weight.is_fully_addressable:
             weight = multihost_utils.process_allgather(weight, tiled=True)
         real = tuple(slice(size) for size in place.weight_shape)

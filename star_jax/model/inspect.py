@@ -58,7 +58,7 @@ def parameters(config: ModelConfig) -> dict[str, int]:
     counts: dict[str, int] = collections.defaultdict(int)
     for name, leaf in named(abstract_params(config, _mesh(""))).items():
         path = name.split(".")
-        part = path[2] if path[0] == "blocks" else path[0]
+        part = path[1] if path[0] == "blocks" else path[0]
         counts["norms" if "norm" in part else part] += math.prod(leaf.shape)
     return dict(counts)
 

@@ -1,12 +1,13 @@
 """Real language models from a folder, the Hugging Face hub, a GGUF file or a run, onto the mesh.
 
-Tensors are read one at a time, and of each only the parts that this process's devices hold. Nothing
-is ever unpickled, and no code that comes with a model is run.
+Tensors are read one at a time, and of each only the parts that this process's devices hold; the
+host has those of one weight in all layers at a time. Nothing is ever unpickled, and no code that
+comes with a model is run.
 """
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 from star_jax import hub
 from star_jax import mesh as mesh_lib
 from star_jax.checkpoint import named
-from star_jax.model import runs
+from star_jax.model import layers, runs
 from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
 from star_jax.model.families import FAMILIES, read_config
@@ -80,8 +81,11 @@ def load(source: str, mesh: Mesh, *, dtype: str = "float32", weights: str = "flo
     config = fit(config, mesh, dtype=dtype, weights=weights)
     abstract = abstract_params(config, mesh)
     leaves = named(abstract)
-    places = _places(files, family, config, list(leaves))
-    arrays = [_read(files, places[name], leaf) for name, leaf in leaves.items()]
+    places = _places(files, family, config, leaves)
+    arrays = [
+        _read(files, [places[part] for part in layers.names(name, config.layers)], leaf)
+        for name, leaf in leaves.items()
+    ]
     params = jax.tree.unflatten(jax.tree.structure(abstract), arrays)
     return Loaded(config, family, params, dict(files.config), path)
 
@@ -98,7 +102,7 @@ def check(source: str, mesh: Mesh, *, dtype: str = "float32") -> ModelConfig:
     files = _files(path)
     family, config = _read_config(files.config, files.where)
     config = fit(config, mesh, dtype=dtype)
-    _places(files, family, config, list(named(abstract_params(config, mesh))))
+    _places(files, family, config, named(abstract_params(config, mesh)))
     return config
 
 
@@ -203,9 +207,10 @@ def _config_of(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _places(
-    files: Source, family: Family, config: ModelConfig, names: list[str]
+    files: Source, family: Family, config: ModelConfig, weights: Iterable[str]
 ) -> dict[str, Stored]:
-    """Where each weight lies, with every tensor of the files accounted for."""
+    """Where each layer's weights lie, with every tensor of the files accounted for."""
+    names = (name for weight in weights for name in layers.names(weight, config.layers))
     places = {name: family.stored(name, config) for name in names}
     head = family.stored("head.value", config)
     if not any(name.startswith(family.prefix) for name in files.tensors):
@@ -264,35 +269,52 @@ def _check_tied(files: Source, head: str, embedding: Stored) -> None:
         )
 
 
-def _read(files: Source, place: Stored, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-    """One weight, as the shards of this process; what they hold together is read once."""
-    shards = leaf.sharding.addressable_devices_indices_map(leaf.shape).values()
-    cuts = [_ranges(index, leaf.shape) for index in shards]
-    box = tuple(
+def _read(files: Source, places: Sequence[Stored], leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    """One weight, as the shards of this process; what they hold together is read once.
+
+    Args:
+        files: where from.
+        places: of the weight, or of each layer's part of a stack.
+        leaf: its shape, type and sharding.
+    """
+    outer = len(leaf.shape) - len(places[0].weight_shape)  # 1 for a stack: its layers' axis
+    cuts = {
+        _ranges(index, leaf.shape)
+        for index in leaf.sharding.addressable_devices_indices_map(leaf.shape).values()
+    }
+    shards = {
+        cut: np.zeros([stop - start for start, stop in cut], leaf.dtype) for cut in sorted(cuts)
+    }
+    for layer, place in enumerate(places):
+        box = _box([cut[outer:] for cut in shards], place.weight_shape)
+        if any(start >= stop for start, stop in box):
+            continue  # a process can hold nothing but padding
+        found = place.read(box, lambda ranges, place=place: files.read(place.tensor, ranges))
+        for cut, shard in shards.items():
+            _fill(shard[layer] if outer else shard, cut[outer:], found, box)
+    return jax.make_array_from_callback(
+        leaf.shape, leaf.sharding, lambda index: shards[_ranges(index, leaf.shape)]
+    )
+
+
+def _box(cuts: Sequence[tuple[Range, ...]], shape: Sequence[int]) -> tuple[Range, ...]:
+    """The smallest part of a weight of this shape, without padding, that holds all of `cuts`."""
+    return tuple(
         (min(start for start, _ in along), min(max(stop for _, stop in along), size))
-        for along, size in zip(zip(*cuts, strict=True), place.weight_shape, strict=True)
-    )
-    # A process can hold nothing but padding.
-    empty = any(start >= stop for start, stop in box)
-    found = (
-        np.zeros([0] * len(box), leaf.dtype)
-        if empty
-        else place.read(box, lambda ranges: files.read(place.tensor, ranges))
+        for along, size in zip(zip(*cuts, strict=True), shape, strict=True)
     )
 
-    def part(index: Any) -> np.ndarray:
-        ranges = _ranges(index, leaf.shape)
-        inside = tuple(
-            slice(start - low, max(min(stop, high) - low, 0))
-            for (start, stop), (low, high) in zip(ranges, box, strict=True)
-        )
-        shard = found[inside].astype(leaf.dtype, copy=False)
-        missing = [
-            stop - start - size for (start, stop), size in zip(ranges, shard.shape, strict=True)
-        ]
-        return np.pad(shard, [(0, rows) for rows in missing]) if any(missing) else shard
 
-    return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
+def _fill(shard: np.ndarray, cut: Sequence[Range], found: np.ndarray, box: Sequence[Range]) -> None:
+    """Copies what a shard, which is `cut` of a weight, has of `found`, which is `box` of it."""
+    both = [(start, min(stop, end)) for (start, stop), (_, end) in zip(cut, box, strict=True)]
+    if any(start >= stop for start, stop in both):
+        return
+    to, of = (
+        tuple(slice(a - low, b - low) for (a, b), (low, _) in zip(both, origin, strict=True))
+        for origin in (cut, box)
+    )
+    shard[to] = found[of]
 
 
 def _ranges(index: Any, shape: tuple[int, ...]) -> tuple[Range, ...]:

@@ -116,13 +116,19 @@ def decode(
     budget: int,
     stop: Stop,
     selection: Selection,
+    apart: bool = False,
 ) -> Generated:
     """Writes up to `budget` tokens a row, until every row has met its stop.
+
+    With `apart` the layers are taken out of their stack first: a second copy of the weights, and
+    faster on a CPU.
 
     The cache grows through a few static sizes (`windows`), each with a loop of its own, so that a
     step's attention costs what is filled rather than what might be.
     """
     rows, size = prompts.tokens.shape
+    if apart:
+        model, prefix = model.apart(), kv.apart(prefix) if prefix else None
     logits, cache = kv.prefill(model, prompts.tokens, prompts.start, prefix)
     empty = prompts.start >= size
     written = Generated(jnp.zeros((rows, budget), jnp.int32), jnp.zeros((rows,), jnp.int32), empty)

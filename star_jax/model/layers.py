@@ -1,0 +1,128 @@
+"""The blocks of a decoder as one block with stacked weights, run by a scan over the layers.
+
+A program then holds the code of one block instead of one for every layer: it compiles in a time
+that does not grow with the depth. Where layers differ by the windows of their attention, the body
+of the scan is one period of them (`ModelConfig.period`).
+
+Keys and values, which each layer has its own of, are stacked too: arrays [L, ...] of L layers. A
+CPU would copy a layer out of the stack for every token that is sampled, so there sampling takes the
+stacks apart first (`apart`, `blocks`): tuples of L arrays, and a list of blocks that run one after
+the other.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+M = TypeVar("M", bound=nnx.Module)
+Stacked = jax.Array | tuple[jax.Array, ...]  # [L, ...], or L arrays [...]
+Index = jax.Array | int  # of a layer; an int where the stacks are taken apart
+AXIS = "layers"  # the first axis of a stacked weight
+
+
+def stack(parts: Sequence[M]) -> M:
+    """One block in the place of `parts`, which are alike: every weight [...] becomes [L, ...]."""
+
+    def join(*weights: nnx.Param) -> nnx.Param:
+        axes = (AXIS, *weights[0].get_metadata("axes"))
+        return nnx.Param(jnp.stack([weight[...] for weight in weights]), axes=axes)
+
+    graph, _ = nnx.split(parts[0])
+    weights = [nnx.split(part)[1] for part in parts]
+    return nnx.merge(graph, jax.tree.map(join, *weights, is_leaf=_is_weight))
+
+
+def blocks(block: M) -> nnx.List[M]:
+    """The blocks that are stacked in `block`."""
+    graph, weights = nnx.split(block)
+    count = len(jax.tree.leaves(weights)[0])
+    return nnx.List([nnx.merge(graph, _layer(weights, layer)) for layer in range(count)])
+
+
+def apart(stacked: Stacked) -> tuple[jax.Array, ...]:
+    """The arrays of each layer."""
+    return tuple(stacked)
+
+
+def taken_apart(mesh: Mesh) -> bool:
+    """Whether sampling on these devices takes stacks apart."""
+    return mesh.devices.flat[0].platform == "cpu"
+
+
+def take(stacked: Stacked, layer: Index) -> jax.Array:
+    """The array of one layer."""
+    if isinstance(layer, int):
+        return stacked[layer]
+    return jax.lax.dynamic_index_in_dim(jnp.asarray(stacked), layer, 0, keepdims=False)
+
+
+def put(stacked: Stacked, layer: Index, x: jax.Array, at: Sequence[Index] = ()) -> Stacked:
+    """`stacked` with `x` written into the array of one layer, from the place `at` on (the start).
+
+    On devices it is the same memory.
+    """
+    at = tuple(at) or (0,) * x.ndim
+    if isinstance(stacked, tuple):
+        new = jax.lax.dynamic_update_slice(stacked[layer], x, at)
+        return tuple(new if i == layer else old for i, old in enumerate(stacked))
+    return jax.lax.dynamic_update_slice(stacked, x[None], (layer, *at))
+
+
+def run(
+    block: Any,
+    period: int,
+    each: Callable[..., tuple[Any, ...]],
+    given: tuple[Stacked, ...],
+    carry: Any,
+) -> Any:
+    """Runs the layers in their order.
+
+    Args:
+        block: all of them, stacked or in a list.
+        period: layers that have the same place in it are alike.
+        each: (block, layer, its place in the period, its arrays of `given`, carry) -> carry.
+        given: what is stacked beside the weights, to be read.
+        carry: what the first layer gets.
+
+    Returns:
+        What the last layer gives.
+    """
+    if isinstance(block, nnx.List):
+        for layer, own in enumerate(block):
+            carry = each(own, layer, layer % period, [take(x, layer) for x in given], carry)
+        return carry
+    graph, weights = nnx.split(block)
+    stacks = (weights, tuple(given))
+    cycles = len(jax.tree.leaves(weights)[0]) // period
+
+    def cycle(carry: Any, xs: Any) -> tuple[Any, None]:
+        number, parts = xs
+        for place in range(period):
+            weights, own = _layer(parts, place)
+            layer = number * period + place
+            carry = each(nnx.merge(graph, weights), layer, place, own, carry)
+        return carry, None
+
+    parts = jax.tree.map(lambda x: x.reshape(cycles, period, *x.shape[1:]), stacks)
+    return jax.lax.scan(cycle, carry, (jnp.arange(cycles), parts))[0]
+
+
+def names(name: str, count: int) -> list[str]:
+    """What the layers' own weights are called: "blocks.mlp.up" is "blocks.0.mlp.up" and so on.
+
+    A name outside of the blocks stays one.
+    """
+    first, _, rest = name.partition(".")
+    return [f"blocks.{layer}.{rest}" for layer in range(count)] if first == "blocks" else [name]
+
+
+def _layer(stacks: Any, layer: int) -> Any:
+    return jax.tree.map(lambda x: x[layer], stacks)
+
+
+def _is_weight(x: Any) -> bool:
+    return isinstance(x, nnx.Variable)

@@ -1,0 +1,65 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import toys
+from star_jax.model import layers
+from star_jax.model.attention import attend_segments
+
+TOKENS = jnp.asarray([document.tokens for document in toys.documents([9, 9], 32)], jnp.int32)
+POSITIONS = jnp.arange(9)[None].repeat(2, 0)
+
+
+@pytest.mark.parametrize("config", [toys.SMALL, toys.EVERYTHING], ids=["gpt-j", "windows"])
+@pytest.mark.parametrize("remat", [False, True])
+def test_a_scan_computes_what_blocks_one_after_the_other_do(config, remat: bool):
+    params = toys.params(config)
+
+    def loss(params, apart: bool):
+        model = nnx.merge(toys.graph(config), params)
+        model = model.apart() if apart else model
+        x, _ = model.hidden(TOKENS, POSITIONS, attend_segments(TOKENS * 0 + 1), remat=remat)
+        return jnp.sum(x * jnp.cos(jnp.arange(x.size).reshape(x.shape)))
+
+    run = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    scanned, apart = run(params, False), run(params, True)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-4), scanned, apart
+    )
+
+
+def test_a_program_holds_one_period_of_the_layers():
+    def size(config) -> int:
+        graph, params = toys.graph(config), toys.params(config)
+
+        def run(params):
+            model = nnx.merge(graph, params)
+            return model.hidden(TOKENS, POSITIONS, attend_segments(TOKENS * 0 + 1))[0]
+
+        return jax.jit(run).lower(params).as_text().count("stablehlo.dot_general")
+
+    two, eight = (toys.replace(toys.SMALL, layers=count) for count in (2, 8))
+    assert size(two) == size(eight)
+    windows = toys.replace(toys.SMALL, layers=8, windows=(3, 0) * 4)
+    assert (eight.period, windows.period) == (1, 2)
+    assert size(windows) == 2 * size(eight)
+
+
+@pytest.mark.parametrize("layer", [1, jnp.int32(1)], ids=["known", "traced"])
+def test_what_is_put_into_a_layer_is_there_and_nowhere_else(layer):
+    stack = jnp.zeros((3, 2, 4, 2))
+    new = jnp.ones((2, 1, 2))
+    put = layers.put(stack, layer, new, (0, 2, 0))
+    assert (layers.take(put, layer)[:, 2] == 1).all() and jnp.sum(put) == 4
+    assert (jnp.stack(layers.put(layers.apart(stack), 1, new, (0, 2, 0))) == put).all()
+
+
+def test_names_of_the_layers():
+    assert layers.names("blocks.mlp.up.value", 2) == [
+        "blocks.0.mlp.up.value",
+        "blocks.1.mlp.up.value",
+    ]
+    assert layers.names("head.value", 2) == ["head.value"]
+    assert layers.names("norm.scale.value", 2) == ["norm.scale.value"]
