@@ -8,7 +8,7 @@ computation by its trips, so that a decode of 256 tokens costs 256 steps.
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 COLLECTIVES = (
     *("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute"),
@@ -300,22 +300,18 @@ def _traffic(computations: dict[str, Computation], lines: Computation, one: Inst
     inner = computations.get(one.called("calls")) if one.op == "fusion" else None
     if inner is None:
         return float(sum(size(shape, main_memory=True) for shape in (one.shape, *given)))
-    return _fused_traffic(inner, one, given)
+    return _fused_traffic(computations, inner, one, given)
 
 
-def _fused_traffic(inner: Computation, one: Instruction, given: list[str]) -> float:
+def _fused_traffic(
+    computations: dict[str, Computation], inner: Computation, one: Instruction, given: list[str]
+) -> float:
     """A fusion reads only the slices it takes, and writes only the slice it updates in place."""
-    parameters = {int(line.literal): line.name for line in inner.values() if line.op == "parameter"}
     total = 0.0
     for place, shape in enumerate(given):
-        if not size(shape, main_memory=True):
-            continue
-        users = [line for line in inner.values() if parameters[place] in line.operands]
-        if users and all(_partial(line, parameters[place]) for line in users):
-            sliced = (line for line in users if line.op != "dynamic-update-slice")
-            total += sum(size(re.sub(r"S\(\d+\)", "", line.shape)) for line in sliced)
-        else:
-            total += size(shape)
+        if size(shape, main_memory=True):
+            part = _part(computations, inner, _parameter(inner, place))
+            total += size(shape) if part is None else part
     root = next(line for line in inner.values() if line.root)
     updates = [inner[name] for name in root.operands] if root.op == "tuple" else [root]
     if any(line.op == "dynamic-update-slice" for line in updates):
@@ -324,7 +320,40 @@ def _fused_traffic(inner: Computation, one: Instruction, given: list[str]) -> fl
     return total + size(one.shape, main_memory=True)
 
 
-def _partial(user: Instruction, name: str) -> bool:
-    """Whether an instruction takes no more than a part of its first operand, `name`."""
-    kinds = ("dynamic-slice", "slice", "gather", "dynamic-update-slice")
-    return user.op in kinds and user.operands[0] == name and name not in user.operands[1:]
+def _parameter(lines: Computation, place: int) -> str:
+    found = (one for one in lines.values() if one.op == "parameter" and one.literal == str(place))
+    return next(found).name
+
+
+def _part(computations: dict[str, Computation], lines: Computation, name: str) -> float | None:
+    """Bytes of the slices that a fused computation takes of an array; None if it takes it all."""
+    total = 0.0
+    for user in lines.values():
+        if name not in user.operands:
+            continue
+        if user.op == "bitcast":
+            part = _part(computations, lines, user.name)
+        elif user.op == "fusion":
+            inner = computations[user.called("calls")]
+            places = [place for place, one in enumerate(user.operands) if one == name]
+            parts = [_part(computations, inner, _parameter(inner, place)) for place in places]
+            part = None if None in parts else sum(one or 0.0 for one in parts)
+        elif user.operands[0] == name and name not in user.operands[1:]:
+            part = _SLICES.get(user.op, lambda shape: None)(user.shape)
+        else:
+            part = None
+        if part is None:
+            return None
+        total += part
+    return total
+
+
+def _slice(shape: str) -> float | None:
+    return float(size(re.sub(r"S\(\d+\)", "", shape)))
+
+
+# What an instruction reads of the array that it cuts from, or writes a part of.
+_SLICES: dict[str, Callable[[str], float | None]] = {
+    **dict.fromkeys(("dynamic-slice", "slice", "gather"), _slice),
+    "dynamic-update-slice": lambda shape: 0.0,
+}
