@@ -17,6 +17,7 @@ AXES = ("data", "fsdp", "tensor")
 RULES: dict[str, str | tuple[str, ...] | None] = {
     "batch": ("data", "fsdp"),
     "length": None,
+    "sequence": "tensor",  # tokens of the residual stream between blocks, where it is kept
     "layers": None,
     "embed": "fsdp",
     "heads": "tensor",
@@ -71,6 +72,11 @@ def fitting(mesh: Mesh, shape: Sequence[int], axes: Sequence[str | None]) -> Nam
         for axis, size, shards in zip(axes, shape, _shards(mesh, layout.spec), strict=True)
     ]
     return sharding(mesh, *whole)
+
+
+def split(mesh: Mesh, x: jax.Array, *axes: str | None) -> jax.Array:
+    """Inside of a program: `x` laid out by these logical axes, but for those that do not divide."""
+    return jax.lax.with_sharding_constraint(x, fitting(mesh, x.shape, axes))
 
 
 def _shards(mesh: Mesh, spec_: PartitionSpec) -> list[int]:

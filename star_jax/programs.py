@@ -24,6 +24,7 @@ from star_jax.learning import Fused, Learning
 from star_jax.model import cache as kv
 from star_jax.model import layers
 from star_jax.model.abstract import abstract_params
+from star_jax.model.attention import block
 from star_jax.model.config import ModelConfig
 from star_jax.packing import Packed
 from star_jax.sampler.decode import Generated, Prompts, Stop, decode, row_keys
@@ -267,6 +268,7 @@ class Programs:
             self._shows("train"),
             fused.indented,
             layers.taken_apart(self.mesh),
+            block(self.mesh),
         )
         padded = self._abstract_padded(shape.rows, shape.prompt)
         some, count = self._abstract_padded(fused.again, shape.prompt), padded.start

@@ -14,6 +14,7 @@ Shapes: B questions, P prompt places, N budget in new tokens, S few-shot tokens,
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,7 @@ class StarConfig:
         show: whether the update is on few-shot prompt + question + rationale.
         indented: of the tokenizer, see `byte_grader.read`.
         apart: of sampling, see `decode`.
+        block: the length of what is trained on is a multiple of it.
     """
 
     graph: nnx.GraphDef
@@ -64,6 +66,7 @@ class StarConfig:
     show: bool = False
     indented: bool = False
     apart: bool = False
+    block: int = 1
 
 
 @jax.tree_util.register_dataclass
@@ -177,7 +180,7 @@ def star_step(
     )
     second = _attempt(config, policy, batch, left, batch.few_shot_hinted, stream=1)
     accepted = first.correct | second.correct
-    rows = _rows(config.eos, batch, first, second, accepted)
+    rows = _rows(config, batch, first, second, accepted)
 
     def learn(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
         shown = batch.few_shot if config.show else None
@@ -192,15 +195,21 @@ def star_step(
 
 
 def training_rows(
-    eos: int, question: Padded, written: jax.Array, count: jax.Array, accepted: jax.Array
+    eos: int,
+    question: Padded,
+    written: jax.Array,
+    count: jax.Array,
+    accepted: jax.Array,
+    block: int = 1,
 ) -> train.Batch:
-    """Question + rationale + end-of-text, for every row that is accepted; [B, P + N + 1].
+    """Question + rationale + end-of-text, for every row that is accepted; [B, T].
 
     Of what was `written`, [B, N], the first `count` tokens are taken. Other rows have no token in
-    any segment, and no weight.
+    any segment, and no weight. T is P + N + 1, or the next multiple of `block`.
     """
-    places = question.tokens.shape[1]
-    tokens = jnp.concatenate((question.tokens, written, jnp.zeros_like(written[:, :1])), axis=1)
+    rows, places = question.tokens.shape
+    room = 1 + -(places + written.shape[1] + 1) % block
+    tokens = jnp.concatenate((question.tokens, written, jnp.zeros((rows, room), jnp.int32)), axis=1)
     place = jnp.arange(tokens.shape[1])
     end = (places + count)[:, None]
     tokens = jnp.where(place == end, eos, tokens)
@@ -214,7 +223,7 @@ def training_rows(
 
 
 def _rows(
-    eos: int, batch: StarBatch, first: Attempt, second: Attempt, accepted: jax.Array
+    config: StarConfig, batch: StarBatch, first: Attempt, second: Attempt, accepted: jax.Array
 ) -> train.Batch:
     """All that is trained on: every question without its hint, then some of them with it too."""
 
@@ -223,12 +232,13 @@ def _rows(
 
     written = choose(first.generated.tokens, second.generated.tokens)
     count = choose(first.kept, second.kept)
-    rows = training_rows(eos, batch.trained, written, count, accepted)
+    make = functools.partial(training_rows, config.eos, block=config.block)
+    rows = make(batch.trained, written, count, accepted)
     if batch.rehearsed is None:
         return rows
     hinted, of = batch.rehearsed.question, batch.rehearsed.of
     real = hinted.start < hinted.tokens.shape[1]
-    again = training_rows(eos, hinted, written[of], count[of], accepted[of] & real)
+    again = make(hinted, written[of], count[of], accepted[of] & real)
     return jax.tree.map(lambda x, y: jnp.concatenate((x, y)), rows, again)
 
 

@@ -14,6 +14,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
+from star_jax import mesh as mesh_lib
 from star_jax.model import cache as kv
 from star_jax.model.attention import attend_segments
 from star_jax.model.decoder import Decoder
@@ -117,9 +118,10 @@ def token_loss(
     """Summed weighted cross-entropy in nats, [], and how many weighted tokens were right, [].
 
     With `few_shot`, every segment goes on after those examples, as if they stood before it. With
-    `remat` a gradient keeps what goes into each block and computes the rest again, and the logits
-    are there for `LOSS_CHUNK` tokens of a sequence at a time. `mesh` is of the devices it will run
-    on; they may have a kernel for attention.
+    `remat` a gradient keeps what goes into each block, its tokens split over the devices that share
+    the heads, and computes the rest again; and the logits are there for `LOSS_CHUNK` tokens of a
+    sequence at a time. `mesh` is of the devices it will run on; they may have a kernel for
+    attention.
     """
     attend, positions, given = attend_segments(batch.segments, mesh), batch.positions, ()
     if few_shot is not None:
@@ -127,7 +129,11 @@ def token_loss(
         prefix = kv.make_prefix(model, few_shot.tokens, few_shot.length)
         attend = kv.attend_segments(batch.segments, positions, prefix)
         given = (prefix.keys, prefix.values)
-    x, _ = model.hidden(batch.tokens, positions, attend, given=given, remat=remat)
+
+    def between(x: jax.Array) -> jax.Array:
+        return mesh_lib.split(mesh, x, "batch", "sequence", None) if mesh and remat else x
+
+    x, _ = model.hidden(batch.tokens, positions, attend, given=given, remat=remat, between=between)
     parts = (x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:])
     if not remat:
         return _cross_entropy(model, *parts)
@@ -189,13 +195,19 @@ def update(
         model = nnx.merge(graph, params)
         return token_loss(model, part, few_shot, remat=remat, mesh=mesh)
 
-    def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
+    def sums(part: Batch) -> tuple[Params, jax.Array, jax.Array]:
         (loss, right), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, part)
-        return jax.tree.map(jnp.add, carry, (grads, loss, right)), None
+        return grads, loss, right
 
-    zeros = (jax.tree.map(jnp.zeros_like, state.params), jnp.float32(0), jnp.float32(0))
-    parts = jax.tree.map(lambda x: _split(x, accumulation), batch)
-    (grads, loss, right), _ = jax.lax.scan(add, zeros, parts)
+    def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
+        return jax.tree.map(jnp.add, carry, sums(part)), None
+
+    if accumulation == 1:  # a scan would hold the gradients twice, its sum and what is added to it
+        grads, loss, right = sums(batch)
+    else:
+        zeros = (jax.tree.map(jnp.zeros_like, state.params), jnp.float32(0), jnp.float32(0))
+        parts = jax.tree.map(lambda x: _split(x, accumulation), batch)
+        (grads, loss, right), _ = jax.lax.scan(add, zeros, parts)
     total = jnp.maximum(batch.weights[:, 1:].sum(), 1.0)
     grads = jax.tree.map(lambda g: g / total, grads)
     metrics = {

@@ -63,9 +63,10 @@ class Work:
         prompt: places of a question.
         budget: new tokens.
         rows: questions decoded at a time.
+        questions: of a fused step.
         batch: packed sequences an update.
         length: tokens of a packed sequence.
-        micro: most sequences a device trains on at a time.
+        micro: most sequences a device trains on at a time; the fused step takes all at once.
         remat: as `config.train.remat`.
         fsdp, tensor: the mesh; "data" takes the rest.
     """
@@ -74,9 +75,10 @@ class Work:
     prompt: int = 256
     budget: int = 256
     rows: int = 64
+    questions: int = 32
     batch: int = 8
     length: int = 1536
-    micro: int = 1
+    micro: int = 8
     remat: str = "blocks"
     fsdp: int = 1
     tensor: int = 8
@@ -89,9 +91,17 @@ CELLS: dict[tuple[str, str], Work] = {
     ("gpt-j-6b", "v5e:2x4"): Work(),
     ("gpt-j-6b", "v6e:2x4"): Work(),
     ("llama-3.1-8b", "v5e:4x4"): Work(fsdp=2),
-    ("llama-3.1-70b", "v5p:8x8x8"): Work(rows=512, batch=64, fsdp=64),
+    ("llama-3.1-70b", "v5p:8x8x8"): Work(rows=512, questions=512, batch=64, fsdp=64),
     ("tiny", "v5e:2x4"): Work(
-        prefix=64, prompt=32, budget=40, rows=16, batch=8, length=256, fsdp=2, tensor=4
+        prefix=64,
+        prompt=32,
+        budget=40,
+        rows=16,
+        questions=16,
+        batch=8,
+        length=256,
+        fsdp=2,
+        tensor=4,
     ),
 }
 
@@ -127,13 +137,15 @@ def devices(topology: str) -> list[Any]:
 def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -> Programs:
     """The programs of a run, as `context.make_context` makes them, without text.
 
-    The fused step is one of a run in that mode, on `work.rows` questions.
+    The fused step is one of a run in that mode, on `work.questions`.
     """
-    shape = Shape(work.budget, work.prompt, work.rows)
+    rows = work.questions if program == "star_step" else work.rows
+    shape = Shape(work.budget, work.prompt, rows)
     rule = AnswerRule("number first", "#### ", first=True)
     fused = Fused(shape, answer=16, rule=rule, eos=0) if program == "star_step" else None
-    batch = work.rows if fused else work.batch
+    batch = rows if fused else work.batch
     length = work.prompt + work.budget + 1 if fused else work.length
+    micro = 0 if fused else work.micro
     config = load.fit(MODELS[model], mesh, dtype="bfloat16")
     tokens = config.vocab - config.padding
     table = [b"a" * TOKEN_BYTES] * tokens
@@ -146,7 +158,7 @@ def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -
         prefix=work.prefix,
         learning={
             "train": Learning(
-                train.make_optimizer(clip=1.0), batch, length, work.micro,
+                train.make_optimizer(clip=1.0), batch, length, micro,
                 "blocks" if work.remat == "blocks" else "none",
             )
         },
@@ -278,8 +290,11 @@ def bound(regions: Sequence[hlo.Region], device: Device) -> str:
 
 def speed(program: str, work: Work, seconds: float, count: int) -> dict[str, float]:
     """What one call gives: tokens a second of all devices, and of one."""
-    new, packed = work.rows * work.budget, work.batch * work.length
-    tokens = {"decode": new, "train": packed, "star_step": 2 * new}[program]
+    tokens = {
+        "decode": work.rows * work.budget,
+        "train": work.batch * work.length,
+        "star_step": 2 * work.questions * work.budget,
+    }[program]
     return {
         "tokens_per_second": tokens / seconds,
         "tokens_per_second_device": tokens / seconds / count,

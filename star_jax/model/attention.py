@@ -77,6 +77,11 @@ def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax
     return "xla"
 
 
+def block(mesh: Mesh) -> int:
+    """Tokens of a sequence come in multiples of it where kernels shall take them."""
+    return 1 if mesh.devices.flat[0].platform == "cpu" else _BLOCKS[-1]
+
+
 def _splits(mesh: Mesh, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> bool:
     wanted = (mesh_lib.spec(("batch", "heads")), mesh_lib.spec(("batch", "kv_heads")))
     shapes = (q_BxHxTxD.shape[:2], k_BxKxTxD.shape[:2])
@@ -142,9 +147,9 @@ def splash_segments(
         if layer.window
         else splash_mask.CausalMask(shape)
     )
-    block = next(size for size in _BLOCKS if length % size == 0)
+    longest = next(size for size in _BLOCKS if length % size == 0)
     names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute", "q_dq", "kv_dq")
-    sizes: dict[str, Any] = {f"block_{name}": block for name in names}
+    sizes: dict[str, Any] = {f"block_{name}": longest for name in names}
     run = splash.make_splash_mha(
         splash_mask.MultiHeadMask([one] * heads),
         block_sizes=splash.BlockSizes(**sizes),

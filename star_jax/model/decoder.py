@@ -221,6 +221,7 @@ class Decoder(nnx.Module):
         *,
         given: tuple[Stacked, ...] = (),
         remat: bool = False,
+        between: Callable[[jax.Array], jax.Array] = lambda x: x,
     ) -> tuple[jax.Array, Kept]:
         """Ids and their positions to the normalised residual stream, [B, T, E].
 
@@ -231,6 +232,7 @@ class Decoder(nnx.Module):
             kept: what it hands from layer to layer; it comes back as the last one leaves it.
             given: stacks (`model/layers.py`) whose part of a layer it finds in `Layer.given`.
             remat: a gradient keeps what goes into each block, and computes the rest again.
+            between: lays out the residual stream [B, T, E] where it goes from block to block.
         """
         dtype = jnp.dtype(self.config.dtype)
         x = self.embedding[...].astype(dtype)[tokens_BxT]
@@ -246,13 +248,14 @@ class Decoder(nnx.Module):
             layer = Layer(index, window, scale, config.attention_cap, tuple(own))
 
             def run(x: jax.Array, kept: Kept) -> tuple[jax.Array, Kept]:
-                return block(x, positions_BxT, layer, attend, kept)
+                x, kept = block(x, positions_BxT, layer, attend, kept)
+                return between(x), kept
 
             # Inside of a loop nothing can take the second computation for the first.
             alone = config.period == config.layers
             return (jax.checkpoint(run, prevent_cse=alone) if remat else run)(*carry)
 
-        x, kept = layers.run(self.blocks, config.period, each, given, (x, kept))
+        x, kept = layers.run(self.blocks, config.period, each, given, (between(x), kept))
         return self.norm(x), kept
 
     @property
