@@ -132,7 +132,7 @@ class _Prefix:
         self._caches: dict[int, transformers.Cache] = {}
         self._layers: list[tuple[torch.Tensor, torch.Tensor]] = []
         if setting.cache != "none":
-            cache = transformers.DynamicCache(config=model.config)
+            cache: Any = transformers.DynamicCache(config=model.config)
             model(torch.tensor([list(tokens)]), cache=cache, logits_to_keep=1)
             self._layers = [(layer.keys, layer.values) for layer in cache.layers]
 
@@ -170,9 +170,7 @@ class _Stop(stopping_criteria.StoppingCriteria):
         self._done = [False] * rows
         self.lengths = [0] * rows
 
-    def __call__(
-        self, input_ids: torch.Tensor, scores: torch.Tensor | None, **kwargs: Any
-    ) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:
         """[rows] bool, after the last column of `input_ids`."""
         del scores, kwargs
         for row, token in enumerate(input_ids[:, -1].tolist()):
