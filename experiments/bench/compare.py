@@ -31,7 +31,6 @@ class Comparison:
         ratio: ours / peer.
         roofline: what matrix products alone would allow; 0 where that is not known.
         roofline_share: ours / roofline; 0 where that is not known.
-        first_seconds: of our first run, which compiles and is not counted.
         runs: "ours" or setting -> each run, in their order.
     """
 
@@ -41,22 +40,20 @@ class Comparison:
     ratio: float
     roofline: float
     roofline_share: float
-    first_seconds: float
     runs: dict[str, list[float]]
 
 
 def compare(
     ours: Side, peers: Mapping[str, Side], *, repeats: int = 3, roofline: float = 0.0
 ) -> Comparison:
-    """Runs all sides by turns, after one run of ours that is not counted.
+    """Runs all sides by turns. What is to be compiled is, before that.
 
     Args:
-        ours: compiles in its first run.
-        peers: setting -> side; nothing of theirs is compiled.
+        ours: our side.
+        peers: setting -> side.
         repeats: runs of each.
         roofline: tokens per second by matrix products alone; 0 if not known.
     """
-    _, first_seconds = ours()
     runs: dict[str, list[float]] = {name: [] for name in ("ours", *peers)}
     for _ in range(repeats):
         for name, side in {"ours": ours, **peers}.items():
@@ -72,7 +69,6 @@ def compare(
         ratio=speed / medians[best],
         roofline=roofline,
         roofline_share=speed / roofline if roofline else 0.0,
-        first_seconds=first_seconds,
         runs=runs,
     )
 

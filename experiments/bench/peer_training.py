@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,17 +130,43 @@ def save(batch: Packed, path: pathlib.Path) -> None:
     np.savez(path, **vars(batch))
 
 
+def load_batch(path: pathlib.Path) -> Packed:
+    """Reads what `save` wrote."""
+    with np.load(path) as arrays:
+        return Packed(**arrays)
+
+
 def measure(folder: pathlib.Path, batch: pathlib.Path, setting: Setting, steps: int) -> Trained:
     """Does `steps` updates in a process of its own.
 
     Raises:
         subprocess.CalledProcessError: it failed; its standard error has been shown.
     """
-    command = [sys.executable, "-m", "experiments.bench.peer_training", str(folder), str(batch)]
-    command += [f"--dtype={setting.dtype}", f"--micro_batch={setting.micro_batch}"]
-    command += ["--checkpointing"] * setting.checkpointing + [f"--steps={steps}"]
+    flags = [f"--dtype={setting.dtype}", f"--micro_batch={setting.micro_batch}", f"--steps={steps}"]
+    flags += ["--checkpointing"] * setting.checkpointing
+    return run("experiments.bench.peer_training", str(folder), str(batch), *flags)
+
+
+def run(module: str, *arguments: str) -> Trained:
+    """Runs a module that prints the fields of `Trained` as its last line, as this one does.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; its standard error has been shown.
+    """
+    command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Trained(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def repeat(update: Callable[[], float], batch: Packed, steps: int) -> Trained:
+    """Calls `update`, which returns the loss before it, `steps` times; the first one warms up."""
+    losses: list[float] = []
+    seconds: list[float] = []
+    for _ in range(steps):
+        begun = time.perf_counter()
+        losses.append(update())
+        seconds.append(time.perf_counter() - begun)
+    return Trained(int((batch.segments > 0).sum()), losses, seconds[1:], peak_mib())
 
 
 def peak_mib() -> float:
@@ -163,17 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--steps", type=int, default=3, help="the first one is not timed")
     given = parser.parse_args(arguments)
-    with np.load(given.batch) as arrays:
-        batch = Packed(**arrays)
+    batch = load_batch(given.batch)
     peer = Peer(given.folder, Setting(given.dtype, given.micro_batch, given.checkpointing))
-    losses: list[float] = []
-    seconds: list[float] = []
-    for _ in range(given.steps):
-        begun = time.perf_counter()
-        losses.append(peer.update(batch))
-        seconds.append(time.perf_counter() - begun)
-    tokens = int((batch.segments > 0).sum())
-    print(json.dumps(dataclasses.asdict(Trained(tokens, losses, seconds[1:], peak_mib()))))
+    done = repeat(lambda: peer.update(batch), batch, given.steps)
+    print(json.dumps(dataclasses.asdict(done)))
 
 
 if __name__ == "__main__":
