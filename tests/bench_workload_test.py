@@ -1,14 +1,13 @@
 """The common workload of the speed benchmarks (experiments/bench/workload.py)."""
 
 import argparse
-import json
 import pathlib
 
 import numpy as np
 import pytest
 
+import bench_toys
 import hugging_face
-import texts
 from experiments.bench import workload
 from star_jax.tokenizer import ByteTokenizer
 
@@ -17,13 +16,7 @@ BYTES = ByteTokenizer()
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Rows of GSM8K, or like them: 240 to train on, 60 to ask."""
-    made = tmp_path_factory.mktemp("gsm8k")
-    pairs = zip(texts.questions(300), texts.solutions(300), strict=True)
-    lines = [json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs]
-    (made / "train.jsonl").write_text("".join(lines[:240]))
-    (made / "test.jsonl").write_text("".join(lines[240:]))
-    return str(made)
+    return bench_toys.data(tmp_path_factory.mktemp("gsm8k"))
 
 
 def test_questions_come_behind_six_examples_and_end_with_a_blank_line(data: str):

@@ -79,9 +79,7 @@ def ours(loaded: load.Loaded, questions: Questions, rows: int) -> tuple[Side, fl
     return side, time.perf_counter() - begun
 
 
-def best(
-    folder: pathlib.Path, questions: Questions, settings: Sequence[Setting] = peer_sampling.SETTINGS
-) -> Setting:
+def best(folder: pathlib.Path, questions: Questions, settings: Sequence[Setting]) -> Setting:
     """The peer's fastest setting on these questions."""
 
     def rate(setting: Setting) -> float:
@@ -122,7 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             work = workload.questions(
                 tokenizer, given.data, given.questions, forced=kind == "forced"
             )
-            setting = best(exported, dataclasses.replace(work, texts=work.texts[: given.trial]))
+            few = dataclasses.replace(work, texts=work.texts[: given.trial])
+            setting = best(exported, few, peer_sampling.SETTINGS)
             mine, seconds[kind] = ours(loaded, work, given.rows)
             found[kind] = compare.compare(
                 mine,
