@@ -1,12 +1,14 @@
 """Sampling: ours against transformers' `generate`, on GSM8K behind a few-shot prompt, greedily.
 
     python -m experiments.bench.sampling --model=MODEL --data=DATA [--kinds=natural,forced]
-        [--questions=256] [--trial=64] [--rows=64] [--repeats=3] [--json=FILE]
+        [--dtypes=float32,bfloat16] [--questions=256] [--trial=64] [--rows=64] [--repeats=3]
+        [--json=FILE]
 
 MODEL and DATA as in `workload`. Natural completions end as in a run, forced ones have 128 tokens
 each. The peer's best setting is chosen first, on `--trial` questions; then both have all questions,
 by turns. Seconds are from text to text. Ours has compiled before that (`compile_seconds`). The
-roofline is of one decoding step of `--rows`: prompts are not in it, nor is attention.
+roofline is of one decoding step of `--rows`: prompts are not in it, nor is attention. On a CPU that
+has no products of bfloat16 (see lscpu) torch takes 7 times as long for them: --dtypes=float32.
 """
 
 import argparse
@@ -105,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     workload.add_arguments(parser)
     parser.add_argument("--kinds", default="natural,forced")
+    parser.add_argument("--dtypes", default="float32,bfloat16", help="of the peer")
     parser.add_argument("--questions", type=int, default=workload.QUESTIONS)
     parser.add_argument("--trial", type=int, default=64)
     parser.add_argument("--rows", type=int, default=64, help="of ours, at a time")
@@ -112,6 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     tokenizer = HuggingFaceTokenizer.open(given.model)
     loaded = load.load(given.model, mesh.make_mesh(devices=jax.devices()[:1]))
+    dtypes = given.dtypes.split(",")
+    settings = [setting for setting in peer_sampling.SETTINGS if setting.dtype in dtypes]
     found, seconds = {}, {}
     roofline = Products(loaded.config).measure(given.rows).tokens_per_second
     with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 tokenizer, given.data, given.questions, forced=kind == "forced"
             )
             few = dataclasses.replace(work, texts=work.texts[: given.trial])
-            setting = best(exported, few, peer_sampling.SETTINGS)
+            setting = best(exported, few, settings)
             mine, seconds[kind] = ours(loaded, work, given.rows)
             found[kind] = compare.compare(
                 mine,
