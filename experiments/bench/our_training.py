@@ -1,0 +1,76 @@
+"""Our trainer on a packed batch, in a process of its own, as `peer_training` is.
+
+    python -m experiments.bench.our_training MODEL BATCH [--micro_batch=0] [--remat=none]
+        [--steps=3]
+
+MODEL is what `star_jax.model.load.load` takes, BATCH a file of `peer_training.save`. It prints one
+line of JSON: the fields of `peer_training.Trained`. Compilation is before the first update.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+
+from experiments.bench import peer_training
+from experiments.bench.peer_training import CLIP, LEARNING_RATE
+from star_jax import mesh, train
+from star_jax.learning import Learning
+from star_jax.model import load
+from star_jax.packing import Packed
+from star_jax.programs import Programs
+from star_jax.sampler.decode import make_stop
+from star_jax.sampler.select import Selection
+
+Remat = Literal["none", "blocks"]
+
+
+class Ours:
+    """A model that is open and compiled, with its optimizer."""
+
+    def __init__(self, model: str, batch: Packed, micro_batch: int, remat: Remat) -> None:
+        """Opens the model, for batches of one shape; arguments as in `Learning`."""
+        grid = mesh.make_mesh(devices=jax.devices()[:1])
+        loaded = load.load(model, grid)
+        rows, length = batch.tokens.shape
+        optimizer = train.make_optimizer(clip=CLIP)
+        self._programs = Programs(
+            loaded.config,
+            grid,
+            stop=make_stop((), "", [b""], loaded.config.vocab),  # nothing is sampled
+            selection=Selection(),
+            shapes=(),
+            prefix=0,
+            learning={"train": Learning(optimizer, rows, length, micro_batch, remat)},
+            fresh=False,
+        )
+        self._programs.compile()
+        self._state = self._programs.begin("train", loaded.params)
+
+    def update(self, batch: Packed) -> float:
+        """One update; returns the loss before it, in nats per weighted token."""
+        self._state, metrics = self._programs.update("train", self._state, batch, LEARNING_RATE)
+        return metrics["loss"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("batch", metavar="BATCH", type=pathlib.Path)
+    parser.add_argument("--micro_batch", type=int, default=0)
+    parser.add_argument("--remat", default="none", choices=("none", "blocks"))
+    parser.add_argument("--steps", type=int, default=3, help="the first one is not timed")
+    given = parser.parse_args(arguments)
+    batch = peer_training.load_batch(given.batch)
+    ours = Ours(given.model, batch, given.micro_batch, given.remat)
+    done = peer_training.repeat(lambda: ours.update(batch), batch, given.steps)
+    print(json.dumps(dataclasses.asdict(done)))
+
+
+if __name__ == "__main__":
+    main()

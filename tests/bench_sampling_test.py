@@ -1,0 +1,44 @@
+"""The sampling benchmark (experiments/bench/sampling.py) on a model of bytes."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+import bench_toys
+import toys
+from experiments.bench import peer_sampling, sampling, workload
+from experiments.bench.peer_sampling import Peer, Setting
+from star_jax.model import load
+from star_jax.tokenizer import HuggingFaceTokenizer
+
+
+def test_both_sides_write_the_same(tmp_path: pathlib.Path):
+    model, data = bench_toys.model(tmp_path), bench_toys.data(tmp_path)
+    work = workload.questions(HuggingFaceTokenizer.open(model), data, 5)
+    work = dataclasses.replace(work, budget=24)
+    side, compiling = sampling.ours(load.load(model, toys.one_device()), work, rows=4)
+    tokens, seconds = side()
+    theirs = Peer(pathlib.Path(model), Setting(batch=2)).run(work)
+    assert tokens == theirs.tokens > 5
+    assert seconds > 0 and compiling > 0
+
+
+def test_the_command_shows_a_table_and_writes_a_file(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(workload, "FORCED", 4)
+    settings = (Setting("dynamic"), Setting("static"))
+    monkeypatch.setattr(peer_sampling, "SETTINGS", settings)
+    found = tmp_path / "found.json"
+    flags = ["--kinds=forced", "--questions=3", "--trial=2", "--repeats=1", "--rows=16"]
+    flags += [f"--model={bench_toys.model(tmp_path)}", f"--data={bench_toys.data(tmp_path)}"]
+    sampling.main([*flags, f"--json={found}"])
+    written = json.loads(found.read_text())
+    forced = written["forced"]
+    assert forced["ours"] > 0 and forced["roofline"] > 0
+    assert forced["ratio"] == pytest.approx(forced["ours"] / forced["peer"])
+    assert forced["peer_setting"] in map(str, settings)
+    assert written["compile_seconds"]["forced"] > 0
+    assert "forced" in capsys.readouterr().out
