@@ -167,7 +167,7 @@ def _batch(
     gold, gold_length = byte_grader.gold([p.answer for p in asked], fused.answer)
     trained = shown and settings.train.few_shot
     few_shot = [
-        context.programs.few_shot(prompter.few_shot(hint)) if shown else None
+        context.programs.sampling.few_shot(prompter.few_shot(hint)) if shown else None
         for hint in (False, True)
     ]
     return StarBatch(

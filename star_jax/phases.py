@@ -8,12 +8,10 @@ import contextlib
 from collections.abc import Sequence
 
 from etils import epath
-from numpy.typing import NDArray
 
 from star_jax import console, processes, prompts, rationales, report, schema, train
 from star_jax.context import Context
 from star_jax.fit import Plan, fit
-from star_jax.model.cache import Prefix
 from star_jax.packing import Example
 from star_jax.rationales import Kind, Sample
 from star_jax.sampler import engine
@@ -62,19 +60,26 @@ def sample(
         )
         for number, problem in enumerate(problems)
     ]
-    chunks = engine.plan(rows, context.shapes)
+    chunks = engine.plan(rows, context.shapes, context.settings.sampler.refills)
     done = processes.first(lambda: rationales.shard_count(folder, kind))
     before = sum(len(chunk.rows) for chunk in chunks[:done])
-    prefix = _prefix(context, policy, hint) if examples and done < len(chunks) else None
     right = 0
     title = f"round {round_} {kind}"
     with console.progress(context.console, title, len(rows), before) as advance:
+        ready = None
         for index, chunk in enumerate(chunks[done:], done):
-            owners = context.programs.owners(chunk.shape)[: len(chunk.rows)]
-            graded = _chunk(context, round_, kind, policy, prefix, chunk, problems, hint, owners)
-            graded = write(folder, kind, index, graded, owners)
+            if ready is None:
+                shown = context.prompter.few_shot(hint) if examples else ()
+                ready = context.programs.sampling.policy(policy, shown)
+            seed = (context.settings.seed, round_, _STREAMS[kind])
+            slots = context.programs.sampling.open(ready, seed, chunk.shape)
+            found = engine.complete(chunk, slots, advance)
+            holders = context.programs.owners(chunk.shape)
+            own = [one for one in found if holders[one.slot] == processes.index()]
+            graded = _graded(context, round_, own, problems, hint)
+            graded = write(folder, kind, index, graded, [holders[one.slot] for one in found])
             right += sum(one.correct for one in graded)
-            advance(len(graded), right=right)
+            advance(0, right=right)
     processes.barrier()  # the last shard is there
     order = [row.number for chunk in chunks for row in chunk.rows]
     by_number = dict(zip(order, rationales.read_shards(folder, kind), strict=True))
@@ -88,29 +93,13 @@ def sample(
     return found
 
 
-def _prefix(context: Context, policy: Params, hint: bool) -> Prefix:
-    return context.programs.make_prefix(policy, context.prompter.few_shot(hint))
-
-
-def _chunk(
+def _graded(
     context: Context,
     round_: int,
-    kind: Kind,
-    policy: Params,
-    prefix: Prefix | None,
-    chunk: engine.Chunk,
+    completions: Sequence[engine.Completion],
     problems: Sequence[Problem],
     hint: bool,
-    owners: Sequence[int],
 ) -> list[Sample]:
-    """Decodes a chunk and grades the rows of this process."""
-    seed = (context.settings.seed, round_, _STREAMS[kind])
-
-    def decode(
-        shape: engine.Shape, tokens: NDArray, start: NDArray, number: NDArray
-    ) -> tuple[NDArray, NDArray, NDArray]:
-        return context.programs.sample(policy, prefix, seed, shape, tokens, start, number)
-
     return [
         rationales.grade(
             context.task,
@@ -124,8 +113,7 @@ def _chunk(
             rule=context.settings.grading,
             drop_leaks=context.settings.rationalize.drop_leaks,
         )
-        for owner, completion in zip(owners, engine.complete(chunk, decode), strict=True)
-        if owner == processes.index()
+        for completion in completions
     ]
 
 

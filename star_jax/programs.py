@@ -13,27 +13,24 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
-from numpy.typing import NDArray
 
 from star_jax import byte_grader, train
 from star_jax import mesh as mesh_lib
 from star_jax import state as state_lib
 from star_jax.learning import Fused, Learning
-from star_jax.model import cache as kv
 from star_jax.model import layers
 from star_jax.model.abstract import abstract_params
 from star_jax.model.attention import block
 from star_jax.model.config import ModelConfig
 from star_jax.packing import Packed
-from star_jax.sampler.decode import Generated, Prompts, Stop, decode, row_keys
+from star_jax.sampler.decode import Stop
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
+from star_jax.sampling import Sampling
 from star_jax.star_step import Padded, Rehearsed, StarBatch, StarConfig, StarMetrics, star_step
 from star_jax.state import Params, StarState
 from star_jax.tasks.answer_rule import AnswerRule
-from star_jax.train import FewShot
 
 
 class Programs:
@@ -82,15 +79,20 @@ class Programs:
             self._lowered["begin", name] = functools.partial(self._lower_begin, name)
             if not (fused and name == "train"):
                 self._lowered["update", name] = functools.partial(self._lower_update, name)
-        if prefix:
-            self._lowered["prefix"] = self._lower_prefix
-        for shared in (False, True)[: 2 if prefix else 1]:
-            for shape in shapes:
-                self._lowered["sample", shape, shared] = functools.partial(
-                    self._lower_sample, shape, shared
-                )
-            if fused and "train" in learning:
+        if fused and "train" in learning:
+            for shared in (False, True)[: 2 if prefix else 1]:
                 self._lowered["star", shared] = functools.partial(self._lower_star, fused, shared)
+        self.sampling = Sampling(
+            config,
+            mesh,
+            shapes=shapes,
+            prefix=prefix,
+            stop=stop,
+            selection=selection,
+            lower=lowered,
+            run=self._run,
+        )
+        self._lowered |= self.sampling.programs()
         self._compiled: dict[Any, Any] = {}
 
     def __len__(self) -> int:
@@ -100,8 +102,8 @@ class Programs:
         """One program, lowered for the devices of the mesh; compiling it is the caller's.
 
         Args:
-            name: "init", "prefix", ("begin", kind), ("update", kind), ("sample", shape, shared) or
-                ("star", shared), where shared says whether there is a few-shot prompt.
+            name: "init", ("begin", kind), ("update", kind), ("star", shared), where shared says
+                whether there is a few-shot prompt, or one of `Sampling.programs`.
         """
         return self._lowered[name]()
 
@@ -147,51 +149,21 @@ class Programs:
         arrays = (batch.tokens, batch.segments, batch.positions, batch.weights)
         rows = train.Batch(*(mesh_lib.place(self.mesh, x, "batch") for x in arrays))
         rate = self._whole(np.float32(learning_rate))
-        shown = self.few_shot(few_shot) if self._shows(kind) else None
+        shown = self.sampling.few_shot(few_shot) if self._shows(kind) else None
         state, metrics = self._run(("update", kind), state, rows, rate, shown)
         return state, {name: float(value) for name, value in metrics.items()}
 
     def star_step(self, state: StarState, batch: StarBatch) -> tuple[StarState, StarMetrics]:
         """One fused step; `state` is donated. Returns the new state and metrics as numpy arrays.
 
-        `batch` is of numpy arrays, but for its few-shot prompts, which `few_shot` gives. What was
-        generated is real in the rows that this process holds (see `owners`).
+        `batch` is of numpy arrays, but for its few-shot prompts, which `Sampling.few_shot` gives.
+        What was generated is real in the rows that this process holds (see `owners`).
         """
         rows, scalars = batch.parts()
         placed = mesh_lib.place(self.mesh, rows, "batch") | mesh_lib.place(self.mesh, scalars)
         name = ("star", batch.few_shot is not None)
         state, metrics = self._run(name, state, dataclasses.replace(batch, **placed))
         return state, jax.tree.map(mesh_lib.held, metrics)
-
-    def few_shot(self, tokens: Sequence[int]) -> FewShot:
-        """The tokens of a few-shot prompt on the devices."""
-        padded = np.zeros((self._prefix,), np.int32)
-        padded[: len(tokens)] = tokens
-        return FewShot(self._whole(padded), self._whole(np.int32(len(tokens))))
-
-    def make_prefix(self, params: Params, tokens: Sequence[int]) -> kv.Prefix:
-        """Keys and values of the few-shot prompt `tokens`, once for all rows."""
-        return self._run("prefix", params, self.few_shot(tokens))
-
-    def sample(
-        self,
-        params: Params,
-        prefix: kv.Prefix | None,
-        seed: tuple[int, int, int],
-        shape: Shape,
-        tokens: NDArray,
-        start: NDArray,
-        number: NDArray,
-    ) -> tuple[NDArray, NDArray, NDArray]:
-        """Decodes one chunk (see `engine.Decode`); `seed` and a row's number key its draws.
-
-        Of what comes back, the rows are real that this process holds (see `owners`).
-        """
-        rows = (mesh_lib.place(self.mesh, x, "batch") for x in (tokens, start, number))
-        key = self._whole(np.asarray(seed, np.uint32))
-        name = ("sample", shape, prefix is not None)
-        out: Generated = self._run(name, params, prefix, key, *rows)
-        return mesh_lib.held(out.tokens), mesh_lib.held(out.length), mesh_lib.held(out.finished)
 
     def owners(self, shape: Shape) -> list[int]:
         """Of each row of a chunk, the process that reads what it wrote."""
@@ -237,7 +209,7 @@ class Programs:
         batch = train.Batch(ids, ids, ids, self._shaped(shape, np.float32, "batch"))
         out = (self.states[kind], None)
         rate = self._shaped((), np.float32)
-        shown = self._abstract_few_shot() if self._shows(kind) else None
+        shown = self.sampling.abstract_few_shot() if self._shows(kind) else None
         update = _jit(self._update(kind), out=out, donate=(0,))
         return update.lower(self.states[kind], batch, rate, shown)
 
@@ -274,7 +246,7 @@ class Programs:
         some, count = self._abstract_padded(fused.again, shape.prompt), padded.start
         again = Rehearsed(some, some.start) if fused.again else None
         gold = self._shaped((shape.rows, fused.answer), np.uint8, "batch")
-        shown = self._abstract_few_shot() if shared else None
+        shown = self.sampling.abstract_few_shot() if shared else None
         seed, rate = self._shaped((2,), np.uint32), self._shaped((), np.float32)
         batch = StarBatch(
             *(padded, padded, padded, again, count, gold, count, shown, shown, seed, rate)
@@ -293,57 +265,17 @@ class Programs:
         tokens = self._shaped((rows, places), np.int32, "batch")
         return Padded(tokens, self._shaped((rows,), np.int32, "batch"))
 
-    def _abstract_few_shot(self) -> FewShot:
-        return FewShot(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))
-
-    def _lower_prefix(self) -> Any:
-        shown = self._abstract_few_shot()
-        return _jit(self._make_prefix, out=self._abstract_prefix()).lower(self.params, shown)
-
-    def _abstract_prefix(self) -> kv.Prefix:
-        shapes = jax.eval_shape(self._make_prefix, self.params, self._abstract_few_shot())
-        axes = ("layers", "kv_heads", "length", "head_dim")
-
-        def place(x: Any) -> Any:
-            layout = mesh_lib.fitting(self.mesh, x.shape, axes[: x.ndim])
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
-
-        return jax.tree.map(place, shapes)
-
-    def _make_prefix(self, params: Params, shown: FewShot) -> kv.Prefix:
-        return kv.make_prefix(nnx.merge(self.graph, params), shown.tokens, shown.length)
-
-    def _lower_sample(self, shape: Shape, shared: bool) -> Any:
-        def sample(
-            params: Params,
-            prefix: kv.Prefix | None,
-            seed: jax.Array,
-            tokens: jax.Array,
-            start: jax.Array,
-            number: jax.Array,
-        ) -> Generated:
-            return decode(
-                nnx.merge(self.graph, params),
-                Prompts(tokens, start, row_keys(seed, number)),
-                prefix,
-                budget=shape.budget,
-                stop=self._stop,
-                selection=self._selection,
-                apart=layers.taken_apart(self.mesh),
-            )
-
-        prefix = self._abstract_prefix() if shared else None
-        rows = self._shaped((shape.rows,), np.int32, "batch")
-        tokens = self._shaped((shape.rows, shape.prompt), np.int32, "batch")
-        key = self._shaped((3,), np.uint32)
-        written = self._shaped((shape.rows, shape.budget), np.int32, "batch")
-        out = Generated(written, rows, self._shaped((shape.rows,), np.bool_, "batch"))
-        return _jit(sample, out=out).lower(self.params, prefix, key, tokens, rows, rows)
-
 
 def grader(rule: AnswerRule, stop: Stop, indented: bool) -> Callable[..., jax.Array]:
     """The device's grader by itself, to measure it; see `byte_grader.grade`."""
     return _jit(functools.partial(byte_grader.grade, rule, stop, indented))
+
+
+def lowered(
+    function: Callable, *arguments: Any, out: Any = None, donate: tuple[int, ...] = ()
+) -> Any:
+    """A program, lowered for abstract arguments; see `_jit`."""
+    return _jit(function, out=out, donate=donate).lower(*arguments)
 
 
 def _jit(function: Callable, *, out: Any = None, donate: tuple[int, ...] = ()) -> Any:

@@ -25,7 +25,7 @@ from flax import nnx
 from star_jax import byte_grader, train
 from star_jax.model import cache as kv
 from star_jax.model.decoder import Decoder
-from star_jax.sampler.decode import Generated, Prompts, Stop, decode, row_keys
+from star_jax.sampler.decode import Generated, Prompts, Stop, decode
 from star_jax.sampler.select import Selection
 from star_jax.state import StarState, as_policy
 from star_jax.tasks.answer_rule import AnswerRule
@@ -254,7 +254,7 @@ def _attempt(
     seed = jnp.append(batch.seed, jnp.uint32(stream))
     generated = decode(
         policy,
-        Prompts(rows.tokens, rows.start, row_keys(seed, batch.number)),
+        Prompts(rows.tokens, rows.start, batch.number, seed),
         prefix,
         budget=config.budget,
         stop=config.stop,

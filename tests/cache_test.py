@@ -36,6 +36,7 @@ def on_model(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 make_prefix, prefill, step = map(on_model, (kv.make_prefix, kv.prefill, kv.step))
+ring = on_model(lambda model, asked, places: kv.ring(model, asked, len(places)))
 forward = on_model(
     lambda model, tokens: model.logits(
         model.hidden(tokens, jnp.arange(tokens.shape[1])[None], attend_segments(tokens * 0 + 1))[0]
@@ -56,13 +57,12 @@ def padded(padding: int) -> tuple[jax.Array, jax.Array]:
 def read(
     config: ModelConfig, prefix: kv.Prefix | None, sizes: Sequence[int], padding: int = 0
 ) -> list[np.ndarray]:
-    """The documents token by token; `sizes` are the lengths of the cache, one after another."""
-    found, cache = prefill(config, *padded(padding), prefix)
+    """The documents token by token; `sizes` are the lengths of the ring, one after another."""
+    found, asked = prefill(config, *padded(padding), prefix)
     found = [found]
-    cache = GROW(cache, sizes[0])
-    sizes = sizes[1:]
+    cache, sizes = ring(config, asked, jnp.zeros(sizes[0])), sizes[1:]
     for n in range(min(len(d) - p for d, p in zip(DOCUMENTS, PROMPTS, strict=True))):
-        if cache.filled == cache.keys[0].shape[-2]:
+        if cache.cursor == cache.keys[0].shape[-2]:
             cache, sizes = GROW(cache, sizes[0]), sizes[1:]
         token = [document[p + n] for document, p in zip(DOCUMENTS, PROMPTS, strict=True)]
         logits, cache = step(config, jnp.asarray(token, jnp.int32), cache, prefix)
@@ -92,46 +92,48 @@ def shared(config: ModelConfig, length: int, places: int) -> kv.Prefix:
 
 @BOTH
 def test_a_cache_gives_the_logits_of_a_full_forward_pass(config: ModelConfig):
-    expect(config, read(config, None, [PLACES + 12]), [])
+    expect(config, read(config, None, [12]), [])
 
 
 @BOTH
 def test_a_cache_that_grows_gives_the_same(config: ModelConfig):
-    expect(config, read(config, None, [PLACES, PLACES + 2, PLACES + 8]), [])
+    expect(config, read(config, None, [1, 2, 8]), [])
 
 
 @BOTH
 @pytest.mark.parametrize("length", [6, 4, 1])
 def test_a_prefix_is_the_same_tokens_before_every_prompt(config: ModelConfig, length: int):
-    expect(config, read(config, shared(config, length, 8), [PLACES + 12]), PREFIX[:length])
+    expect(config, read(config, shared(config, length, 8), [12]), PREFIX[:length])
 
 
 @BOTH
 def test_an_empty_prefix_is_none(config: ModelConfig):
-    expect(config, read(config, shared(config, 0, 8), [PLACES + 12]), [])
+    expect(config, read(config, shared(config, 0, 8), [12]), [])
 
 
 @BOTH
 def test_left_padding_is_never_seen(config: ModelConfig):
-    one, other = (read(config, None, [PLACES + 12], padding) for padding in (0, 17))
+    one, other = (read(config, None, [12], padding) for padding in (0, 17))
     for x, y in zip(one, other, strict=True):
         assert (x == y).all()
 
 
 @BOTH
 def test_grow_keeps_what_is_filled(config: ModelConfig):
-    _, cache = prefill(config, *padded(0), None)
-    grown = GROW(cache, PLACES + 5)
-    assert (grown.filled, grown.start.tolist()) == (PLACES, [2, 0, 6])
-    for small, large in zip(cache.keys + cache.values, grown.keys + grown.values, strict=True):
-        assert large.shape == (3, config.key_heads, PLACES + 5, config.head_dim)
-        assert (large[:, :, :PLACES] == small).all() and not large[:, :, PLACES:].any()
+    cache = ring(config, prefill(config, *padded(0), None)[1], jnp.zeros(3))
+    for token in range(5):  # over the end and on: the oldest is in the middle
+        _, cache = step(config, jnp.full(3, token, jnp.int32), cache, None)
+    grown = GROW(cache, 8)
+    assert (cache.cursor, grown.cursor, grown.asked.start.tolist()) == (5, 3, [2, 0, 6])
+    for small, large in ((cache.keys, grown.keys), (cache.values, grown.values)):
+        assert large.shape == (config.layers, 3, config.key_heads, 8, config.head_dim)
+        assert (large[..., :3, :] == small[..., jnp.array([2, 0, 1]), :]).all()
+        assert not large[..., 3:, :].any()
 
 
 @BOTH
 def test_a_prefix_has_no_batch_axis(config: ModelConfig):
     prefix = shared(config, 6, 8)
-    assert {x.shape for x in prefix.keys + prefix.values} == {
-        (config.key_heads, 8, config.head_dim)
-    }
+    expected = (config.layers, config.key_heads, config.head_dim, 8)
+    assert prefix.keys.shape == prefix.values.shape == expected
     assert prefix.length == 6

@@ -26,11 +26,12 @@ from star_jax.state import Params
 from toys import END, SMALL, Scripted
 
 REAL = 24  # tokens of the vocabulary that are no padding
-BUDGET = 40
+BUDGET = 80
 PLACES = 12
 SIZES = [12, 1, 5, 8, 11, 3]  # tokens of the prompts
 PREFIX = [5, 9, 3, 3, 20, 7, 11]
 PROMPTS = [one.tokens.tolist() for one in toys.documents(SIZES, REAL)]
+SEED = jnp.asarray([7, 0, 0], jnp.uint32)
 NO_TEXT = make_stop((END,), "", [b""] * REAL, SMALL.vocab)
 
 
@@ -65,9 +66,8 @@ def padded(prompts: list[list[int]], numbers: list[int], places: int, rows: int)
     for row, prompt in enumerate(prompts):
         start[row] = places - len(prompt)
         tokens[row, start[row] :] = prompt
-    number = jnp.asarray(numbers + [0] * (rows - len(numbers)))
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(7), number)
-    return Prompts(jnp.asarray(tokens), jnp.asarray(start), keys)
+    number = jnp.asarray(numbers + [0] * (rows - len(numbers)), jnp.int32)
+    return Prompts(jnp.asarray(tokens), jnp.asarray(start), number, SEED)
 
 
 def texts(out: Generated, rows: int) -> list[list[int]]:

@@ -43,6 +43,7 @@ TINY: dict[str, Any] = {
     "pretrain.micro_batch": 0,
     "pretrain.save_every": 80,
     "sampler.rows": 16,
+    "sampler.refills": 1,
     "rounds.count": 2,
     "rounds.problems": 60,
     "train.first_steps": 10,
@@ -134,24 +135,46 @@ class Devices:
         self.calls: list[tuple[Any, Any, Any, Shape, list[int]]] = []
         self.prefixes: list[list[int]] = []
 
-    def make_prefix(self, policy: Any, tokens: list[int]) -> str:
-        del policy
-        self.prefixes.append(tokens)
-        return "prefix"
+    @property
+    def sampling(self) -> "Devices":
+        return self
+
+    def policy(self, params: Any, few_shot: list[int]) -> tuple[Any, str | None]:
+        if few_shot:
+            self.prefixes.append(few_shot)
+        return params, "prefix" if few_shot else None
 
     def owners(self, shape: Shape) -> list[int]:
         return [0] * shape.rows
 
-    def sample(self, policy, prefix, seed, shape: Shape, tokens, start, number):
+    def open(
+        self, policy: tuple[Any, Any], seed: tuple[int, int, int], shape: Shape
+    ) -> "FakeSlots":
         if len(self.calls) == self.lasts:
             raise KeyboardInterrupt
-        rows = np.flatnonzero(start < shape.prompt)
-        self.calls.append((policy, prefix, seed, shape, number[rows].tolist()))
-        written = np.zeros((shape.rows, shape.budget), np.int32)
-        length, finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
-        for row in rows:
-            prompt = TOKENIZER.decode(tokens[row, start[row] :].tolist())
-            ids = [*TOKENIZER.encode(self.answer(prompt, int(number[row]))), TOKENIZER.eos_id]
-            length[row], finished[row] = min(len(ids), shape.budget), len(ids) <= shape.budget
-            written[row, : length[row]] = ids[: shape.budget]
-        return written, length, finished
+        self.calls.append((*policy, seed, shape, []))
+        return FakeSlots(self, shape)
+
+
+class FakeSlots:
+    """Rows in it have written all they will as soon as they are admitted."""
+
+    def __init__(self, devices: Devices, shape: Shape) -> None:
+        self.newcomers, self._devices, self._shape = shape.rows, devices, shape
+        self._tokens = np.zeros((shape.rows, shape.budget), np.int32)
+        self._length, self._finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
+
+    def admit(self, tokens: Any, start: Any, number: Any, places: Any) -> None:
+        for row, place in enumerate(places):
+            if place < self._shape.rows:
+                self._devices.calls[-1][-1].append(int(number[row]))
+                prompt = TOKENIZER.decode(tokens[row, start[row] :].tolist())
+                text = self._devices.answer(prompt, int(number[row]))
+                ids = [*TOKENIZER.encode(text), TOKENIZER.eos_id]
+                length = self._length[place] = min(len(ids), self._shape.budget)
+                self._finished[place] = len(ids) <= self._shape.budget
+                self._tokens[place, :length] = ids[:length]
+
+    def advance(self, wanted: int) -> tuple[Any, Any, Any]:
+        assert 0 < wanted <= self._shape.rows
+        return self._tokens, self._length, self._finished

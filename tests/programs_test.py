@@ -61,12 +61,13 @@ def sample(
     before: list[int] | None = None,
     seed: tuple[int, int, int] = SEED,
 ) -> list[Completion]:
-    prefix = programs.make_prefix(params, before) if before else None
-
-    def decode(*args: Any) -> Any:
-        return programs.sample(params, prefix, seed, *args)
-
-    found = [one for chunk in plan(rows, [SHAPE]) for one in complete(chunk, decode)]
+    sampling = programs.sampling
+    policy = sampling.policy(params, before or ())
+    found = [
+        dataclasses.replace(one, slot=0)
+        for chunk in plan(rows, [SHAPE], refills=3)
+        for one in complete(chunk, sampling.open(policy, seed, chunk.shape))
+    ]
     return sorted(found, key=lambda one: one.number)
 
 
@@ -86,7 +87,7 @@ def test_greedy_samples_are_those_of_full_forward_passes(before: list[int]):
         expected = reference.greedy(
             BYTES, weights, before + list(row.tokens), row.budget, toys.END, 259
         )
-        assert found == Completion(row.number, expected, truncated=expected[-1] != toys.END)
+        assert found == Completion(row.number, expected, truncated=expected[-1] != toys.END, slot=0)
 
 
 @eight_devices

@@ -13,7 +13,6 @@ has no products of bfloat16 (see lscpu) torch takes 7 times as long for them: --
 
 import argparse
 import dataclasses
-import functools
 import math
 import pathlib
 import tempfile
@@ -67,12 +66,12 @@ def ours(loaded: load.Loaded, questions: Questions, rows: int) -> tuple[Side, fl
     def side() -> tuple[int, float]:
         begun = time.perf_counter()
         asked = [Row(i, row, questions.budget) for i, row in enumerate(questions.encode())]
-        prefix = programs.make_prefix(loaded.params, questions.prefix)
-        decode = functools.partial(programs.sample, loaded.params, prefix, (0, 0, 0))
+        sampling = programs.sampling
+        policy = sampling.policy(loaded.params, questions.prefix)
         written = [
             completion.tokens
-            for chunk in engine.plan(asked, (shape,))
-            for completion in engine.complete(chunk, decode)
+            for chunk in engine.plan(asked, (shape,), refills=len(asked))
+            for completion in engine.complete(chunk, sampling.open(policy, (0, 0, 0), shape))
         ]
         for tokens in written:
             questions.tokenizer.decode(tokens)

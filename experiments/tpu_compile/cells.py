@@ -18,6 +18,7 @@ os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # its lock is for those who use 
 os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
 
 import jax
+from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
@@ -28,7 +29,7 @@ from star_jax import train
 from star_jax.learning import Fused, Learning
 from star_jax.model import load
 from star_jax.model.config import ModelConfig, RopeScaling
-from star_jax.programs import Programs
+from star_jax.programs import Programs, lowered
 from star_jax.sampler import decode
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
@@ -109,7 +110,7 @@ CELLS: dict[tuple[str, str], Work] = {
 def names(work: Work) -> dict[str, Any]:
     """The programs of the table, by what `Programs.lower` calls them; a new one is a line here."""
     return {
-        "decode": ("sample", Shape(work.budget, work.prompt, work.rows), True),
+        "decode": None,  # no program of a run, which has slots: `lower_decode`
         "train": ("update", "train"),
         "star_step": ("star", True),
     }
@@ -175,12 +176,12 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     cell: dict[str, Any] = {"model": model, "topology": topology, "program": program}
     cell |= {"devices": len(there), "device_kind": there[0].device_kind}
     cell |= {"work": dataclasses.asdict(work), "hbm_per_device": device.hbm_bytes}
-    programs = make_programs(model, grid, work, program)
+    programs, name = make_programs(model, grid, work, program), names(work)[program]
     cell["weight_bytes"] = weight_bytes(programs)
-    lowered = programs.lower(names(work)[program])
+    program_ = lower_decode(programs, work) if program == "decode" else programs.lower(name)
     begun = time.perf_counter()
     try:
-        compiled = lowered.compile()
+        compiled = program_.compile()
     except Exception as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -196,6 +197,20 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     except jax.errors.JaxRuntimeError as error:  # jaxlib cannot read what a newer libtpu writes
         return cell | {"error": f"no text of the program: {str(error).splitlines()[0]}"}
     return cell | speed(program, work, cell["seconds"], len(there))
+
+
+def lower_decode(programs: Programs, work: Work) -> Any:
+    """What all slots do if they begin at once, behind a few-shot prompt that has been read."""
+    sampling = programs.sampling
+
+    def run(params: Any, prompts: Any, prefix: Any) -> Any:
+        return decode.decode(
+            nnx.merge(programs.graph, params), prompts, prefix, budget=work.budget,
+            stop=sampling.stop, selection=sampling.selection,
+        )  # fmt: skip
+
+    prompts = sampling.abstract_prompts(work.rows, Shape(work.budget, work.prompt, work.rows))
+    return lowered(run, programs.params, prompts, sampling.abstract_prefix())
 
 
 def weight_bytes(programs: Programs) -> int:

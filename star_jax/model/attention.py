@@ -9,7 +9,7 @@ Shapes: B rows, T queries, S keys, H heads, K heads of keys and values, D head_d
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -198,33 +198,65 @@ def attention(
 ) -> jax.Array:
     """Softmax attention of the queries over several sources of keys at once, [B, H, T, D].
 
-    A source is (keys, values, mask): keys and values [B, K, S, D], or [K, S, D] when all rows share
-    them (then the product is one dense matrix product); the mask broadcasts to [B, 1, T, S] and is
-    True where a key may be seen. The softmax runs over the keys of all sources together, in
-    float32.
+    A source is (keys, values, mask): keys and values [B, K, S, D], or both [K, D, S] when all rows
+    share them (then the products are dense ones of matrices); the mask broadcasts to [B, 1, T, S]
+    and is True where a key may be seen. Each source is attended to by itself, in float32, and what
+    comes of it weighs as much as its keys together (log-sum-exp).
     """
     rows, heads, length, size = q_BxHxTxD.shape
-    shared_by = heads // sources[0][0].shape[-3]
-    q = (q_BxHxTxD * layer.scale).reshape(rows, -1, shared_by * length, size)
-    scores = []
-    for k, _, mask in sources:
-        score = jnp.einsum(f"bktd,{_axes(k)}->bkts", q, k, preferred_element_type=jnp.float32)
-        if layer.cap:
-            score = capped(score, layer.cap)
-        scores.append(jnp.where(_for_groups(mask, shared_by), score, -1e30))
-    highest = functools.reduce(jnp.maximum, [score.max(-1, keepdims=True) for score in scores])
-    highest = jax.lax.stop_gradient(highest)  # it cancels, so no gradient need flow through it
-    weights = [jnp.exp(score - highest) for score in scores]
-    total = sum(weight.sum(-1, keepdims=True) for weight in weights)
-    mixed = sum(
-        jnp.einsum(f"bkts,{_axes(v)}->bktd", weight.astype(v.dtype), v)
-        for weight, (_, v, _) in zip(weights, sources, strict=True)
-    )
+    keys = sources[0][0].shape[-3]
+    q = (q_BxHxTxD * layer.scale).reshape(rows, keys, heads // keys * length, size)
+    found = [_attend(layer, q, length, *source) for source in sources]
+    highest = functools.reduce(jnp.maximum, [one.highest for one in found])
+    shares = [jnp.exp(one.highest - highest) for one in found]
+    total = sum(one.total * share for one, share in zip(found, shares, strict=True))
+    mixed = sum(one.mixed * share for one, share in zip(found, shares, strict=True))
     return jnp.divide(mixed, total).astype(q.dtype).reshape(rows, heads, length, size)
 
 
-def _axes(keys: jax.Array) -> str:
-    return "ksd" if keys.ndim == 3 else "bksd"
+class _Attended(NamedTuple):
+    """What one source says: [B, K, N, 1] (`mixed`: D in place of 1) of N = G * T queries.
+
+    Attributes:
+        highest: score.
+        total: of exp(score - highest).
+        mixed: the values, weighted by these.
+    """
+
+    highest: jax.Array
+    total: jax.Array
+    mixed: jax.Array
+
+
+def _attend(
+    layer: Layer, q_BxKxNxD: jax.Array, length: int, k: jax.Array, v: jax.Array, mask: jax.Array
+) -> _Attended:
+    """One source; the layouts of the products are those that are fast on a CPU.
+
+    Keys of a row times its few queries are 3 times as fast as queries times keys; what all rows
+    share is fastest with the rows' queries as one matrix.
+    """
+    shared = k.ndim == 3
+    if shared:
+        q = q_BxKxNxD.swapaxes(0, 1)  # [K, B, N, D]
+        scores = jnp.einsum("kbnd,kds->kbns", q, k, preferred_element_type=jnp.float32)
+        mask = mask if mask.ndim == 1 else mask.swapaxes(0, 1)
+    elif length == 1:
+        scores = jnp.einsum("bksd,bknd->bksn", k, q_BxKxNxD, preferred_element_type=jnp.float32)
+        scores = jax.lax.optimization_barrier(scores).swapaxes(2, 3)
+    else:
+        scores = jnp.einsum("bknd,bksd->bkns", q_BxKxNxD, k, preferred_element_type=jnp.float32)
+    if layer.cap:
+        scores = capped(scores, layer.cap)
+    scores = jnp.where(_for_groups(mask, q_BxKxNxD.shape[2] // length), scores, -1e30)
+    # No gradient needs to flow through it: it cancels.
+    highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+    weights = jnp.exp(scores - highest)
+    total, weights = weights.sum(-1, keepdims=True), weights.astype(v.dtype)
+    axes = "kbns,kds->kbnd" if shared else "bkns,bksd->bknd"
+    mixed = jnp.einsum(axes, weights, v, preferred_element_type=jnp.float32)
+    found = (highest, total, mixed)
+    return _Attended(*(x.swapaxes(0, 1) for x in found) if shared else found)
 
 
 def _for_groups(mask: jax.Array, shared_by: int) -> jax.Array:

@@ -2,12 +2,14 @@
 
 Two kinds, both stacks of layers (`model/layers.py`), taken apart where the model's blocks are. A
 `Prefix` holds the few-shot prompt that all rows share: computed once, no batch axis. A `Cache`
-holds each row's own tokens; rows are padded on the left, so every row writes its next token at the
-same place and the update is one in-place slice. A cache is as long as what is filled needs and is
-grown in a few static sizes (`grow`): attention never reads the empty rest.
+holds each row's own: those of its prompt, padded on the left, and a ring for what it writes after
+that. All rows write their next token at the same place of the ring, whenever they began, so the
+update is one slice in place; a row sees as many of the places behind it as it has written. The
+ring is as long as what is written needs and is grown in a few static sizes (`grow`): attention
+never reads the empty rest.
 
-Shapes: L layers, B rows, K heads of keys and values, D head_dim, S prefix tokens, W the cache's
-present length.
+Shapes: L layers, B rows, K heads of keys and values, D head_dim, S prefix tokens, P places of the
+prompt, W the ring's present length.
 """
 
 import dataclasses
@@ -28,8 +30,8 @@ class Prefix:
     """The shared few-shot prompt.
 
     Attributes:
-        keys: [L, K, S, D], or apart.
-        values: [L, K, S, D], or apart.
+        keys: [L, K, D, S], or apart.
+        values: [L, K, D, S], or apart.
         length: [] int32, tokens that are filled; the rest is padding (0: there is no prompt).
     """
 
@@ -40,30 +42,78 @@ class Prefix:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Cache:
-    """The rows' own keys and values.
+class Asked:
+    """The rows' prompts.
 
     Attributes:
-        keys: [L, B, K, W, D], or apart.
-        values: [L, B, K, W, D], or apart.
-        filled: [] int32, places that hold a token or left padding, the same for all rows.
-        start: [B] int32, the first place that holds a token of the row.
+        keys: [L, B, K, P, D], or apart.
+        values: [L, B, K, P, D], or apart.
+        start: [B] int32, the first place that holds a token of the row; P: an empty row.
     """
 
     keys: Stacked
     values: Stacked
-    filled: jax.Array
     start: jax.Array
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """The rows' own keys and values.
+
+    Attributes:
+        asked: their prompts.
+        keys: [L, B, K, W, D], or apart: the ring.
+        values: [L, B, K, W, D], or apart: the ring.
+        cursor: [] int32, the tokens that any row has written, and so the next place (mod W).
+        written: [B] int32, tokens that the row has written since its prompt; at most W.
+    """
+
+    asked: Asked
+    keys: Stacked
+    values: Stacked
+    cursor: jax.Array
+    written: jax.Array
+
+
+def ring(model: Decoder, asked: Asked, length: int) -> Cache:
+    """A cache in which nothing is written yet, with room for `length` tokens a row."""
+    rows = asked.start.shape[0]
+    room = _room(model, (rows, model.config.key_heads, length, model.config.head_dim))
+    return Cache(asked, *room, jnp.int32(0), jnp.zeros((rows,), jnp.int32))
+
+
 def grow(cache: Cache, length: int) -> Cache:
-    """The same cache with room for `length` places a row."""
+    """The cache with room for `length` tokens a row: the ring is opened where it is oldest."""
+    size = cache.keys[0].shape[-2]
+    filled = jnp.minimum(cache.cursor, size)
+    turn = -(cache.cursor % size) * (cache.cursor >= size)
 
-    def pad(x: jax.Array) -> jax.Array:
-        return jnp.pad(x, (*[(0, 0)] * (x.ndim - 2), (0, length - x.shape[-2]), (0, 0)))
+    def open_(x: jax.Array) -> jax.Array:
+        x = jnp.roll(x, turn, axis=-2)
+        return jnp.pad(x, (*[(0, 0)] * (x.ndim - 2), (0, length - size), (0, 0)))
 
-    keys, values = jax.tree.map(pad, (cache.keys, cache.values))
-    return dataclasses.replace(cache, keys=keys, values=values)
+    keys, values = jax.tree.map(open_, (cache.keys, cache.values))
+    return dataclasses.replace(cache, keys=keys, values=values, cursor=filled)
+
+
+def admit(cache: Cache, new: Asked, rows_R: jax.Array) -> Cache:
+    """The cache with the prompts of R new rows at `rows_R`; those from B on are left out."""
+
+    def put(axis: int, old: jax.Array, x: jax.Array) -> jax.Array:
+        return old.at[(slice(None),) * axis + (rows_R,)].set(x, mode="drop")
+
+    def each(old: Stacked, x: Stacked) -> Stacked:
+        axis = 0 if isinstance(old, tuple) else 1
+        return jax.tree.map(lambda old, x: put(axis, old, x), old, x)
+
+    asked = Asked(
+        each(cache.asked.keys, new.keys),
+        each(cache.asked.values, new.values),
+        put(0, cache.asked.start, new.start),
+    )
+    written = cache.written.at[rows_R].set(0, mode="drop")
+    return dataclasses.replace(cache, asked=asked, written=written)
 
 
 def apart(prefix: Prefix) -> Prefix:
@@ -81,22 +131,23 @@ def make_prefix(model: Decoder, tokens_S: jax.Array, length: jax.Array) -> Prefi
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        kept = _put(kept, layer, k[0], v[0])
+        kept = _put(kept, layer, k[0].swapaxes(1, 2), v[0].swapaxes(1, 2))
         return attention(layer, q, [(k, v, causal & within(layer.window, place, place))]), kept
 
-    _, (keys, values) = model.hidden(tokens_S[None], place[None], attend, _room(model, size))
+    room = _room(model, (model.config.key_heads, model.config.head_dim, size))
+    _, (keys, values) = model.hidden(tokens_S[None], place[None], attend, room)
     return Prefix(keys, values, length)
 
 
 def prefill(
     model: Decoder, tokens_BxP: jax.Array, start_B: jax.Array, prefix: Prefix | None
-) -> tuple[jax.Array, Cache]:
-    """Runs left-padded prompts and returns the last token's logits [B, V] and the filled cache."""
+) -> tuple[jax.Array, Asked]:
+    """Runs left-padded prompts; the last token's logits [B, V], and what is kept of the prompts."""
     rows, size = tokens_BxP.shape
     place = jnp.arange(size)
     causal = place[:, None] >= place
     mask = (causal & (place >= start_B[:, None])[:, None, :])[:, None]
-    positions = _positions(place[None].repeat(rows, 0), start_B, prefix)
+    positions = _positions(place - start_B[:, None], prefix)
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
@@ -105,32 +156,39 @@ def prefill(
         own = (k, v, mask & within(layer.window, place, place))
         return attention(layer, q, [own, *_shared(prefix, layer, positions)]), kept
 
-    room = _room(model, size, rows)
+    room = _room(model, (rows, model.config.key_heads, size, model.config.head_dim))
     x, kept = model.hidden(tokens_BxP, positions, attend, room, given=_stacks(prefix))
-    cache = Cache(*kept, jnp.int32(size), start_B)
-    return model.logits(x[:, -1:])[:, 0], cache
+    return model.logits(x[:, -1:])[:, 0], Asked(*kept, start_B)
 
 
 def step(
     model: Decoder, token_B: jax.Array, cache: Cache, prefix: Prefix | None
 ) -> tuple[jax.Array, Cache]:
     """Feeds one token a row and returns the next token's logits [B, V] and the cache with it."""
-    place = jnp.arange(cache.keys[0].shape[-2])
-    seen = (place <= cache.filled) & (place >= cache.start[:, None])
-    rows = token_B.shape[0]
-    positions = _positions(jnp.broadcast_to(cache.filled, (rows, 1)), cache.start, prefix)
+    asked, written = cache.asked, cache.written[:, None]
+    places, size = asked.keys[0].shape[-2], cache.keys[0].shape[-2]
+    at = cache.cursor % size
+    # How many tokens of its row each place is behind the one that is fed, [P] and [W].
+    place, behind = jnp.arange(places), (at - jnp.arange(size)) % size
+    masks = (place >= asked.start[:, None], behind <= written)
+    behinds = (places - place + written, behind)
+    positions = _positions(places - asked.start[:, None] + written, prefix)
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        kept = _put(kept, layer, k, v, (0, 0, cache.filled, 0))
-        mask = seen[:, None, None] & within(layer.window, cache.filled[None], place)
-        keys, values = (layers.take(x, layer.index) for x in kept)
-        return attention(layer, q, [(keys, values, mask), *_shared(prefix, layer, positions)]), kept
+        kept = _put(kept, layer, k, v, (0, 0, at, 0))
+        own = (layers.take(x, layer.index) for x in kept)
+        seen = [
+            (mask & (back < layer.window) if layer.window else mask)[:, None, None]
+            for mask, back in zip(masks, behinds, strict=True)
+        ]
+        sources = [(*layer.given[:2], seen[0]), (*own, seen[1])]
+        return attention(layer, q, [*sources, *_shared(prefix, layer, positions, 2)]), kept
 
-    kept = (cache.keys, cache.values)
-    x, kept = model.hidden(token_B[:, None], positions, attend, kept, given=_stacks(prefix))
-    cache = Cache(*kept, cache.filled + 1, cache.start)
+    kept, given = (cache.keys, cache.values), (asked.keys, asked.values, *_stacks(prefix))
+    x, kept = model.hidden(token_B[:, None], positions, attend, kept, given=given)
+    cache = Cache(asked, *kept, cache.cursor + 1, cache.written + 1)
     return model.logits(x)[:, 0], cache
 
 
@@ -151,13 +209,13 @@ def attend_segments(segments_BxT: jax.Array, positions_BxT: jax.Array, prefix: P
 
 
 def _shared(
-    prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array
+    prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array, at: int = 0
 ) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
-    """The prefix as a source of keys for `attention`; its places are its positions."""
+    """The prefix as a source of keys, `at` in what layers are given; places are positions."""
     if prefix is None:
         return []
-    keys, values = layer.given
-    place = jnp.arange(keys.shape[1])
+    keys, values = layer.given[at:]
+    place = jnp.arange(keys.shape[2])
     mask = place < prefix.length
     if layer.window:
         mask = mask & within(layer.window, positions_BxT, place)[:, None]
@@ -168,11 +226,9 @@ def _stacks(prefix: Prefix | None) -> tuple[Stacked, ...]:
     return () if prefix is None else (prefix.keys, prefix.values)
 
 
-def _room(model: Decoder, length: int, *rows: int) -> Kept:
-    """Empty keys and values of all layers, for what they are about to compute."""
-    config = model.config
-    shape = (*rows, config.key_heads, length, config.head_dim)
-    empty = jnp.zeros((config.layers, *shape), config.dtype)
+def _room(model: Decoder, shape: tuple[int, ...]) -> Kept:
+    """Empty keys and values of this shape in all layers, for what is about to be computed."""
+    empty = jnp.zeros((model.config.layers, *shape), model.config.dtype)
     return (layers.apart(empty),) * 2 if model.is_apart else (empty,) * 2
 
 
@@ -181,7 +237,6 @@ def _put(kept: Kept, layer: Layer, k: jax.Array, v: jax.Array, at: Sequence[Inde
     return layers.put(keys, layer.index, k, at), layers.put(values, layer.index, v, at)
 
 
-def _positions(place_BxT: jax.Array, start_B: jax.Array, prefix: Prefix | None) -> jax.Array:
-    """A row's tokens are counted from its own first one, after the prefix; padding counts as 0."""
-    offset = 0 if prefix is None else prefix.length
-    return jnp.maximum(place_BxT - start_B[:, None], 0) + offset
+def _positions(place_BxT: jax.Array, prefix: Prefix | None) -> jax.Array:
+    """Positions, counted from the row's first real token, or from that of the prefix."""
+    return jnp.maximum(place_BxT, 0) + (0 if prefix is None else prefix.length)

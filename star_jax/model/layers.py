@@ -40,7 +40,14 @@ def blocks(block: M) -> nnx.List[M]:
     """The blocks that are stacked in `block`."""
     graph, weights = nnx.split(block)
     count = len(jax.tree.leaves(weights)[0])
-    return nnx.List([nnx.merge(graph, _layer(weights, layer)) for layer in range(count)])
+
+    def cut(layer: int) -> Any:
+        def own(weight: nnx.Param) -> nnx.Param:
+            return nnx.Param(weight[...][layer], axes=weight.get_metadata("axes")[1:])
+
+        return jax.tree.map(own, weights, is_leaf=_is_weight)
+
+    return nnx.List([nnx.merge(graph, cut(layer)) for layer in range(count)])
 
 
 def apart(stacked: Stacked) -> tuple[jax.Array, ...]:

@@ -1,6 +1,11 @@
-"""The decoding loop: pure, static shapes, one program per (rows, prompt length, budget).
+"""The decoding loop: pure, of static shapes.
 
-Shapes: B rows, P prompt places, N budget in new tokens, V vocabulary, K places of the stop window.
+Rows live in slots. `admit` puts newcomers into some of them, whatever the others have come to;
+`advance` writes tokens until so many have ended. `decode` is the whole for rows that all begin at
+once, as one program.
+
+Shapes: B rows, P prompt places, N budget in new tokens, V vocabulary, K places of the stop window,
+R newcomers.
 """
 
 import dataclasses
@@ -14,8 +19,8 @@ from star_jax.model import cache as kv
 from star_jax.model.decoder import Decoder
 from star_jax.sampler.select import Selection, select
 
-FIRST_WINDOW = 32  # new tokens the first cache has room for
-WINDOW_GROWTH = 1.5  # each further cache is this much longer
+FIRST_WINDOW = 64  # new tokens the first cache has room for
+WINDOW_GROWTH = 2  # each further cache is this much longer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +61,14 @@ class Prompts:
     Attributes:
         tokens: [B, P] int32, padded on the left.
         start: [B] int32, the first real place of a row; P marks an empty row.
-        keys: [B] random keys, one a row, so that a draw does not depend on the row's neighbours.
+        number: [B] int32, of each row; with the seed it keys the row's draws, whoever is beside it.
+        seed: [3] uint32: run, round, stream.
     """
 
     tokens: jax.Array
     start: jax.Array
-    keys: jax.Array
+    number: jax.Array
+    seed: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -82,22 +89,28 @@ class Generated:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class _Loop:
-    """Carried from one step to the next.
+class Slots:
+    """Rows on their way.
 
     Attributes:
-        step: [] int32, tokens written so far.
         logits: [B, V] float32, of the next token.
         generated: what is written so far.
         tail: [B, K] uint8, the last bytes written, for the stop string.
+        number: [B] int32, of the row that is in the slot; its draws follow from it.
         cache: keys and values of prompt and rationale.
+        steps: [] int32, since the slots were opened.
     """
 
-    step: jax.Array
     logits: jax.Array
     generated: Generated
     tail: jax.Array
+    number: jax.Array
     cache: kv.Cache
+    steps: jax.Array
+
+    def ended(self) -> jax.Array:
+        """[B] bool: it has met its stop or its budget, or is empty."""
+        return self.generated.finished | (self.generated.length >= self.generated.tokens.shape[1])
 
 
 def row_keys(seed: jax.Array, number_B: jax.Array) -> jax.Array:
@@ -122,30 +135,86 @@ def decode(
 
     With `apart` the layers are taken out of their stack first: a second copy of the weights, and
     faster on a CPU.
-
-    The cache grows through a few static sizes (`windows`), each with a loop of its own, so that a
-    step's attention costs what is filled rather than what might be.
     """
-    rows, size = prompts.tokens.shape
     if apart:
         model, prefix = model.apart(), kv.apart(prefix) if prefix else None
-    logits, cache = kv.prefill(model, prompts.tokens, prompts.start, prefix)
-    empty = prompts.start >= size
-    written = Generated(jnp.zeros((rows, budget), jnp.int32), jnp.zeros((rows,), jnp.int32), empty)
-    tail = jnp.zeros((rows, max(len(stop.text) - 1, 0)), jnp.uint8)
-    loop = _Loop(jnp.int32(0), logits, written, tail, cache)
-
-    def body(loop: _Loop) -> _Loop:
-        return _advance(model, loop, prompts.keys, prefix, stop, selection)
-
+    slots = begin(model, prompts, prefix, budget=budget, stop=stop)
     for window in windows(budget):
-        loop = dataclasses.replace(loop, cache=kv.grow(loop.cache, size + window))
+        slots = grow(slots, window)
+        slots = advance(model, slots, prefix, prompts.seed, stop=stop, selection=selection)
+    return slots.generated
 
-        def unfinished(loop: _Loop, window: int = window) -> jax.Array:
-            return (loop.step < window) & ~jnp.all(loop.generated.finished)
 
-        loop = jax.lax.while_loop(unfinished, body, loop)
-    return loop.generated
+def begin(
+    model: Decoder, prompts: Prompts, prefix: kv.Prefix | None, *, budget: int, stop: Stop
+) -> Slots:
+    """Slots that all get a row, which may be empty."""
+    rows, size = prompts.tokens.shape
+    logits, asked = kv.prefill(model, prompts.tokens, prompts.start, prefix)
+    return Slots(
+        logits,
+        Generated(
+            jnp.zeros((rows, budget), jnp.int32),
+            jnp.zeros((rows,), jnp.int32),
+            prompts.start >= size,
+        ),
+        jnp.zeros((rows, max(len(stop.text) - 1, 0)), jnp.uint8),
+        prompts.number,
+        kv.ring(model, asked, windows(budget)[0]),
+        jnp.int32(0),
+    )
+
+
+def admit(
+    model: Decoder, slots: Slots, prompts: Prompts, prefix: kv.Prefix | None, places_R: jax.Array
+) -> Slots:
+    """The slots with newcomers in `places_R`; one whose place is B or more is left out."""
+    size = prompts.tokens.shape[1]
+    logits, asked = kv.prefill(model, prompts.tokens, prompts.start, prefix)
+
+    def put(old: jax.Array, new: jax.Array | int) -> jax.Array:
+        return old.at[places_R].set(new, mode="drop")
+
+    old = slots.generated
+    return Slots(
+        put(slots.logits, logits),
+        Generated(put(old.tokens, 0), put(old.length, 0), put(old.finished, prompts.start >= size)),
+        put(slots.tail, 0),
+        put(slots.number, prompts.number),
+        kv.admit(slots.cache, asked, places_R),
+        slots.steps,
+    )
+
+
+def grow(slots: Slots, window: int) -> Slots:
+    """The slots with room in the cache for `window` new tokens a row."""
+    return dataclasses.replace(slots, cache=kv.grow(slots.cache, window))
+
+
+def advance(
+    model: Decoder,
+    slots: Slots,
+    prefix: kv.Prefix | None,
+    seed: jax.Array,
+    *,
+    stop: Stop,
+    selection: Selection,
+    wanted: jax.Array | None = None,
+) -> Slots:
+    """Writes tokens until `wanted` [] slots have ended (None: all), or the cache has to grow."""
+    window = slots.cache.keys[0].shape[-2]
+    keys = row_keys(seed, slots.number)
+
+    def goes_on(slots: Slots) -> jax.Array:
+        ended = slots.ended()
+        enough = jnp.all(ended) if wanted is None else jnp.sum(ended) >= wanted
+        full = jnp.any(~ended & (slots.generated.length >= window))
+        return ~enough & ~full
+
+    def body(slots: Slots) -> Slots:
+        return _step(model, slots, keys, prefix, stop, selection)
+
+    return jax.lax.while_loop(goes_on, body, slots)
 
 
 def windows(budget: int) -> list[int]:
@@ -156,27 +225,29 @@ def windows(budget: int) -> list[int]:
     return sizes
 
 
-def _advance(
+def _step(
     model: Decoder,
-    loop: _Loop,
+    slots: Slots,
     keys_B: jax.Array,
     prefix: kv.Prefix | None,
     stop: Stop,
     selection: Selection,
-) -> _Loop:
-    """One token for every row that is not finished, and the logits of the one after."""
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys_B, loop.step)
-    real = jnp.arange(loop.logits.shape[1]) < stop.vocabulary
-    token = select(jnp.where(real, loop.logits, -jnp.inf), keys, selection)
-    done = loop.generated.finished
+) -> Slots:
+    """One token for every row that has not ended, and the logits of the one after."""
+    old, done = slots.generated, slots.ended()
+    keys = jax.vmap(jax.random.fold_in)(keys_B, old.length)
+    real = jnp.arange(slots.logits.shape[1]) < stop.vocabulary
+    token = select(jnp.where(real, slots.logits, -jnp.inf), keys, selection)
     token = jnp.where(done, 0, token)
-    tokens = jax.lax.dynamic_update_slice(loop.generated.tokens, token[:, None], (0, loop.step))
-    length = loop.generated.length + ~done
-    matched, tail = _match(loop.tail, token, stop)
+    rows, budget = old.tokens.shape
+    here = jnp.where(done, budget, old.length)  # nowhere, for those that have ended
+    tokens = old.tokens.at[jnp.arange(rows), here].set(token, mode="drop")
+    matched, tail = _match(slots.tail, token, stop)
     ended = jnp.any(token[:, None] == jnp.asarray(stop.ends, jnp.int32), axis=1)
-    finished = done | ended | matched
-    logits, cache = kv.step(model, token, loop.cache, prefix)
-    return _Loop(loop.step + 1, logits, Generated(tokens, length, finished), tail, cache)
+    finished = old.finished | (~done & (ended | matched))
+    logits, cache = kv.step(model, token, slots.cache, prefix)
+    generated = Generated(tokens, old.length + ~done, finished)
+    return Slots(logits, generated, tail, slots.number, cache, slots.steps + 1)
 
 
 def _match(tail_BxK: jax.Array, token_B: jax.Array, stop: Stop) -> tuple[jax.Array, jax.Array]:

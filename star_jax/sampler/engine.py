@@ -1,12 +1,15 @@
-"""From rows of prompt tokens to completions: chunks, padding and the trip to the device and back.
+"""From rows of prompt tokens to completions: chunks, slots, and the trip to the device and back.
 
-A sampler has a few static shapes (`Shape`). Rows are ordered by prompt length and cut into chunks;
-a chunk runs in the smallest shape that holds its rows, and its last rows stay empty where it is not
-full. A completion depends on the row and its number only, never on the chunk it happened to be in.
+A sampler has a few static shapes (`Shape`). Rows are ordered by prompt length and cut into chunks,
+each of the smallest shape that holds its rows. A chunk is worked off in the slots of its shape:
+where a row has ended, one that waits takes its place while the others go on. A completion depends
+on the row and its number only, never on the slot it happened to be in.
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,7 @@ class Shape:
     Attributes:
         budget: most new tokens of a row.
         prompt: places for the prompt, few-shot prompt not counted.
-        rows: questions decoded at a time, over all devices.
+        rows: slots: questions decoded at a time, over all devices.
     """
 
     budget: int
@@ -54,27 +57,52 @@ class Completion:
         number: of the row.
         tokens: ids, end-of-text included if it was written.
         truncated: the budget ended it, not the model.
+        slot: it was in.
     """
 
     number: int
     tokens: list[int]
     truncated: bool
+    slot: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Rows that are decoded together, and in which shape."""
+    """Rows that are decoded one after another in the slots of a shape."""
 
     shape: Shape
     rows: tuple[Row, ...]
 
 
-# (shape, tokens_BxP, start_B, number_B) -> tokens_BxN, length_B, finished_B
-Decode = Callable[[Shape, NDArray, NDArray, NDArray], tuple[NDArray, NDArray, NDArray]]
+class Slots(Protocol):
+    """B slots of a shape on the devices, N new tokens each at most; all are free at first.
+
+    Attributes:
+        newcomers: R, how many rows are admitted at a time.
+    """
+
+    newcomers: int
+
+    def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
+        """Puts rows, tokens [R, P] padded on the left, into slots; a place of B is none."""
+        ...
+
+    def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
+        """Writes until `wanted` slots are free or have ended.
+
+        Returns:
+            Tokens [B, N]; how many of them count, [B]; whether the row stopped by itself, [B].
+        """
+        ...
 
 
-def plan(rows: Sequence[Row], shapes: Sequence[Shape]) -> list[Chunk]:
+def plan(rows: Sequence[Row], shapes: Sequence[Shape], refills: int = 1) -> list[Chunk]:
     """Cuts rows into chunks: smallest shape that fits, short prompts first. Every row is in one.
+
+    Args:
+        rows: in any order.
+        shapes: to choose from.
+        refills: rows of a chunk for each slot of its shape.
 
     Raises:
         ValueError: a row fits no shape.
@@ -89,9 +117,9 @@ def plan(rows: Sequence[Row], shapes: Sequence[Shape]) -> list[Chunk]:
             )
         by_shape[fitting].append(row)
     return [
-        Chunk(shape, tuple(members[first : first + shape.rows]))
+        Chunk(shape, tuple(members[first : first + shape.rows * refills]))
         for shape, members in by_shape.items()
-        for first in range(0, len(members), shape.rows)
+        for first in range(0, len(members), shape.rows * refills)
     ]
 
 
@@ -108,14 +136,42 @@ def left_padded(rows: Sequence[Sequence[int]], shape: Shape) -> tuple[NDArray, N
     return tokens, start
 
 
-def complete(chunk: Chunk, decode: Decode) -> list[Completion]:
-    """Decodes one chunk; completions come in the order of its rows."""
-    shape = chunk.shape
-    tokens, start = left_padded([row.tokens for row in chunk.rows], shape)
-    number = np.zeros((shape.rows,), np.int32)
-    number[: len(chunk.rows)] = [row.number for row in chunk.rows]
-    written, length, finished = decode(shape, tokens, start, number)
-    return [
-        Completion(row.number, written[place, : length[place]].tolist(), not finished[place])
-        for place, row in enumerate(chunk.rows)
-    ]
+def complete(
+    chunk: Chunk, slots: Slots, heard: Callable[[int], object] = lambda count: None
+) -> list[Completion]:
+    """Decodes one chunk; completions come in the order of its rows.
+
+    Args:
+        chunk: what to decode.
+        slots: of its shape, all free.
+        heard: is told how many rows have ended, whenever some have.
+    """
+    rows, budget = chunk.shape.rows, chunk.shape.budget
+    waiting = collections.deque(chunk.rows)
+    inside: dict[int, Row] = {}
+    found: dict[int, Completion] = {}
+    while waiting or inside:
+        free = [place for place in range(rows) if place not in inside]
+        while waiting and free:
+            count = min(slots.newcomers, len(free), len(waiting))
+            places, free = free[:count], free[count:]
+            new = [waiting.popleft() for _ in places]
+            inside |= zip(places, new, strict=True)
+            _admit(chunk.shape, slots, places, new)
+        more = min(slots.newcomers, len(waiting)) or len(inside)
+        tokens, length, finished = slots.advance(rows - len(inside) + more)
+        ended = [place for place in inside if finished[place] or length[place] >= budget]
+        for place in ended:
+            row, written = inside.pop(place), tokens[place, : length[place]].tolist()
+            found[row.number] = Completion(row.number, written, not finished[place], place)
+        heard(len(ended))
+    return [found[row.number] for row in chunk.rows]
+
+
+def _admit(shape: Shape, slots: Slots, places: Sequence[int], new: Sequence[Row]) -> None:
+    among = dataclasses.replace(shape, rows=slots.newcomers)
+    number = np.zeros((slots.newcomers,), np.int32)
+    number[: len(new)] = [row.number for row in new]
+    where = np.full((slots.newcomers,), shape.rows, np.int32)
+    where[: len(new)] = places
+    slots.admit(*left_padded([row.tokens for row in new], among), number, where)

@@ -1,0 +1,285 @@
+"""Sampling on the devices: its programs, and slots that rows are put into and taken out of.
+
+B rows of a shape are B slots. The host (`sampler/engine.py`) decides who gets one; what is here
+runs the pure functions of `sampler/decode.py` on it. All programs are compiled ahead by
+`programs.py`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from numpy.typing import NDArray
+
+from star_jax import mesh as mesh_lib
+from star_jax import state as state_lib
+from star_jax.model import cache as kv
+from star_jax.model import layers
+from star_jax.model.abstract import abstract_params, with_shardings
+from star_jax.model.config import ModelConfig
+from star_jax.model.decoder import Decoder
+from star_jax.sampler import decode
+from star_jax.sampler.decode import Prompts, Slots, Stop
+from star_jax.sampler.engine import Shape
+from star_jax.sampler.select import Selection
+from star_jax.state import Params
+from star_jax.train import FewShot
+
+_WAVES = 8  # newcomers are prefilled when an eighth of the slots is free
+_KV = ("layers", "batch", "kv_heads", "length", "head_dim")
+_PREFIX = ("layers", "kv_heads", "head_dim", "length")
+
+# (function, arguments, out=, donate=) -> the lowered program, as `programs.lowered`
+Lower = Callable[..., Any]
+# (name, arguments) -> what that program gives
+Run = Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What is sampled with.
+
+    Attributes:
+        weights: laid out for sampling.
+        prefix: the few-shot prompt, read once; None without any.
+    """
+
+    weights: Params
+    prefix: kv.Prefix | None
+
+
+class Sampling:
+    """The programs of sampling.
+
+    Args:
+        config: of the decoder.
+        mesh: all devices.
+        shapes: to sample in.
+        prefix: places of the few-shot prompt; 0 for runs that have none.
+        stop, selection: how rows end and draw.
+        lower, run: of `Programs`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        mesh: Mesh,
+        *,
+        shapes: Sequence[Shape],
+        prefix: int,
+        stop: Stop,
+        selection: Selection,
+        lower: Lower,
+        run: Run,
+    ) -> None:
+        self.mesh, self.config, self.run = mesh, config, run
+        self._lower, self.stop, self.selection = lower, stop, selection
+        self._prefix, self._shapes = prefix, shapes
+        self._params = abstract_params(config, mesh)
+        self._graph, self._weights = state_lib.graph(config), self._params
+        if layers.taken_apart(mesh):
+            apart = nnx.eval_shape(self._apart, self._params)
+            self._graph, weights = nnx.split(apart)
+            self._weights = with_shardings(weights, mesh)
+        self.slot_steps = self.written = 0
+
+    def programs(self) -> dict[Any, Callable[[], Any]]:
+        """What is to be compiled, lowered when it is called."""
+        found: dict[Any, Callable[[], Any]] = {}
+        if layers.taken_apart(self.mesh):
+            found["apart"] = self._lower_apart
+        if self._prefix:
+            found["prefix"] = self._lower_prefix
+        for shape in self._shapes:
+            sizes = decode.windows(shape.budget)
+            found["open", shape] = functools.partial(self._lower_open, shape)
+            for small, large in zip(sizes, sizes[1:], strict=False):
+                found["grow", shape, small] = functools.partial(
+                    self._lower_grow, shape, small, large
+                )
+            for shared in (False, True)[: 2 if self._prefix else 1]:
+                found["admit", shape, shared] = functools.partial(self._lower_admit, shape, shared)
+                for size in sizes:
+                    found["advance", shape, size, shared] = functools.partial(
+                        self._lower_advance, shape, size, shared
+                    )
+        return found
+
+    def policy(self, params: Params, few_shot: Sequence[int] = ()) -> Policy:
+        """These weights, to be sampled with behind the few-shot prompt of these tokens."""
+        weights = self.run("apart", params) if layers.taken_apart(self.mesh) else params
+        shown = self.few_shot(few_shot)
+        return Policy(weights, self.run("prefix", weights, shown) if few_shot else None)
+
+    def few_shot(self, tokens: Sequence[int]) -> FewShot:
+        """The tokens of a few-shot prompt on the devices."""
+        padded = np.zeros((self._prefix,), np.int32)
+        padded[: len(tokens)] = tokens
+        return FewShot(*(mesh_lib.place(self.mesh, x) for x in (padded, np.int32(len(tokens)))))
+
+    def abstract_few_shot(self) -> FewShot:
+        """Its shapes."""
+        return FewShot(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))
+
+    def open(self, policy: Policy, seed: tuple[int, int, int], shape: Shape) -> "OpenSlots":
+        """Slots without rows; `seed` and a row's number key its draws."""
+        return OpenSlots(self, policy, seed, shape)
+
+    def newcomers(self, shape: Shape) -> int:
+        """How many rows are admitted at a time, R."""
+        shards = mesh_lib.batch_multiple(self.mesh)
+        return shards * max(1, shape.rows // shards // _WAVES)
+
+    def _model(self, weights: Params) -> Decoder:
+        return nnx.merge(self._graph, weights)
+
+    def _shaped(self, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=mesh_lib.sharding(self.mesh, *axes))
+
+    def _placed(self, tree: Any, axes: Callable[[str, int], tuple[str | None, ...]]) -> Any:
+        """Shapes with shardings; `axes` are those of a leaf by its path and rank."""
+
+        def place(path: Any, x: Any) -> Any:
+            wanted = axes(jax.tree_util.keystr(path), x.ndim)
+            layout = mesh_lib.fitting(self.mesh, x.shape, wanted)
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
+
+        return jax.tree_util.tree_map_with_path(place, tree)
+
+    def abstract_prefix(self, shared: bool = True) -> kv.Prefix | None:
+        """The few-shot prompt's shapes; None unless it is `shared`."""
+        if not shared:
+            return None
+        shapes = jax.eval_shape(self._read, self._weights, self.abstract_few_shot())
+        return self._placed(shapes, lambda path, rank: _PREFIX[-rank:] if rank else ())
+
+    def abstract_prompts(self, rows: int, shape: Shape) -> Prompts:
+        """Shapes of so many prompts."""
+        each = self._shaped((rows,), np.int32, "batch")
+        tokens = self._shaped((rows, shape.prompt), np.int32, "batch")
+        return Prompts(tokens, each, each, self._shaped((3,), np.uint32))
+
+    def _abstract_slots(self, shape: Shape, window: int) -> Slots:
+        def make(weights: Params, prompts: Prompts) -> Slots:
+            given = {"budget": shape.budget, "stop": self.stop}
+            return decode.grow(decode.begin(self._model(weights), prompts, None, **given), window)
+
+        def axes(path: str, rank: int) -> tuple[str | None, ...]:
+            if rank >= len(_KV) - 1:
+                return _KV[-rank:]
+            return ("batch", "vocab") if "logits" in path else ("batch", None)[:rank]
+
+        prompts = self.abstract_prompts(shape.rows, shape)
+        return self._placed(jax.eval_shape(make, self._weights, prompts), axes)
+
+    def _read(self, weights: Params, shown: FewShot) -> kv.Prefix:
+        return kv.make_prefix(self._model(weights), shown.tokens, shown.length)
+
+    def _apart(self, params: Params) -> Decoder:
+        return nnx.merge(state_lib.graph(self.config), params).apart()
+
+    def _lower_apart(self) -> Any:
+        def apart(params: Params) -> Params:
+            return nnx.split(self._apart(params))[1]
+
+        return self._lower(apart, self._params, out=self._weights)
+
+    def _lower_prefix(self) -> Any:
+        shown, out = self.abstract_few_shot(), self.abstract_prefix()
+        return self._lower(self._read, self._weights, shown, out=out)
+
+    def _lower_open(self, shape: Shape) -> Any:
+        slots = self._abstract_slots(shape, decode.windows(shape.budget)[0])
+
+        def open_() -> Slots:
+            empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), slots)
+            ended = dataclasses.replace(empty.generated, finished=empty.generated.finished | True)
+            return dataclasses.replace(empty, generated=ended)
+
+        return self._lower(open_, out=slots)
+
+    def _lower_grow(self, shape: Shape, small: int, large: int) -> Any:
+        before, after = (self._abstract_slots(shape, size) for size in (small, large))
+        return self._lower(lambda slots: decode.grow(slots, large), before, out=after)
+
+    def _lower_admit(self, shape: Shape, shared: bool) -> Any:
+        def admit(weights: Params, slots: Slots, prompts: Prompts, prefix: Any, at: Any) -> Slots:
+            return decode.admit(self._model(weights), slots, prompts, prefix, at)
+
+        slots = without_ring(self._abstract_slots(shape, decode.windows(shape.budget)[0]))
+        count = self.newcomers(shape)
+        prompts, at = self.abstract_prompts(count, shape), self._shaped((count,), np.int32)
+        given = (self._weights, slots, prompts, self.abstract_prefix(shared), at)
+        return self._lower(admit, *given, out=slots, donate=(1,))
+
+    def _lower_advance(self, shape: Shape, window: int, shared: bool) -> Any:
+        def advance(weights: Params, slots: Slots, prefix: Any, seed: Any, wanted: Any) -> Any:
+            how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
+            model = self._model(weights)
+            slots = decode.advance(model, slots, prefix, seed, wanted=wanted, **how)
+            return slots, (slots.generated.length, slots.generated.finished)
+
+        slots = self._abstract_slots(shape, window)
+        told = (self._shaped((shape.rows,), np.int32), self._shaped((shape.rows,), np.bool_))
+        seed, wanted = self._shaped((3,), np.uint32), self._shaped((), np.int32)
+        given = (self._weights, slots, self.abstract_prefix(shared), seed, wanted)
+        return self._lower(advance, *given, out=(slots, told), donate=(1,))
+
+
+def without_ring(slots: Slots) -> Slots:
+    """What newcomers change of the slots: all but the keys and values of what is written."""
+    cache = dataclasses.replace(slots.cache, keys=(), values=())
+    return dataclasses.replace(slots, cache=cache)
+
+
+class OpenSlots:
+    """Slots of one shape; see `engine.Slots`, which it is."""
+
+    def __init__(
+        self, sampling: Sampling, policy: Policy, seed: tuple[int, int, int], shape: Shape
+    ) -> None:
+        self.newcomers = sampling.newcomers(shape)
+        self._sampling, self._policy, self._shape = sampling, policy, shape
+        self._seed = mesh_lib.place(sampling.mesh, np.asarray(seed, np.uint32))
+        self._windows = decode.windows(shape.budget)
+        self._slots: Slots = sampling.run(("open", shape))
+        self._steps = 0
+
+    def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
+        """Puts rows, [R, P] and [R], into `places`; those from B on are nowhere."""
+        mesh = self._sampling.mesh
+        rows = (mesh_lib.place(mesh, x, "batch") for x in (tokens, start, number))
+        name = ("admit", self._shape, self._policy.prefix is not None)
+        ring, slots = self._slots.cache, without_ring(self._slots)
+        prompts, at = Prompts(*rows, self._seed), mesh_lib.place(mesh, places)
+        given = (self._policy.weights, slots, prompts, self._policy.prefix, at)
+        slots: Slots = self._sampling.run(name, *given)
+        cache = dataclasses.replace(slots.cache, keys=ring.keys, values=ring.values)
+        self._slots = dataclasses.replace(slots, cache=cache)
+
+    def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
+        """Writes until `wanted` slots have ended: tokens [B, N], length [B], finished [B].
+
+        Of the tokens, the rows are real that this process holds (`Programs.owners`).
+        """
+        count = mesh_lib.place(self._sampling.mesh, np.int32(wanted))
+        while True:
+            name = ("advance", self._shape, self._windows[0], self._policy.prefix is not None)
+            given = (self._policy.weights, self._slots, self._policy.prefix, self._seed, count)
+            self._slots, told = self._sampling.run(name, *given)
+            length, finished = (np.asarray(x) for x in told)
+            ended = finished | (length >= self._shape.budget)
+            if np.sum(ended) >= wanted:
+                break
+            name = ("grow", self._shape, self._windows.pop(0))
+            self._slots = self._sampling.run(name, self._slots)
+        steps = int(self._slots.steps)
+        self._sampling.slot_steps += (steps - self._steps) * self._shape.rows
+        self._steps = steps
+        return mesh_lib.held(self._slots.generated.tokens), length, finished
