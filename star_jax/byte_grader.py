@@ -5,11 +5,15 @@ tasks that have an `AnswerRule`: pure functions of static shapes, to be part of 
 Bytes are decoded to characters as Python does it, so rules about characters stay what they are on
 the host: white space, line breaks and signs of money are those of Unicode.
 
-Shapes: B rows, N tokens, M bytes (N times the longest token's), A bytes of the longest gold answer.
+Few tokens are as long as the longest, and the work is a matter of bytes: `grade` has room for what
+rows are likely to write, and for all they could only where one of them needs it.
+
+Shapes: B rows, N tokens, M bytes there is room for, A bytes of the longest gold answer.
 """
 
 import dataclasses
 import functools
+import math
 import string
 from collections.abc import Callable, Sequence
 
@@ -26,6 +30,7 @@ from star_jax.tasks.answer_rule import AnswerRule, Form
 SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
 BREAKS = "".join(char for char in SPACES if len(f"{char}x".splitlines()) == 2)
 _REPLACEMENT = 0xFFFD
+_ROOM = 2  # times the vocabulary's mean token: texts prefer shorter ones
 
 
 @jax.tree_util.register_dataclass
@@ -46,7 +51,13 @@ class Text:
     characters: jax.Array
 
 
-def read(tokens_BxN: jax.Array, length_B: jax.Array, stop: Stop, indented: bool = False) -> Text:
+def read(
+    tokens_BxN: jax.Array,
+    length_B: jax.Array,
+    stop: Stop,
+    indented: bool = False,
+    room: int | None = None,
+) -> Text:
     """What rows wrote, up to the text that stopped them.
 
     Args:
@@ -54,15 +65,19 @@ def read(tokens_BxN: jax.Array, length_B: jax.Array, stop: Stop, indented: bool 
         length_B: how many of them count.
         stop: the tokenizer's bytes, and the text that ends a completion.
         indented: of the tokenizer: a space that begins a text is not part of it.
+        room: M, at least the bytes of every row; None for N times the longest token's.
     """
-    return jax.vmap(functools.partial(_read, stop=stop, indented=indented))(tokens_BxN, length_B)
+    room = rooms(stop, tokens_BxN.shape[1])[1] if room is None else room
+    one = functools.partial(_read, stop=stop, indented=indented, room=room)
+    return jax.vmap(one)(tokens_BxN, _sizes(tokens_BxN, length_B, stop))
 
 
 def correct(
     rule: AnswerRule, text: Text, gold_BxA: jax.Array, gold_length_B: jax.Array
 ) -> jax.Array:
     """Which rows say the gold answer, [B] bool; `gold` makes the last two arguments."""
-    return jax.vmap(functools.partial(_correct, rule))(text.characters, gold_BxA, gold_length_B)
+    wanted_BxA, _ = jax.vmap(_characters)(gold_BxA, gold_length_B)
+    return _says(rule, text, wanted_BxA)
 
 
 def grade(
@@ -73,10 +88,32 @@ def grade(
     length_B: jax.Array,
     gold_BxA: jax.Array,
     gold_length_B: jax.Array,
-) -> jax.Array:
-    """`read`, then `correct`; [B] bool."""
-    text = read(tokens_BxN, length_B, stop, indented)
-    return correct(rule, text, gold_BxA, gold_length_B)
+) -> tuple[jax.Array, jax.Array]:
+    """`read`, then `correct`.
+
+    Returns: [B] bool, which rows say the gold answer; [B] int32, how many of a row's tokens begin
+        before its text ends.
+    """
+    wanted_BxA, _ = jax.vmap(_characters)(gold_BxA, gold_length_B)
+
+    def within(room: int) -> tuple[jax.Array, jax.Array]:
+        text = read(tokens_BxN, length_B, stop, indented, room)
+        written = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
+        kept = jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
+        return _says(rule, text, wanted_BxA), kept
+
+    usual, most = rooms(stop, tokens_BxN.shape[1])
+    if usual == most:
+        return within(most)
+    longest = jnp.max(jnp.sum(_sizes(tokens_BxN, length_B, stop), axis=1))
+    return jax.lax.cond(longest <= usual, lambda: within(usual), lambda: within(most))
+
+
+def rooms(stop: Stop, count: int) -> tuple[int, int]:
+    """Bytes that so many tokens are likely to have at most, and those that they can have."""
+    mean = float(np.mean(stop.token_lengths[: stop.vocabulary]))
+    most = count * stop.token_bytes.shape[1]
+    return min(math.ceil(_ROOM * mean * count), most), most
 
 
 def gold(answers: Sequence[str], size: int | None = None) -> tuple[NDArray, NDArray]:
@@ -109,24 +146,35 @@ def _encoded(answer: str) -> bytes:
         return b""
 
 
+def _sizes(tokens_BxN: jax.Array, length_B: jax.Array, stop: Stop) -> jax.Array:
+    """Bytes of the tokens that count, [B, N]; 0 for the others."""
+    counts = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
+    return jnp.where(counts, jnp.asarray(stop.token_lengths)[tokens_BxN], 0)
+
+
+def _says(rule: AnswerRule, text: Text, wanted_BxA: jax.Array) -> jax.Array:
+    return jax.vmap(functools.partial(_correct, rule))(text.characters, wanted_BxA)
+
+
 # From here on functions are for one row.
 
 
-def _read(tokens_N: jax.Array, length: jax.Array, *, stop: Stop, indented: bool) -> Text:
-    count, widest = len(tokens_N), stop.token_bytes.shape[1]
-    sizes_N = jnp.where(jnp.arange(count) < length, jnp.asarray(stop.token_lengths)[tokens_N], 0)
+def _read(
+    tokens_N: jax.Array, sizes_N: jax.Array, *, stop: Stop, indented: bool, room: int
+) -> Text:
     ends_N = jnp.cumsum(sizes_N)
-    starts_N = ends_N - sizes_N
-    place_M = jnp.arange(count * widest)
-    token_M = jnp.repeat(jnp.arange(count), sizes_N, total_repeat_length=count * widest)
+    starts_N, total = ends_N - sizes_N, ends_N[-1]
+    place_M = jnp.arange(room)
+    # Of the tokens that begin in a place, only the last can have bytes.
+    token_M = jnp.cumsum(jnp.zeros((room,), jnp.int32).at[starts_N].add(1, mode="drop")) - 1
     bytes_M = jnp.asarray(stop.token_bytes)[tokens_N[token_M], place_M - starts_N[token_M]]
-    bytes_M = jnp.where(place_M < ends_N[-1], bytes_M, 0)
-    characters_M, offsets_M = _characters(bytes_M, ends_N[-1])
+    bytes_M = jnp.where(place_M < total, bytes_M, 0)
+    characters_M, rank_M = _characters(bytes_M, total)
     first = jnp.where(indented & (characters_M[0] == ord(" ")), NOTHING, characters_M[0])
     characters_M = characters_M.at[0].set(first)
     characters_M = _up_to_stop(characters_M, stop.text.decode()) if stop.text else characters_M
     end = last_of(characters_M != NOTHING) + 1
-    written = jnp.where(end < len(offsets_M), pick(offsets_M, end), ends_N[-1])
+    written = jnp.minimum(first_of(rank_M == end), total)
     return Text(bytes_M, written, starts_N, characters_M)
 
 
@@ -138,8 +186,9 @@ def _up_to_stop(characters_M: jax.Array, stop: str) -> jax.Array:
 
 
 def _characters(bytes_M: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Code points [M] as `bytes.decode(errors="replace")` has them, and where their bytes begin.
+    """Code points [M] as `bytes.decode(errors="replace")` has them; for a byte, which it begins.
 
+    The latter is M where a byte begins none.
     A sequence that breaks off, or can be none, is one U+FFFD for as much of it as was right.
     """
     size = len(bytes_M)
@@ -161,22 +210,18 @@ def _characters(bytes_M: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.A
     point = jnp.where(lead < 0x80, lead, point)
     begins = (lead != NOTHING) & ~taken
     rank = jnp.where(begins, jnp.cumsum(begins) - 1, size)
-    offsets = jnp.full((size,), length).at[rank].set(place, mode="drop")
-    return jnp.where(offsets < length, point[jnp.minimum(offsets, size - 1)], NOTHING), offsets
+    return jnp.full((size,), NOTHING).at[rank].set(point, mode="drop"), rank
 
 
-def _correct(
-    rule: AnswerRule, characters_M: jax.Array, gold_A: jax.Array, gold_length: jax.Array
-) -> jax.Array:
+def _correct(rule: AnswerRule, characters_M: jax.Array, wanted_A: jax.Array) -> jax.Array:
     if rule.marker:
         characters_M = _after(characters_M, rule.marker, rule.first)
     answer, characters_M = _READERS[rule.form](characters_M, rule)
-    wanted_A, _ = _characters(gold_A, gold_length)
     begin = answer.negative.astype(jnp.int32) + answer.zero
     places = begin + jnp.cumsum(answer.kept) - 1
     same = characters_M == pick(wanted_A, places)
     right = answer.found & (begin + jnp.sum(answer.kept) == jnp.sum(wanted_A != NOTHING))
-    right &= (gold_length > 0) & jnp.all(same | ~answer.kept)
+    right &= (wanted_A[0] != NOTHING) & jnp.all(same | ~answer.kept)
     right &= ~answer.negative | (wanted_A[0] == ord("-"))
     return right & (~answer.zero | (pick(wanted_A, begin - 1) == ord("0")))
 

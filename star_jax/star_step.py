@@ -261,11 +261,16 @@ def _attempt(
         selection=config.selection,
         apart=config.apart,
     )
-    text = byte_grader.read(generated.tokens, generated.length, config.stop, config.indented)
-    right = byte_grader.correct(config.rule, text, batch.gold, batch.gold_length)
+    right, kept = byte_grader.grade(
+        config.rule,
+        config.stop,
+        config.indented,
+        generated.tokens,
+        generated.length,
+        batch.gold,
+        batch.gold_length,
+    )
     real = rows.start < rows.tokens.shape[1]
-    written = jnp.arange(config.budget) < generated.length[:, None]
-    kept = jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
     return Attempt(generated, kept, right & generated.finished & real)
 
 

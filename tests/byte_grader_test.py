@@ -352,6 +352,39 @@ def test_gold_answers_are_bytes():
         byte_grader.gold(["1", "123"], 2)
 
 
+def test_rows_are_graded_alike_in_the_room_they_take():
+    """Up to what the smaller program has room for, over it by a byte, and to the last byte."""
+    tokenizer, task, count = ByteTokenizer(Arithmetic.markup), TASKS["arithmetic"], 40
+    rule, stop = task.byte_rule(), table(tokenizer, "")
+    assert rule is not None
+    grade: Any = jax.jit(functools.partial(byte_grader.grade, rule, stop, False))
+    usual, most = byte_grader.rooms(stop, count)
+    ending = "\n</scratch>\n8 3"
+    assert len(ending) < usual < most == 12 * count
+    rows = ["8" * (count - 4) + ending, "", "\n</scratch>\n08", "8 3", ending * 3]
+    for over in (0, 1, most - usual):
+        size = usual + over
+        marks = min(size // 12, count)
+        rest = "8" * (size - 12 * marks)
+        rows[1] = "\n</scratch>\n" * marks + rest
+        assert len(rows[1]) == size
+        tokens, length = np.zeros((len(rows), count), np.int32), np.zeros((len(rows),), np.int32)
+        for i, text in enumerate(rows):
+            row = tokenizer.encode(text)
+            tokens[i, : len(row)], length[i] = row, len(row)
+        for gold in ("83", "8", rest or "0"):
+            arrays = byte_grader.gold([gold] * len(rows))
+            right, kept = grade(tokens, length, *arrays)
+            assert right.tolist() == [task.answer(text) == gold for text in rows]
+            assert kept.tolist() == length.tolist()
+
+
+def test_room_is_made_for_what_a_vocabulary_usually_writes():
+    assert byte_grader.rooms(table(BYTEWISE, ""), 40) == (40, 40)  # one byte a token at most
+    usual, most = byte_grader.rooms(table(smollm2.tokenizer(), ""), 100)
+    assert (usual, most) == (1352, 8100)
+
+
 def test_the_grader_is_one_program():
     """No callback, no shape that depends on what is written."""
     rule = TASKS["marker"].byte_rule()

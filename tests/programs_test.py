@@ -208,9 +208,10 @@ def test_compile_tells_of_every_program():
 
 @eight_devices
 @pytest.mark.parametrize("devices", [1, 8])
-def test_rows_are_graded_wherever_they_lie(devices: int):
+@pytest.mark.parametrize("markup", [(), ("a token of many bytes",)])
+def test_rows_are_graded_wherever_they_lie(devices: int, markup: tuple[str, ...]):
     said = ["so 12.\n\n3", " $1,200.0", "7", "", "12", "-1.50%", "1/2", "0"]
-    tokenizer = ByteTokenizer()
+    tokenizer = ByteTokenizer(markup)
     stop = make_stop(tokenizer.eos_ids, "\n\n", tokenizer.token_bytes(), tokenizer.vocab_size)
     tokens, length = np.zeros((8, 16), np.int32), np.zeros((8,), np.int32)
     for i, text in enumerate(said):
@@ -223,6 +224,8 @@ def test_rows_are_graded_wherever_they_lie(devices: int):
     right = grade(*arrays)
     assert right.tolist() == [True, True, False, False, True, True, False, True]
     assert right.sharding.is_equivalent_to(arrays[1].sharding, 1)
-    assert not re.findall(
-        "all-gather|all-reduce|all-to-all", grade.lower(*arrays).compile().as_text()
-    )
+    program = grade.lower(*arrays).compile().as_text()
+    found = re.findall(r"(\S+) (?:all-gather|all-reduce|all-to-all)\S*\(", program)
+    # Where tokens differ in length, the devices agree on the longest row: a number.
+    assert found == (["s32[]"] if markup and devices > 1 else [])
+    assert markup or not re.findall("all-gather|all-reduce|all-to-all", program)
