@@ -28,15 +28,23 @@ class Stopwatch:
 
 
 class CompilationCount:
-    """Counts what XLA compiles in this process, our programs and anything else."""
+    """Counts what XLA compiles in this process, our programs and anything else.
+
+    What it takes ready made from a cache on disk does not count.
+    """
 
     def __init__(self) -> None:
         self.total = 0
         jax.monitoring.register_event_duration_secs_listener(self._hear)
+        jax.monitoring.register_event_listener(self._find)
 
     def _hear(self, event: str, duration_secs: float, **kwargs: Any) -> None:
         del duration_secs, kwargs
         self.total += event == "/jax/core/compile/backend_compile_duration"
+
+    def _find(self, event: str, **kwargs: Any) -> None:
+        del kwargs
+        self.total -= event == "/jax/compilation_cache/cache_hits"
 
 
 class Meter:
@@ -44,17 +52,23 @@ class Meter:
 
     Args:
         device_seconds: says how long programs have run on the devices so far.
+        slots: says how many steps sampling's slots have made so far, and how many with a row in it.
     """
 
-    def __init__(self, device_seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        device_seconds: Callable[[], float],
+        slots: Callable[[], tuple[int, int]] = lambda: (0, 0),
+    ) -> None:
         self._device_seconds, self._compilations = device_seconds, CompilationCount()
+        self._slots = slots
         self.restart()
 
     def restart(self) -> None:
         """Begins to measure the next round."""
         self.watch = Stopwatch({})
         self._compiled = self._compilations.total
-        self._device = self._device_seconds()
+        self._device, self._stepped = self._device_seconds(), self._slots()
         self._begun = time.perf_counter()
 
     def read(self) -> dict[str, Any]:
@@ -62,9 +76,11 @@ class Meter:
         total = time.perf_counter() - self._begun
         running = total - self.watch.seconds.get("compile", 0.0)
         device = self._device_seconds() - self._device
+        steps, busy = (now - then for now, then in zip(self._slots(), self._stepped, strict=True))
         seconds = dict.fromkeys(PHASES, 0.0) | self.watch.seconds | {"total": total}
         return {
             "compilations": self._compilations.total - self._compiled,
             "host_share": round(1 - device / running, 4),
+            "slots_occupied": round(busy / steps, 4) if steps else None,
             "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
         }

@@ -24,7 +24,7 @@ METRICS = "metrics.jsonl"
 PLOT = "accuracy.png"
 
 # The fields that differ between two runs of one configuration: they are measured, not computed.
-MEASURED = ("compilations", "host_share", "seconds")
+MEASURED = ("compilations", "host_share", "seconds", "slots_occupied")
 
 # Blue and vermilion of Okabe and Ito's palette: told apart with any colour vision.
 GENERATED, RATIONALIZED = "#0072B2", "#D55E00"

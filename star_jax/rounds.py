@@ -73,7 +73,8 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
 
 def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> None:
     """Adds the records of the rounds that are not done, from the base model on."""
-    meter = Meter(lambda: context.programs.device_seconds)
+    sampling = context.programs.sampling
+    meter = Meter(lambda: context.programs.device_seconds, sampling.counts)
     with meter.watch.phase("compile"):
         compile_programs(context)
     if not records:
@@ -323,7 +324,7 @@ def compile_programs(context: Context) -> None:
     where = f" of {processes.count()} processes" if processes.count() > 1 else ""
     context.console.print(f"{parameters:,} parameters on {devices} device(s){where}")
     with shown.progress(context.console, "compile", len(context.programs)) as advance:
-        context.programs.compile(advance)
+        context.programs.compile(advance, str(context.folder / "cache"))
 
 
 def _publish(context: Context, records: list[Record]) -> None:

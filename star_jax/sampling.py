@@ -32,6 +32,7 @@ from star_jax.state import Params
 from star_jax.train import FewShot
 
 _WAVES = 8  # newcomers are prefilled when an eighth of the slots is free
+_SIZES = 4  # lengths of prompt that there is a program for
 _KV = ("layers", "batch", "kv_heads", "length", "head_dim")
 _PREFIX = ("layers", "kv_heads", "head_dim", "length")
 
@@ -56,6 +57,10 @@ class Policy:
 
 class Sampling:
     """The programs of sampling.
+
+    Attributes:
+        slot_steps: steps of all slots so far.
+        busy: those of them that a row was in.
 
     Args:
         config: of the decoder.
@@ -87,7 +92,11 @@ class Sampling:
             apart = nnx.eval_shape(self._apart, self._params)
             self._graph, weights = nnx.split(apart)
             self._weights = with_shardings(weights, mesh)
-        self.slot_steps = self.written = 0
+        self.slot_steps = self.busy = 0
+
+    def counts(self) -> tuple[int, int]:
+        """`slot_steps` and `busy`."""
+        return self.slot_steps, self.busy
 
     def programs(self) -> dict[Any, Callable[[], Any]]:
         """What is to be compiled, lowered when it is called."""
@@ -104,7 +113,10 @@ class Sampling:
                     self._lower_grow, shape, small, large
                 )
             for shared in (False, True)[: 2 if self._prefix else 1]:
-                found["admit", shape, shared] = functools.partial(self._lower_admit, shape, shared)
+                for places in prompt_sizes(shape):
+                    found["admit", shape, places, shared] = functools.partial(
+                        self._lower_admit, shape, places, shared
+                    )
                 for size in sizes:
                     found["advance", shape, size, shared] = functools.partial(
                         self._lower_advance, shape, size, shared
@@ -208,13 +220,14 @@ class Sampling:
         before, after = (self._abstract_slots(shape, size) for size in (small, large))
         return self._lower(lambda slots: decode.grow(slots, large), before, out=after)
 
-    def _lower_admit(self, shape: Shape, shared: bool) -> Any:
+    def _lower_admit(self, shape: Shape, places: int, shared: bool) -> Any:
         def admit(weights: Params, slots: Slots, prompts: Prompts, prefix: Any, at: Any) -> Slots:
             return decode.admit(self._model(weights), slots, prompts, prefix, at)
 
         slots = without_ring(self._abstract_slots(shape, decode.windows(shape.budget)[0]))
         count = self.newcomers(shape)
-        prompts, at = self.abstract_prompts(count, shape), self._shaped((count,), np.int32)
+        prompts = self.abstract_prompts(count, dataclasses.replace(shape, prompt=places))
+        at = self._shaped((count,), np.int32)
         given = (self._weights, slots, prompts, self.abstract_prefix(shared), at)
         return self._lower(admit, *given, out=slots, donate=(1,))
 
@@ -230,6 +243,12 @@ class Sampling:
         seed, wanted = self._shaped((3,), np.uint32), self._shaped((), np.int32)
         given = (self._weights, slots, self.abstract_prefix(shared), seed, wanted)
         return self._lower(advance, *given, out=(slots, told), donate=(1,))
+
+
+def prompt_sizes(shape: Shape) -> list[int]:
+    """Places that newcomers' prompts are read in: the fewest that hold the longest of them."""
+    quarters = range(1, _SIZES + 1)
+    return sorted({min(shape.prompt, -(-shape.prompt * n // _SIZES // 16) * 16) for n in quarters})
 
 
 def without_ring(slots: Slots) -> Slots:
@@ -249,15 +268,17 @@ class OpenSlots:
         self._seed = mesh_lib.place(sampling.mesh, np.asarray(seed, np.uint32))
         self._windows = decode.windows(shape.budget)
         self._slots: Slots = sampling.run(("open", shape))
-        self._steps = 0
+        self._steps = self._busy = 0
 
     def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
         """Puts rows, [R, P] and [R], into `places`; those from B on are nowhere."""
-        mesh = self._sampling.mesh
-        rows = (mesh_lib.place(mesh, x, "batch") for x in (tokens, start, number))
-        name = ("admit", self._shape, self._policy.prefix is not None)
+        mesh, most = self._sampling.mesh, self._shape.prompt
+        size = next(n for n in prompt_sizes(self._shape) if n >= most - start.min())
+        cut = (tokens[:, most - size :], start - (most - size), number)
+        prompts = Prompts(*[mesh_lib.place(mesh, x, "batch") for x in cut], seed=self._seed)
+        name = ("admit", self._shape, size, self._policy.prefix is not None)
         ring, slots = self._slots.cache, without_ring(self._slots)
-        prompts, at = Prompts(*rows, self._seed), mesh_lib.place(mesh, places)
+        at = mesh_lib.place(mesh, places)
         given = (self._policy.weights, slots, prompts, self._policy.prefix, at)
         slots: Slots = self._sampling.run(name, *given)
         cache = dataclasses.replace(slots.cache, keys=ring.keys, values=ring.values)
@@ -279,7 +300,8 @@ class OpenSlots:
                 break
             name = ("grow", self._shape, self._windows.pop(0))
             self._slots = self._sampling.run(name, self._slots)
-        steps = int(self._slots.steps)
+        steps, busy = int(self._slots.steps), int(self._slots.busy)
         self._sampling.slot_steps += (steps - self._steps) * self._shape.rows
-        self._steps = steps
+        self._sampling.busy += busy - self._busy
+        self._steps, self._busy = steps, busy
         return mesh_lib.held(self._slots.generated.tokens), length, finished

@@ -39,7 +39,7 @@ def values_and_gradients(run: Any, keys: int) -> Any:
 
 
 def plain(layer: Layer) -> Any:
-    return lambda *qkv: attention.attend_segments(SEGMENTS)(layer, *qkv, ())[0]
+    return lambda q, k, v: attention.attend_segments(SEGMENTS)(layer, q, k, v, ())[0]
 
 
 def close(found: Any, expected: Any) -> None:

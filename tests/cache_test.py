@@ -135,5 +135,5 @@ def test_grow_keeps_what_is_filled(config: ModelConfig):
 def test_a_prefix_has_no_batch_axis(config: ModelConfig):
     prefix = shared(config, 6, 8)
     expected = (config.layers, config.key_heads, config.head_dim, 8)
-    assert prefix.keys.shape == prefix.values.shape == expected
+    assert {x.shape for x in jax.tree.leaves((prefix.keys, prefix.values))} == {expected}
     assert prefix.length == 6

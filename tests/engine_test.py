@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from star_jax.sampler import engine
-from star_jax.sampler.engine import Chunk, Completion, Row, Shape
+from star_jax.sampler.engine import Chunk, Row, Shape
 
 SMALL, LONG, LARGE = Shape(8, 4, 3), Shape(8, 10, 2), Shape(20, 10, 2)
 SHAPES = [LARGE, SMALL, LONG]
@@ -55,30 +55,81 @@ def test_a_row_that_fits_nowhere_is_named(size: tuple[int, int]):
         engine.plan(rows([(4, 8), size]), SHAPES)
 
 
+class Slots:
+    """Row n writes n + 1 times its number, a token a step; number 3 never ends by itself."""
+
+    def __init__(self, shape: Shape, newcomers: int) -> None:
+        self.newcomers, self.shape = newcomers, shape
+        self.tokens = np.zeros((shape.rows, shape.budget), np.int32)
+        self.length = np.zeros(shape.rows, np.int32)
+        self.number = np.full(shape.rows, -1)
+        self.asked: list[tuple[list[list[int]], list[int], list[int], list[int]]] = []
+        self.steps = self.busy = 0
+
+    def finished(self) -> np.ndarray:
+        most = np.where(self.number == 3, 99, self.number + 1)
+        return (self.number < 0) | (self.length >= most)
+
+    def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
+        assert tokens.shape == (self.newcomers, self.shape.prompt)
+        assert [x.dtype for x in (tokens, start, number, places)] == [np.int32] * 4
+        self.asked.append(tuple(x.tolist() for x in (tokens, start, number, places)))
+        for one, place in zip(number, places, strict=True):
+            if place < self.shape.rows:
+                assert self.finished()[place] or self.length[place] >= self.shape.budget
+                self.number[place], self.length[place] = one, 0
+
+    def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
+        while True:
+            going = ~self.finished() & (self.length < self.shape.budget)
+            if np.sum(~going) >= wanted:
+                return self.tokens, self.length, self.finished()
+            assert going.any()
+            self.tokens[going, self.length[going]] = self.number[going]
+            self.length += going
+            self.steps, self.busy = self.steps + 1, self.busy + going.sum()
+
+
 def test_complete_pads_on_the_left_and_leaves_the_rest_empty():
-    seen = []
-
-    def decode(shape: Shape, *arrays: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-        seen.append((shape, *(array.tolist() for array in arrays)))
-        assert [array.dtype for array in arrays] == [np.int32] * 3
-        return np.arange(24).reshape(3, 8), np.array([2, 8, 5]), np.array([True, False, True])
-
     chunk = Chunk(SMALL, (Row(5, [1, 2], 8), Row(3, [1, 2, 3, 4], 8)))
-    found = engine.complete(chunk, decode)
-    assert seen == [(SMALL, [[0, 0, 1, 2], [1, 2, 3, 4], [0, 0, 0, 0]], [2, 0, 4], [5, 3, 0])]
+    slots = Slots(SMALL, 3)
+    found = engine.complete(chunk, slots)
+    padded = [[0, 0, 1, 2], [1, 2, 3, 4], [0, 0, 0, 0]]
+    assert slots.asked == [(padded, [2, 0, 4], [5, 3, 0], [0, 1, 3])]
     assert [dataclasses.astuple(completion) for completion in found] == [
-        (5, [0, 1], False),
-        (3, [8, 9, 10, 11, 12, 13, 14, 15], True),
+        (5, [5] * 6, False, 0),
+        (3, [3] * 8, True, 1),
     ]
     assert all(type(completion.truncated) is bool for completion in found)
 
 
-def test_completions_are_told_by_their_rows_number():
-    def echo(shape: Shape, tokens: NDArray, start: NDArray, number: NDArray):
-        return np.repeat(number[:, None], shape.budget, 1), np.ones_like(number), start == 0
+@pytest.mark.parametrize("newcomers", [1, 2])
+def test_a_slot_is_filled_again_while_others_go_on(newcomers: int):
+    numbers = [7, 0, 3, 1, 1000, 2, 6, 5, 4, 0, 0, 7]
+    rows = tuple(Row(number, [1], 8) for number in numbers)
+    heard: list[int] = []
+    slots = Slots(SMALL, newcomers)
+    found = engine.complete(Chunk(SMALL, rows), slots, heard.append)
+    assert [one.number for one in found] == numbers
+    for one in found:
+        full = one.number in (3, 1000)
+        assert one.tokens == [one.number] * (8 if full else one.number + 1)
+        assert one.truncated == full
+    assert sum(heard) == len(numbers)
+    one_after_the_other = sum(max(len(f.tokens) for f in found[i : i + 3]) for i in range(0, 12, 3))
+    assert slots.steps < one_after_the_other
+    if newcomers == 1:
+        assert slots.busy / slots.steps / 3 > 0.8
 
-    chunks = engine.plan(rows([(n % 5, 8) for n in range(11)]), SHAPES)
-    found = [one for chunk in chunks for one in engine.complete(chunk, echo)]
-    assert sorted(found, key=lambda one: one.number) == [
-        Completion(n, [n], truncated=n % 5 != 4) for n in range(11)
-    ]
+
+def test_completions_are_told_by_their_rows_number():
+    chunks = engine.plan(rows([(n % 5, 8) for n in range(11)]), SHAPES, refills=2)
+    found = [one for chunk in chunks for one in engine.complete(chunk, Slots(chunk.shape, 2))]
+    assert {one.number: one.tokens for one in found} == {
+        n: [n] * (8 if n >= 7 or n == 3 else n + 1) for n in range(11)
+    }
+
+
+def test_chunks_hold_several_rows_a_slot():
+    chunks = engine.plan(rows([(4, 8)] * 20), SHAPES, refills=3)
+    assert [len(chunk.rows) for chunk in chunks] == [9, 9, 2]

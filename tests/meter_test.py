@@ -38,5 +38,13 @@ def test_a_meter_tells_the_devices_share_of_what_was_not_compiling():
     assert found["host_share"] == pytest.approx(0, abs=0.05)
     assert found["seconds"]["train"] == pytest.approx(device, abs=0.01)
     assert found["seconds"]["total"] >= 0.4 and found["seconds"]["generate"] == 0
+    assert found["slots_occupied"] is None
     meter.restart()
     assert meter.read()["seconds"]["train"] == 0
+
+
+def test_a_meter_tells_the_share_of_slots_that_had_a_row():
+    counts = (100, 60)
+    meter = Meter(lambda: 0.0, lambda: counts)
+    counts = (300, 220)
+    assert meter.read()["slots_occupied"] == 0.8

@@ -213,7 +213,7 @@ def step(
     shown: bool = False,
     again: Sequence[int] = (),
 ) -> tuple[StarState, StarMetrics]:
-    before = [programs.few_shot(tokens) for tokens in FEW_SHOT] if shown else None
+    before = [programs.sampling.few_shot(tokens) for tokens in FEW_SHOT] if shown else None
     assert programs.fused is not None
     batch = questions.batch(before, rehearse=(again, programs.fused.again))
     return programs.star_step(begin(programs, params), batch)

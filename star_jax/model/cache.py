@@ -79,8 +79,8 @@ class Cache:
 def ring(model: Decoder, asked: Asked, length: int) -> Cache:
     """A cache in which nothing is written yet, with room for `length` tokens a row."""
     rows = asked.start.shape[0]
-    room = _room(model, (rows, model.config.key_heads, length, model.config.head_dim))
-    return Cache(asked, *room, jnp.int32(0), jnp.zeros((rows,), jnp.int32))
+    keys, values = _room(model, (rows, model.config.key_heads, length, model.config.head_dim))
+    return Cache(asked, keys, values, jnp.int32(0), jnp.zeros((rows,), jnp.int32))
 
 
 def grow(cache: Cache, length: int) -> Cache:
@@ -98,20 +98,23 @@ def grow(cache: Cache, length: int) -> Cache:
 
 
 def admit(cache: Cache, new: Asked, rows_R: jax.Array) -> Cache:
-    """The cache with the prompts of R new rows at `rows_R`; those from B on are left out."""
+    """The cache with the prompts of R new rows at `rows_R`; those from B on are left out.
+
+    The new prompts may have fewer places than those of the cache have.
+    """
+    missing = cache.asked.keys[0].shape[-2] - new.keys[0].shape[-2]
 
     def put(axis: int, old: jax.Array, x: jax.Array) -> jax.Array:
         return old.at[(slice(None),) * axis + (rows_R,)].set(x, mode="drop")
 
-    def each(old: Stacked, x: Stacked) -> Stacked:
-        axis = 0 if isinstance(old, tuple) else 1
-        return jax.tree.map(lambda old, x: put(axis, old, x), old, x)
+    def each(old: jax.Array, x: jax.Array) -> jax.Array:
+        pad = (*[(0, 0)] * (x.ndim - 2), (missing, 0), (0, 0))
+        return put(old.ndim - 4, old, jnp.pad(x, pad))
 
-    asked = Asked(
-        each(cache.asked.keys, new.keys),
-        each(cache.asked.values, new.values),
-        put(0, cache.asked.start, new.start),
+    keys, values = jax.tree.map(
+        each, (cache.asked.keys, cache.asked.values), (new.keys, new.values)
     )
+    asked = Asked(keys, values, put(0, cache.asked.start, new.start + missing))
     written = cache.written.at[rows_R].set(0, mode="drop")
     return dataclasses.replace(cache, asked=asked, written=written)
 
@@ -157,8 +160,8 @@ def prefill(
         return attention(layer, q, [own, *_shared(prefix, layer, positions)]), kept
 
     room = _room(model, (rows, model.config.key_heads, size, model.config.head_dim))
-    x, kept = model.hidden(tokens_BxP, positions, attend, room, given=_stacks(prefix))
-    return model.logits(x[:, -1:])[:, 0], Asked(*kept, start_B)
+    x, (keys, values) = model.hidden(tokens_BxP, positions, attend, room, given=_stacks(prefix))
+    return model.logits(x[:, -1:])[:, 0], Asked(keys, values, start_B)
 
 
 def step(
@@ -178,17 +181,18 @@ def step(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
         kept = _put(kept, layer, k, v, (0, 0, at, 0))
-        own = (layers.take(x, layer.index) for x in kept)
+        keys, values = (layers.take(x, layer.index) for x in kept)
         seen = [
             (mask & (back < layer.window) if layer.window else mask)[:, None, None]
             for mask, back in zip(masks, behinds, strict=True)
         ]
-        sources = [(*layer.given[:2], seen[0]), (*own, seen[1])]
+        prompt_keys, prompt_values = layer.given[:2]
+        sources = [(prompt_keys, prompt_values, seen[0]), (keys, values, seen[1])]
         return attention(layer, q, [*sources, *_shared(prefix, layer, positions, 2)]), kept
 
     kept, given = (cache.keys, cache.values), (asked.keys, asked.values, *_stacks(prefix))
-    x, kept = model.hidden(token_B[:, None], positions, attend, kept, given=given)
-    cache = Cache(asked, *kept, cache.cursor + 1, cache.written + 1)
+    x, (keys, values) = model.hidden(token_B[:, None], positions, attend, kept, given=given)
+    cache = Cache(asked, keys, values, cache.cursor + 1, cache.written + 1)
     return model.logits(x)[:, 0], cache
 
 

@@ -99,6 +99,7 @@ class Slots:
         number: [B] int32, of the row that is in the slot; its draws follow from it.
         cache: keys and values of prompt and rationale.
         steps: [] int32, since the slots were opened.
+        busy: [] int32, tokens that were written in them: of steps times B at most.
     """
 
     logits: jax.Array
@@ -107,6 +108,7 @@ class Slots:
     number: jax.Array
     cache: kv.Cache
     steps: jax.Array
+    busy: jax.Array
 
     def ended(self) -> jax.Array:
         """[B] bool: it has met its stop or its budget, or is empty."""
@@ -162,6 +164,7 @@ def begin(
         prompts.number,
         kv.ring(model, asked, windows(budget)[0]),
         jnp.int32(0),
+        jnp.int32(0),
     )
 
 
@@ -183,6 +186,7 @@ def admit(
         put(slots.number, prompts.number),
         kv.admit(slots.cache, asked, places_R),
         slots.steps,
+        slots.busy,
     )
 
 
@@ -247,7 +251,8 @@ def _step(
     finished = old.finished | (~done & (ended | matched))
     logits, cache = kv.step(model, token, slots.cache, prefix)
     generated = Generated(tokens, old.length + ~done, finished)
-    return Slots(logits, generated, tail, slots.number, cache, slots.steps + 1)
+    counts = (slots.steps + 1, slots.busy + jnp.sum(~done))
+    return Slots(logits, generated, tail, slots.number, cache, *counts)
 
 
 def _match(tail_BxK: jax.Array, token_B: jax.Array, stop: Stop) -> tuple[jax.Array, jax.Array]:
