@@ -32,7 +32,8 @@ from star_jax.state import Params
 from star_jax.train import FewShot
 
 _WAVES = 8  # newcomers are prefilled when an eighth of the slots is free
-_SIZES = 4  # lengths of prompt that there is a program for
+_SIZES = 4  # at most so many lengths of prompt have a program,
+_APART = 48  # which are so many places apart at least
 _KV = ("layers", "batch", "kv_heads", "length", "head_dim")
 _PREFIX = ("layers", "kv_heads", "head_dim", "length")
 
@@ -248,7 +249,8 @@ class Sampling:
 def prompt_sizes(shape: Shape) -> list[int]:
     """Places that newcomers' prompts are read in: the fewest that hold the longest of them."""
     quarters = range(1, _SIZES + 1)
-    return sorted({min(shape.prompt, -(-shape.prompt * n // _SIZES // 16) * 16) for n in quarters})
+    ends = (-(-shape.prompt * n // _SIZES // _APART) * _APART for n in quarters)
+    return sorted({min(shape.prompt, end) for end in ends})
 
 
 def without_ring(slots: Slots) -> Slots:

@@ -13,9 +13,9 @@ from star_jax.sampler.engine import Row, Shape, complete, plan
 from star_jax.sampling import prompt_sizes
 from toys import BYTES
 
-SHAPE = Shape(budget=80, prompt=40, rows=8)
+SHAPE = Shape(budget=80, prompt=60, rows=8)
 BEFORE = [5, 9, 100, 3, 20]
-SIZES = [40, 3, 17, 25, 1, 33, 9, 16, 15, 4, 2, 8, 31, 40, 11, 5, 6, 7, 20, 21, 1, 1]
+SIZES = [60, 3, 17, 25, 1, 33, 9, 16, 15, 4, 2, 8, 51, 60, 11, 5, 6, 7, 20, 21, 1, 1]
 ROWS = [
     Row(number, document.tokens.tolist(), SHAPE.budget)
     for number, document in enumerate(toys.documents(SIZES, 259))
@@ -54,6 +54,7 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
 
 
 def test_prompts_are_read_in_a_few_sizes():
-    assert prompt_sizes(Shape(8, 144, 4)) == [48, 80, 112, 144]
-    assert prompt_sizes(SHAPE) == [16, 32, 40]
+    assert prompt_sizes(Shape(8, 256, 4)) == [96, 144, 192, 256]
+    assert prompt_sizes(Shape(8, 144, 4)) == [48, 96, 144]
+    assert prompt_sizes(SHAPE) == [48, 60]
     assert prompt_sizes(Shape(8, 16, 4)) == [16]
