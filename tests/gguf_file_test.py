@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType as Type
 import hugging_face
 import toys
 from star_jax import mesh
+from star_jax.checkpoint import named
 from star_jax.model import export, load
 from star_jax.model.config import RopeScaling
 from star_jax.model.sources import LoadError
@@ -111,12 +112,13 @@ def write(
 def back(loaded: load.Loaded) -> Tensors:
     """The weights as tensors in transformers' names."""
     found = {}
-    leaves, _ = jax.tree_util.tree_flatten_with_path(loaded.params)
-    for path, x in leaves:
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
+    weights = export.by_layer(named(loaded.params), loaded.config.layers)
+    for name, weight in weights.items():
         place = loaded.family.stored(name, loaded.config)
         found[place.tensor] = np.empty(place.shape, np.float32)
-        place.write(found[place.tensor], np.asarray(x)[tuple(map(slice, place.weight_shape))])
+        place.write(
+            found[place.tensor], np.asarray(weight())[tuple(map(slice, place.weight_shape))]
+        )
     return found
 
 

@@ -14,6 +14,7 @@ from flax import nnx
 import hugging_face as hf
 import toys
 from star_jax import packing, train
+from star_jax.checkpoint import named as named_leaves
 from star_jax.model import cache as kv
 from star_jax.model import export, load
 from star_jax.model.attention import attend_segments
@@ -175,15 +176,14 @@ def test_gradients_are_theirs(models: Any, name: str):
     # GPT-NeoX has its head in files under a name of their own
     files = {"lm_head.weight": loaded.family.stored("head.value", loaded.config).tensor}
     named = {files.get(key, key): weight.grad for key, weight in theirs.named_parameters()}
-    leaves, _ = jax.tree_util.tree_flatten_with_path(gradients)
+    parts = export.by_layer(named_leaves(gradients), loaded.config.layers)
     sizes: dict[str, Any] = {}  # of a tensor: squares of the difference, and of the gradient
-    for path, gradient in leaves:
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
+    for name, gradient in parts.items():
         place = loaded.family.stored(name, loaded.config)
         whole = named[place.tensor].numpy()
         cut = [(0, size) for size in place.weight_shape]
         expected = place.read(cut, lambda ranges, x=whole: x[tuple(slice(*r) for r in ranges)])
-        found = np.asarray(gradient)[tuple(slice(size) for size in expected.shape)]
+        found = np.asarray(gradient())[tuple(slice(size) for size in expected.shape)]
         parts = np.array([np.square(found - expected).sum(), np.square(expected).sum()])
         sizes[place.tensor] = sizes.get(place.tensor, 0) + parts
     assert sizes.keys() == named.keys()

@@ -90,7 +90,7 @@ def export(
     """
     target = pathlib.Path(folder).absolute()
     values = _config(config, family, hf_config)
-    weights = _by_layer(named(params), config.layers)
+    weights = by_layer(named(params), config.layers)
     groups = _by_tensor({name: family.stored(name, config) for name in weights})
     shards = _plan(groups, np.dtype(config.weights).itemsize, shard_bytes)
     writes = jax.process_index() == 0
@@ -121,7 +121,7 @@ def _config(config: ModelConfig, family: Family, hf_config: Mapping[str, Any]) -
     return values
 
 
-def _by_layer(weights: Mapping[str, jax.Array], count: int) -> dict[str, Callable[[], jax.Array]]:
+def by_layer(weights: Mapping[str, jax.Array], count: int) -> dict[str, Callable[[], jax.Array]]:
     """Each layer's own weights by their names; none is cut from its stack before it is called."""
     found: dict[str, Callable[[], jax.Array]] = {}
     for name, weight in weights.items():
