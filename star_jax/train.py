@@ -4,6 +4,7 @@ Shapes: B packed sequences, T tokens each, A micro-batches, V vocabulary.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from jax.sharding import Mesh
 from star_jax import mesh as mesh_lib
 from star_jax.model import cache as kv
 from star_jax.model.attention import attend_segments
-from star_jax.model.decoder import Decoder
+from star_jax.model.decoder import ANY, Decoder, Layout
 from star_jax.state import Params, StarState
 
 # Learning rate of an update from the number of those before it. On the host, and an argument of the
@@ -130,10 +131,8 @@ def token_loss(
         attend = kv.attend_segments(batch.segments, positions, prefix)
         given = (prefix.keys, prefix.values)
 
-    def between(x: jax.Array) -> jax.Array:
-        return mesh_lib.split(mesh, x, "batch", "sequence", None) if mesh and remat else x
-
-    x, _ = model.hidden(batch.tokens, positions, attend, given=given, remat=remat, between=between)
+    layout = split_layout(mesh) if mesh and remat else ANY
+    x, _ = model.hidden(batch.tokens, positions, attend, given=given, remat=remat, layout=layout)
     parts = (x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:])
     if not remat:
         return _cross_entropy(model, *parts)
@@ -147,6 +146,15 @@ def token_loss(
 
     nothing = (jnp.float32(0), jnp.float32(0))
     return jax.lax.scan(add, nothing, jax.tree.map(_chunks, parts))[0]
+
+
+def split_layout(mesh: Mesh) -> Layout:
+    """What is kept for the gradient is split by tokens over the devices that share the heads."""
+
+    def lay(axis: str, x: jax.Array) -> jax.Array:
+        return mesh_lib.split(mesh, x, "batch", axis, None)
+
+    return Layout(*(functools.partial(lay, axis) for axis in ("sequence", "length")))
 
 
 def _cross_entropy(

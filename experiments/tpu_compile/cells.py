@@ -87,7 +87,7 @@ class Work:
 
 # The table's columns: how each model lies on each topology, for all of its programs.
 CELLS: dict[tuple[str, str], Work] = {
-    ("gpt-j-6b", "v3:2x2"): Work(),
+    ("gpt-j-6b", "v3:2x2"): Work(questions=24),
     ("gpt-j-6b", "v4:2x2x1"): Work(tensor=4),
     ("gpt-j-6b", "v5e:2x4"): Work(),
     ("gpt-j-6b", "v6e:2x4"): Work(),

@@ -10,6 +10,7 @@ one, D head_dim, F hidden, V vocab.
 """
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -179,17 +180,39 @@ class Block(nnx.Module):
         self.mlp_post_norm = norm(config.post_norms)
 
     def __call__(
-        self, x: jax.Array, positions: jax.Array, layer: Layer, attend: Attend, kept: Kept
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        layer: Layer,
+        attend: Attend,
+        kept: Kept,
+        layout: "Layout",
     ) -> tuple[jax.Array, Kept]:
         """The residual stream [B, T, E] after this block; `positions` is [B, T]."""
-        h = self.norm(x)
+        h = layout.within(self.norm(x))
         mixed, kept = self.attention(h, positions, layer, attend, kept)
         mixed = mixed if self.post_norm is None else self.post_norm(mixed)
         middle = x if self.parallel else x + mixed
-        h = h if self.mlp_norm is None else self.mlp_norm(middle)
+        h = h if self.mlp_norm is None else layout.within(self.mlp_norm(middle))
         out = self.mlp(h)
         out = out if self.mlp_post_norm is None else self.mlp_post_norm(out)
-        return x + mixed + out, kept
+        return layout.between(x + mixed + out), kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How activations [B, T, E] lie on the devices.
+
+    Attributes:
+        between: the residual stream, where it goes from block to block.
+        within: what attention and MLP multiply.
+    """
+
+    between: Callable[[jax.Array], jax.Array] = lambda x: x
+    within: Callable[[jax.Array], jax.Array] = lambda x: x
+
+
+ANY = Layout()
 
 
 class Decoder(nnx.Module):
@@ -221,7 +244,7 @@ class Decoder(nnx.Module):
         *,
         given: tuple[Stacked, ...] = (),
         remat: bool = False,
-        between: Callable[[jax.Array], jax.Array] = lambda x: x,
+        layout: Layout = ANY,
     ) -> tuple[jax.Array, Kept]:
         """Ids and their positions to the normalised residual stream, [B, T, E].
 
@@ -232,7 +255,7 @@ class Decoder(nnx.Module):
             kept: what it hands from layer to layer; it comes back as the last one leaves it.
             given: stacks (`model/layers.py`) whose part of a layer it finds in `Layer.given`.
             remat: a gradient keeps what goes into each block, and computes the rest again.
-            between: lays out the residual stream [B, T, E] where it goes from block to block.
+            layout: of the activations.
         """
         dtype = jnp.dtype(self.config.dtype)
         x = self.embedding[...].astype(dtype)[tokens_BxT]
@@ -248,14 +271,13 @@ class Decoder(nnx.Module):
             layer = Layer(index, window, scale, config.attention_cap, tuple(own))
 
             def run(x: jax.Array, kept: Kept) -> tuple[jax.Array, Kept]:
-                x, kept = block(x, positions_BxT, layer, attend, kept)
-                return between(x), kept
+                return block(x, positions_BxT, layer, attend, kept, layout)
 
             # Inside of a loop nothing can take the second computation for the first.
             alone = config.period == config.layers
             return (jax.checkpoint(run, prevent_cse=alone) if remat else run)(*carry)
 
-        x, kept = layers.run(self.blocks, config.period, each, given, (between(x), kept))
+        x, kept = layers.run(self.blocks, config.period, each, given, (layout.between(x), kept))
         return self.norm(x), kept
 
     @property
