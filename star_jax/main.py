@@ -32,8 +32,9 @@ def main(argv: Sequence[str]) -> None:
         folder.check(chosen, workdir)
         # jax takes seconds to import: what is refused must not wait for it.
         with distributed.together(*place):
-            from star_jax import rounds
+            from star_jax import programs, rounds
 
+            programs.keep(f"{workdir}/cache")
             rounds.run(chosen, workdir)
     except settings.SettingsError as error:
         command_line.refuse(error)

@@ -7,13 +7,13 @@ timed, so that a run can say which share of its time was not spent on the device
 import concurrent.futures
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
 from star_jax import byte_grader, train
@@ -108,17 +108,8 @@ class Programs:
         """
         return self._lowered[name]()
 
-    def compile(
-        self, advance: Callable[[], object] = lambda: None, cache: str | None = None
-    ) -> None:
-        """Compiles all programs, a few at a time.
-
-        Args:
-            advance: is called after each.
-            cache: folder to keep them in, and take them from where they are there.
-        """
-        if cache:
-            _keep_programs(cache)
+    def compile(self, advance: Callable[[], object] = lambda: None) -> None:
+        """Compiles all programs, a few at a time; `advance` is called after each."""
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             jobs = {
                 pool.submit(lambda lower=lower: lower().compile()): name
@@ -288,9 +279,13 @@ def lowered(
     return _jit(function, out=out, donate=donate).lower(*arguments)
 
 
-def _keep_programs(folder: str) -> None:
-    """From now on what is compiled is kept in `folder`, however small, and looked for there."""
-    compilation_cache.reset_cache()  # of another run in this process
+def keep(folder: str) -> None:
+    """From now on what is compiled is kept in `folder`, however small, and looked for there.
+
+    JAX_COMPILATION_CACHE_DIR in the environment is another wish.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

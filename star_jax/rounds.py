@@ -324,7 +324,7 @@ def compile_programs(context: Context) -> None:
     where = f" of {processes.count()} processes" if processes.count() > 1 else ""
     context.console.print(f"{parameters:,} parameters on {devices} device(s){where}")
     with shown.progress(context.console, "compile", len(context.programs)) as advance:
-        context.programs.compile(advance, str(context.folder / "cache"))
+        context.programs.compile(advance)
 
 
 def _publish(context: Context, records: list[Record]) -> None:

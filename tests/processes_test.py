@@ -64,7 +64,7 @@ def written(folder: pathlib.Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in paths
-        if "checkpoints" not in path.parts and path.name not in skip
+        if not {"checkpoints", "cache"} & set(path.parts) and path.name not in skip
     }
 
 
