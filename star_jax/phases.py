@@ -15,6 +15,7 @@ from star_jax.fit import Plan, fit
 from star_jax.packing import Example
 from star_jax.rationales import Kind, Sample
 from star_jax.sampler import engine
+from star_jax.sampling import Policy
 from star_jax.state import Params
 from star_jax.tasks import Problem
 
@@ -66,21 +67,32 @@ def sample(
     right = 0
     title = f"round {round_} {kind}"
     with console.progress(context.console, title, len(rows), before) as advance:
-        ready = None
+        shown = context.prompter.few_shot(hint) if examples else ()
+        sampling = context.programs.sampling
+        ready: Policy | None = None
         for index, chunk in enumerate(chunks[done:], done):
-            if ready is None:
-                shown = context.prompter.few_shot(hint) if examples else ()
-                ready = context.programs.sampling.policy(policy, shown)
             seed = (context.settings.seed, round_, _STREAMS[kind])
-            slots = context.programs.sampling.open(ready, seed, chunk.shape)
-            found = engine.complete(chunk, slots, advance)
+            ready = ready or sampling.policy(policy, shown)
+            slots = sampling.open(ready, seed, chunk.shape)
+            completions = engine.complete(chunk, slots, advance)
             holders = context.programs.owners(chunk.shape)
-            own = [one for one in found if holders[one.slot] == processes.index()]
+            owners = [holders[one.slot] for one in completions]
+            own = [one for one in completions if holders[one.slot] == processes.index()]
             graded = _graded(context, round_, own, problems, hint)
-            graded = write(folder, kind, index, graded, [holders[one.slot] for one in found])
+            graded = write(folder, kind, index, graded, owners)
             right += sum(one.correct for one in graded)
             advance(0, right=right)
     processes.barrier()  # the last shard is there
+    return _read(folder, kind, chunks, problems)
+
+
+def _read(
+    folder: epath.Path,
+    kind: Kind,
+    chunks: Sequence[engine.Chunk],
+    problems: Sequence[Problem],
+) -> list[Sample]:
+    """The samples of a phase that is done, in the order of the problems."""
     order = [row.number for chunk in chunks for row in chunk.rows]
     by_number = dict(zip(order, rationales.read_shards(folder, kind), strict=True))
     found = [by_number[number] for number in range(len(problems))]

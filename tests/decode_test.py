@@ -220,7 +220,9 @@ def test_windows_grow_to_the_budget(budget: int):
     sizes = windows(budget)
     assert sizes[-1] == budget and sizes[0] == min(FIRST_WINDOW, budget)
     assert sizes == sorted(set(sizes))
-    assert all(after <= 1.5 * before for before, after in zip(sizes, sizes[1:], strict=False))
+    assert all(
+        after <= WINDOW_GROWTH * before for before, after in zip(sizes, sizes[1:], strict=False)
+    )
 
 
 def test_make_stop_pads_the_vocabulary_with_nothing():

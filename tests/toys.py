@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from star_jax import mesh as mesh_lib
 from star_jax import state, train
 from star_jax.learning import Learning
+from star_jax.model import layers
 from star_jax.model.attention import Attend, Kept, Layer
 from star_jax.model.config import ModelConfig, RopeScaling
 from star_jax.model.decoder import Decoder
@@ -108,11 +109,17 @@ class Scripted:
         return cast(Decoder, self)
 
     def hidden(
-        self, tokens_BxT: jax.Array, positions_BxT: jax.Array, attend: Attend, kept: Kept, **_: Any
+        self,
+        tokens_BxT: jax.Array,
+        positions_BxT: jax.Array,
+        attend: Attend,
+        kept: Kept,
+        given: Kept = (),
     ) -> tuple[jax.Array, Kept]:
         rows, length = tokens_BxT.shape
         nothing = jnp.zeros((rows, 1, length, 1))
-        layer = Layer(0, window=0, scale=1.0, cap=0.0)
+        own = tuple(layers.take(x, 0) for x in given)
+        layer = Layer(0, window=0, scale=1.0, cap=0.0, given=own)
         return positions_BxT, attend(layer, nothing, nothing, nothing, kept)[1]
 
     def logits(self, x_BxT: jax.Array) -> jax.Array:

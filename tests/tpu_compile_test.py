@@ -182,7 +182,7 @@ def test_tensor_parallel_decoding_gathers_no_weight_and_copies_no_cache(tmp_path
         found[tensor] = compiled("decode", tmp_path, "--fsdp=1", f"--tensor={tensor}")
     loops, work = found[4]["loops"], found[4]["work"]
     layers = 2
-    steps = [32, work["budget"] - 32]  # the windows of the cache; in each step the layers
+    steps = [64, work["budget"] - 64]  # the windows of the cache; in each step the layers
     assert [loop["trips"] for loop in loops] == [
         layers, *(n for trips in steps for n in (trips, layers * trips))
     ]  # fmt: skip

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from star_jax.model import load
 from star_jax.model.config import ModelConfig
+from star_jax.programs import lowered
 
 DECODE = (32, 64, 128, 256)  # rows of a decoding step
 TRAIN = (2048, 8192)  # tokens of a batch
@@ -84,8 +85,9 @@ class Products:
     def measure(self, rows: int, repeats: int = 5, passes: int = 1) -> Speed:
         """Times passes of `rows` rows, compilation apart; `passes` of them make a token."""
         x = jnp.ones((rows, self.config.width))
-        run = functools.partial(_pass, x, self._layers, self._head)
-        jax.block_until_ready(run())  # compiles
+        given = (x, self._layers, self._head)
+        run = functools.partial(lowered(_pass, *given).compile(), *given)
+        jax.block_until_ready(run())
         times = []
         for _ in range(repeats):
             begun = time.perf_counter()
@@ -96,12 +98,10 @@ class Products:
         return Speed(rows, seconds, work / seconds / 1e9, rows / seconds / passes)
 
 
-@functools.partial(jax.jit, static_argnums=1)
 def _draw(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
     return jax.random.normal(key, shape) * shape[0] ** -0.5
 
 
-@jax.jit
 def _pass(
     x: jax.Array, layers: list[dict[str, jax.Array]], head: jax.Array
 ) -> tuple[jax.Array, list[jax.Array]]:

@@ -96,7 +96,7 @@ CELLS: dict[tuple[str, str], Work] = {
     ("tiny", "v5e:2x4"): Work(
         prefix=64,
         prompt=32,
-        budget=40,
+        budget=80,
         rows=16,
         questions=16,
         batch=8,

@@ -243,9 +243,8 @@ def _step(
     real = jnp.arange(slots.logits.shape[1]) < stop.vocabulary
     token = select(jnp.where(real, slots.logits, -jnp.inf), keys, selection)
     token = jnp.where(done, 0, token)
-    rows, budget = old.tokens.shape
-    here = jnp.where(done, budget, old.length)  # nowhere, for those that have ended
-    tokens = old.tokens.at[jnp.arange(rows), here].set(token, mode="drop")
+    here = jnp.arange(old.tokens.shape[1]) == old.length[:, None]
+    tokens = jnp.where(here & ~done[:, None], token[:, None], old.tokens)
     matched, tail = _match(slots.tail, token, stop)
     ended = jnp.any(token[:, None] == jnp.asarray(stop.ends, jnp.int32), axis=1)
     finished = old.finished | (~done & (ended | matched))
