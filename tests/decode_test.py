@@ -14,6 +14,7 @@ import toys
 from star_jax.model import cache as kv
 from star_jax.sampler.decode import (
     FIRST_WINDOW,
+    WINDOW_GROWTH,
     Generated,
     Prompts,
     Stop,
