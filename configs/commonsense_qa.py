@@ -39,7 +39,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.evaluate.problems = 0
     config.model.update(source="EleutherAI/gpt-j-6b", dtype="bfloat16")
     config.mesh.update(data=1, tensor=8)
-    config.sampler.update(rows=64, max_new_tokens=128, prompt_sizes=2)
+    config.sampler.update(max_new_tokens=128)
     config.train.update(
         batch_size=8, length=1536, micro_batch=1, learning_rate=1e-6, warmup_steps=100, b2=0.999
     )
@@ -54,7 +54,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.train.remat = "none"
         config.rounds.update(count=3, problems=512)
         config.evaluate.update(problems=128, test_problems=256)
-        config.sampler.update(rows=64, max_new_tokens=80, prompt_sizes=1)
+        config.sampler.update(max_new_tokens=80)
         config.train.update(
             batch_size=4, length=512, micro_batch=4, learning_rate=2e-5, warmup_steps=5
         )

@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.rounds.update(count=3, problems=0, keep_weights="best")
     config.evaluate.problems = 0
     config.few_shot.rounds = 1000
-    config.sampler.update(rows=64, max_new_tokens=192, prompt_sizes=2)
+    config.sampler.update(max_new_tokens=192)
     config.train.update(batch_size=4, length=512, micro_batch=1, learning_rate=1e-5)
     config.train.update(first_steps=40, growth=1.2, warmup_steps=10)
     return config

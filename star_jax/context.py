@@ -12,7 +12,7 @@ from rich.console import Console
 from star_jax import files, mesh, processes, tasks, tokenizer_source, train
 from star_jax.folder import open_folder
 from star_jax.learning import Fused, Learning, filled
-from star_jax.model import load
+from star_jax.model import load, memory
 from star_jax.model.config import ModelConfig
 from star_jax.problems import FILE, Problems, gather
 from star_jax.programs import Programs
@@ -24,6 +24,8 @@ from star_jax.settings import Settings, SettingsError, differences, to_dict
 from star_jax.tasks import Problem, Task
 from star_jax.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 
+ROWS = "rows.json"  # in the run's folder: how many rows its shards are made of
+_REFILLS = 8  # rows of a slot, so that few stand empty at the end
 _MULTIPLE = 16  # vocabulary, prompt and prefix sizes are rounded up to it, for meshes and vectors
 
 
@@ -129,10 +131,9 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     prefix = _rounded(max(len(prompter.few_shot(hint)) for hint in (False, True)))
     shards = mesh.batch_multiple(grid)
     problems = gather(settings, prompter, _room(settings, model.context - prefix))
-    inside, outside = _shapes(settings, prompter, problems, shards, samples)
-    shapes = (*inside, *outside)
-    fused = _fused(settings, task, tokenizer, problems, inside[-1], shards)
-    _check(settings, model, inside[-1], max(s.prompt + s.budget for s in shapes) + prefix, shards)
+    shapes = _shapes(settings, prompter, problems, grid, samples, model, prefix, workdir)
+    fused = _fused(settings, task, tokenizer, problems, shapes[0], shards)
+    _check(settings, model, shapes[0], max(s.prompt + s.budget for s in shapes) + prefix, shards)
     stop = settings.sampler.stop or ("" if settings.model.chat else task.separator)
     programs = Programs(
         model,
@@ -148,18 +149,23 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         ),
         shapes=shapes,
         prefix=prefix,
+        bare=settings.few_shot.rounds <= settings.rounds.count,
         learning=_learning(settings, fused),
         fused=fused,
         show=settings.train.few_shot,
         fresh=not (settings.model.source or settings.pretrain.base),
     )
     # last: what cannot run leaves no folder behind
-    folder = _open(settings, workdir, tokenizer, problems)
+    folder = _open(settings, workdir, tokenizer, problems, shapes[0].rows)
     return Context(settings, folder, console, prompter, problems, model, programs, shapes, stop)
 
 
 def _open(
-    settings: Settings, workdir: epath.PathLike, tokenizer: Tokenizer, problems: Problems
+    settings: Settings,
+    workdir: epath.PathLike,
+    tokenizer: Tokenizer,
+    problems: Problems,
+    rows: int,
 ) -> epath.Path:
     """The run's folder, opened by the first process; the others see that they share it."""
 
@@ -167,6 +173,8 @@ def _open(
         folder = open_folder(settings, workdir)
         tokenizer.save(folder / tokenizer_source.RUNS)
         files.write_json(folder / FILE, problems.report())
+        if not settings.sampler.rows:
+            files.write_json(folder / ROWS, {"rows": rows})
         return to_dict(settings)
 
     chosen = processes.first(make)
@@ -215,33 +223,44 @@ def _model(settings: Settings, tokenizer: Tokenizer, grid: Mesh) -> ModelConfig:
 
 
 def _shapes(
-    settings: Settings, prompter: Prompter, problems: Problems, shards: int, samples: int
-) -> tuple[list[Shape], list[Shape]]:
-    """Shapes for what is trained on, and one for the longer problems out of distribution."""
+    settings: Settings,
+    prompter: Prompter,
+    problems: Problems,
+    grid: Mesh,
+    samples: int,
+    model: ModelConfig,
+    prefix: int,
+    workdir: epath.PathLike,
+) -> tuple[Shape, ...]:
+    """A shape for what is trained on, and one for the longer problems out of distribution."""
     inside = [p for p in problems.seen if prompter.task.in_distribution(p.group)]
     outside = [p for p in problems.seen if not prompter.task.in_distribution(p.group)]
-    sizes = settings.sampler.prompt_sizes
+    most = samples * max(map(len, (problems.first, problems.held_out, problems.test)))
+    sizes = [_fitted(settings, prompter, each) for each in (inside, outside) if each]
+    multiple = math.lcm(_MULTIPLE, mesh.batch_multiple(grid))
+    rows = settings.sampler.rows
 
-    def rows(count: int) -> int:
-        """No more than the largest phase has questions."""
-        few = _rounded(samples * count, math.lcm(_MULTIPLE, shards))
-        return min(settings.sampler.rows, few)
+    def chosen() -> int:
+        """As many as fit, if the largest phase fills each of them some times."""
+        if (file := epath.Path(workdir) / ROWS).exists():
+            return files.read_json(file)["rows"]
+        length = min(model.context, max(map(sum, sizes)) + prefix)
+        fitting = memory.rows_that_fit(model, grid, length=length - prefix, prefix=prefix)
+        busy = _rounded(most // _REFILLS, multiple)
+        return max(multiple, min(busy, fitting // multiple * multiple))
 
-    most = max(map(len, (problems.first, problems.held_out, problems.test)))
-    return (
-        _fitted(settings, prompter, inside, rows(most), sizes),
-        _fitted(settings, prompter, outside, rows(len(outside)), 1) if outside else [],
+    rows = rows or processes.first(chosen)
+    counts = (most, samples * len(outside))  # no more rows than questions
+    return tuple(
+        Shape(budget, prompt, min(rows, _rounded(count, multiple)))
+        for (prompt, budget), count in zip(sizes, counts, strict=False)
     )
 
 
-def _fitted(
-    settings: Settings, prompter: Prompter, problems: Sequence[Problem], rows: int, sizes: int
-) -> list[Shape]:
-    """As many shapes as `sizes`, each for an equal share of the problems, by length of prompt."""
+def _fitted(settings: Settings, prompter: Prompter, problems: Sequence[Problem]) -> tuple[int, int]:
+    """Places for the prompts of the problems, and for what is written."""
     budget = max(_budget(settings, prompter, group) for group in {p.group for p in problems})
-    lengths = sorted(prompter.length(problem) for problem in problems)
-    ends = [lengths[len(lengths) * (part + 1) // sizes - 1] for part in range(sizes)]
-    return [Shape(budget, prompt, rows) for prompt in sorted({_rounded(end) for end in ends})]
+    return _rounded(max(map(prompter.length, problems))), budget
 
 
 def _budget(settings: Settings, prompter: Prompter, group: str) -> int:

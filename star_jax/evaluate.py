@@ -74,12 +74,12 @@ def evaluate(
         raise SettingsError(f"--split={split}: the task has no such problems")
     _check_folder(context.folder / OF, settings.model.source, split, samples)
     rounds.compile_programs(context)
-    model = rounds.model_of(context, Checkpoints(weights(context.folder)), 0)
+    policy = rounds.policy_of(context, Checkpoints(weights(context.folder)), 0)
     found = phases.sample(
         context,
         0,
         "votes",
-        model,
+        policy,
         [problem for problem in chosen for _ in range(samples)],
         hint=False,
         examples=context.shows_examples(0),
@@ -167,9 +167,10 @@ def main(argv: Sequence[str]) -> None:
         name = pathlib.Path(chosen.model.source).name
         what = f"{chosen.task.name}-{name}-{_SPLIT.value}-{_SAMPLES.value}"
         workdir = _WORKDIR.value or f"runs/evaluate/{what}"
-        found = evaluate(chosen, workdir, split=_SPLIT.value, samples=_SAMPLES.value)
-        from star_jax import console
+        from star_jax import console, programs
 
+        programs.keep(f"{workdir}/cache")
+        found = evaluate(chosen, workdir, split=_SPLIT.value, samples=_SAMPLES.value)
         console.print_evaluation(found, f"{workdir}/{RESULT}")
     except SettingsError as error:
         command_line.refuse(error)

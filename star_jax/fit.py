@@ -55,7 +55,7 @@ def fit(
         programs: compiled, with an update called `plan.kind`.
         start: weights; they are used up.
         plan: what to do.
-        heard: is told the metrics of every step as it ends.
+        heard: is told the metrics of every step, one step late.
         resumed: is told, once and first, at which step training starts (0, or a checkpoint's).
 
     Returns:
@@ -73,11 +73,21 @@ def fit(
         state = programs.begin(plan.kind, start)
     resumed(done)
     batches = packing.batches(packed, plan.batch_size, plan.seed, plan.steps, done)
+    waiting: list[tuple[int, Callable[[], dict[str, float]]]] = []
+
+    def hear() -> None:
+        for step, read in waiting:
+            heard(step, read())
+        waiting.clear()
+
     for step, batch in enumerate(batches, done + 1):
         rate = plan.schedule(step - 1)
-        state, metrics = programs.update(plan.kind, state, batch, rate, plan.few_shot)
-        heard(step, metrics)
+        state, read = programs.update(plan.kind, state, batch, rate, plan.few_shot)
+        hear()  # of the step before, while this one runs; so is the next batch made
+        waiting.append((step, read))
         if step % plan.save_every == 0 and step < plan.steps:
+            hear()
             checkpoints.save(step, state)
+    hear()
     checkpoints.close()
     return jax.block_until_ready(state.params)

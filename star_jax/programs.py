@@ -5,11 +5,12 @@ timed, so that a run can say which share of its time was not spent on the device
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +44,7 @@ class Programs:
         stop, selection: how sampling ends and draws.
         shapes: of the sampling programs.
         prefix: places of the few-shot prompt; 0 for runs that have none.
+        bare: whether some rows do without it.
         learning: kinds of update by name, such as "pretrain" and "train".
         fused: the step that takes the place of "train"; its batches are of its own shape.
         show: whether "train" is on the few-shot prompt too.
@@ -58,6 +60,7 @@ class Programs:
         selection: Selection,
         shapes: Sequence[Shape],
         prefix: int,
+        bare: bool = False,
         learning: dict[str, Learning],
         fused: Fused | None = None,
         show: bool = False,
@@ -76,23 +79,24 @@ class Programs:
         self._config, self._learning, self._prefix = config, learning, prefix
         self._stop, self._selection, self._show, self.fused = stop, selection, show, fused
         self._lowered: dict[Any, Callable[[], Any]] = {"init": self._lower_init} if fresh else {}
-        for name in learning:
-            self._lowered["begin", name] = functools.partial(self._lower_begin, name)
-            if not (fused and name == "train"):
-                self._lowered["update", name] = functools.partial(self._lower_update, name)
-        if fused and "train" in learning:
-            for shared in (False, True)[: 2 if prefix else 1]:
-                self._lowered["star", shared] = functools.partial(self._lower_star, fused, shared)
         self.sampling = Sampling(
             config,
             mesh,
             shapes=shapes,
             prefix=prefix,
+            bare=bare,
             stop=stop,
             selection=selection,
             lower=lowered,
             run=self._run,
         )
+        for name in learning:
+            self._lowered["begin", name] = functools.partial(self._lower_begin, name)
+            if not (fused and name == "train"):
+                self._lowered["update", name] = functools.partial(self._lower_update, name)
+        if fused and "train" in learning:
+            for shared in self.sampling.shared:
+                self._lowered["star", shared] = functools.partial(self._lower_star, fused, shared)
         self._lowered |= self.sampling.programs()
         self._compiled: dict[Any, Any] = {}
 
@@ -142,17 +146,22 @@ class Programs:
         batch: Packed,
         learning_rate: float,
         few_shot: Sequence[int] = (),
-    ) -> tuple[StarState, dict[str, float]]:
-        """One optimizer step; `state` is donated. Returns the new state and metrics as floats.
+    ) -> tuple[StarState, Callable[[], dict[str, float]]]:
+        """One optimizer step; `state` is donated. Returns the new state and what reads its metrics.
 
+        The devices may still be at it; whoever reads the metrics, as floats, waits for them.
         Where "train" is on the few-shot prompt too, its tokens are `few_shot`.
         """
         arrays = (batch.tokens, batch.segments, batch.positions, batch.weights)
         rows = train.Batch(*(mesh_lib.place(self.mesh, x, "batch") for x in arrays))
         rate = self._whole(np.float32(learning_rate))
         shown = self.sampling.few_shot(few_shot) if self._shows(kind) else None
-        state, metrics = self._run(("update", kind), state, rows, rate, shown)
-        return state, {name: float(value) for name, value in metrics.items()}
+        state, metrics = self._call(("update", kind), state, rows, rate, shown)
+
+        def read() -> dict[str, float]:
+            return {name: float(value) for name, value in self._wait(metrics).items()}
+
+        return state, read
 
     def star_step(self, state: StarState, batch: StarBatch) -> tuple[StarState, StarMetrics]:
         """One fused step; `state` is donated. Returns the new state and metrics as numpy arrays.
@@ -171,10 +180,21 @@ class Programs:
         return mesh_lib.owners(self.mesh, shape.rows)
 
     def _run(self, name: Any, *args: Any) -> Any:
+        return self._wait(self._call(name, *args))
+
+    def _call(self, name: Any, *args: Any) -> Any:
+        with self._timed():
+            return self._compiled[name](*args)
+
+    def _wait(self, out: Any) -> Any:
+        with self._timed():
+            return jax.block_until_ready(out)
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
         begun = time.perf_counter()
-        out = jax.block_until_ready(self._compiled[name](*args))
+        yield
         self.device_seconds += time.perf_counter() - begun
-        return out
 
     def _shows(self, kind: str) -> bool:
         return self._show and kind == "train" and bool(self._prefix)

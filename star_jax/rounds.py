@@ -98,7 +98,7 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
 def _test(context: Context, weights: Checkpoints, records: list[Record]) -> None:
     """The test set, once: by the model of the round that the held-out problems have chosen."""
     best = report.result(records)["best_round"]
-    policy = model_of(context, weights, best)
+    policy = policy_of(context, weights, best)
     samples = phases.sample(
         context,
         best,
@@ -125,7 +125,7 @@ def _round(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Reco
     """
     learn = _learn_in_steps if context.settings.mode == "fused" else _learn_at_once
     counts = learn(context, n, weights, meter)
-    score = _evaluate(context, n, model_of(context, weights, n), meter)
+    score = _evaluate(context, n, policy_of(context, weights, n), meter)
     told = processes.first(lambda: files.read_json(_outcome_of_training(context, n)))
     return {"round": n, **score, **counts, **told}
 
@@ -191,7 +191,7 @@ def _bootstrap(
     settings, folder = context.settings, context.round_folder(n)
     problems = context.problems.train(n)
     few_shot = context.shows_examples(n - 1)
-    policy = model_of(context, weights, n - 1)
+    policy = policy_of(context, weights, n - 1)
     with meter.watch.phase("generate"):
         generated = phases.sample(
             context, n, "samples", policy, problems, hint=False, examples=few_shot
@@ -250,6 +250,11 @@ def model_of(context: Context, weights: Checkpoints, n: int) -> Params:
         raise SettingsError(str(error)) from error
 
 
+def policy_of(context: Context, weights: Checkpoints, n: int) -> Params:
+    """M_n, laid out for sampling; what it was laid out from is gone."""
+    return context.programs.sampling.lay_out(model_of(context, weights, n))
+
+
 def _evaluate(context: Context, n: int, policy: Params, meter: Meter) -> Record:
     """Accuracy on the held-out problems, prompted as round n + 1 will prompt."""
     with meter.watch.phase("evaluate"):
@@ -274,7 +279,7 @@ def _score(context: Context, samples: list[Sample]) -> Record:
 
 def _evaluate_base(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Round 0: the base model without and with the hint."""
-    base = model_of(context, weights, n)
+    base = policy_of(context, weights, n)
     score = _evaluate(context, 0, base, meter)
     inside = [p for p in context.problems.held_out if context.task.in_distribution(p.group)]
     with meter.watch.phase("evaluate"):
@@ -322,7 +327,10 @@ def compile_programs(context: Context) -> None:
     parameters = state.count(context.programs.params)
     devices = context.programs.mesh.devices.size
     where = f" of {processes.count()} processes" if processes.count() > 1 else ""
-    context.console.print(f"{parameters:,} parameters on {devices} device(s){where}")
+    rows = " and ".join(str(rows) for rows in sorted({shape.rows for shape in context.shapes}))
+    context.console.print(
+        f"{parameters:,} parameters on {devices} device(s){where}, {rows} rows at a time"
+    )
     with shown.progress(context.console, "compile", len(context.programs)) as advance:
         context.programs.compile(advance)
 

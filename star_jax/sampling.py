@@ -60,6 +60,8 @@ class Sampling:
     """The programs of sampling.
 
     Attributes:
+        shared: whether rows have the few-shot prompt before them: one or both.
+        weights: shapes of the weights as they are sampled with.
         slot_steps: steps of all slots so far.
         busy: those of them that a row was in.
 
@@ -68,6 +70,7 @@ class Sampling:
         mesh: all devices.
         shapes: to sample in.
         prefix: places of the few-shot prompt; 0 for runs that have none.
+        bare: whether some rows do without it.
         stop, selection: how rows end and draw.
         lower, run: of `Programs`.
     """
@@ -79,6 +82,7 @@ class Sampling:
         *,
         shapes: Sequence[Shape],
         prefix: int,
+        bare: bool,
         stop: Stop,
         selection: Selection,
         lower: Lower,
@@ -87,12 +91,13 @@ class Sampling:
         self.mesh, self.config, self.run = mesh, config, run
         self._lower, self.stop, self.selection = lower, stop, selection
         self._prefix, self._shapes = prefix, shapes
+        self.shared = tuple(sorted({bool(prefix), bool(prefix) and not bare}))
         self._params = abstract_params(config, mesh)
-        self._graph, self._weights = state_lib.graph(config), self._params
-        if layers.taken_apart(mesh):
-            apart = nnx.eval_shape(self._apart, self._params)
-            self._graph, weights = nnx.split(apart)
-            self._weights = with_shardings(weights, mesh)
+        self._graph, self.weights = state_lib.graph(config), self._params
+        self._laid_out = layers.taken_apart(mesh) or config.dtype != config.weights
+        if self._laid_out:
+            self._graph, weights = nnx.split(nnx.eval_shape(self._lay_out, self._params))
+            self.weights = with_shardings(weights, mesh)
         self.slot_steps = self.busy = 0
 
     def counts(self) -> tuple[int, int]:
@@ -102,8 +107,8 @@ class Sampling:
     def programs(self) -> dict[Any, Callable[[], Any]]:
         """What is to be compiled, lowered when it is called."""
         found: dict[Any, Callable[[], Any]] = {}
-        if layers.taken_apart(self.mesh):
-            found["apart"] = self._lower_apart
+        if self._laid_out:
+            found["lay out"] = self._lower_lay_out
         if self._prefix:
             found["prefix"] = self._lower_prefix
         for shape in self._shapes:
@@ -113,7 +118,7 @@ class Sampling:
                 found["grow", shape, small] = functools.partial(
                     self._lower_grow, shape, small, large
                 )
-            for shared in (False, True)[: 2 if self._prefix else 1]:
+            for shared in self.shared:
                 for places in prompt_sizes(shape):
                     found["admit", shape, places, shared] = functools.partial(
                         self._lower_admit, shape, places, shared
@@ -124,9 +129,15 @@ class Sampling:
                     )
         return found
 
-    def policy(self, params: Params, few_shot: Sequence[int] = ()) -> Policy:
-        """These weights, to be sampled with behind the few-shot prompt of these tokens."""
-        weights = self.run("apart", params) if layers.taken_apart(self.mesh) else params
+    def lay_out(self, params: Params) -> Params:
+        """The weights as they are sampled with: matrices in the type of the computation.
+
+        On a CPU the layers are apart too.
+        """
+        return self.run("lay out", params) if self._laid_out else params
+
+    def policy(self, weights: Params, few_shot: Sequence[int] = ()) -> Policy:
+        """What samples with `weights`, laid out, behind the few-shot prompt of these tokens."""
         shown = self.few_shot(few_shot)
         return Policy(weights, self.run("prefix", weights, shown) if few_shot else None)
 
@@ -149,7 +160,8 @@ class Sampling:
         shards = mesh_lib.batch_multiple(self.mesh)
         return shards * max(1, shape.rows // shards // _WAVES)
 
-    def _model(self, weights: Params) -> Decoder:
+    def model(self, weights: Params) -> Decoder:
+        """The decoder with weights that are laid out."""
         return nnx.merge(self._graph, weights)
 
     def _shaped(self, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
@@ -169,7 +181,7 @@ class Sampling:
         """The few-shot prompt's shapes; None unless it is `shared`."""
         if not shared:
             return None
-        shapes = jax.eval_shape(self._read, self._weights, self.abstract_few_shot())
+        shapes = jax.eval_shape(self._read, self.weights, self.abstract_few_shot())
         return self._placed(shapes, lambda path, rank: _PREFIX[-rank:] if rank else ())
 
     def abstract_prompts(self, rows: int, shape: Shape) -> Prompts:
@@ -181,7 +193,7 @@ class Sampling:
     def _abstract_slots(self, shape: Shape, window: int) -> Slots:
         def make(weights: Params, prompts: Prompts) -> Slots:
             given = {"budget": shape.budget, "stop": self.stop}
-            return decode.grow(decode.begin(self._model(weights), prompts, None, **given), window)
+            return decode.grow(decode.begin(self.model(weights), prompts, None, **given), window)
 
         def axes(path: str, rank: int) -> tuple[str | None, ...]:
             if rank >= len(_KV) - 1:
@@ -189,23 +201,25 @@ class Sampling:
             return ("batch", "vocab") if "logits" in path else ("batch", None)[:rank]
 
         prompts = self.abstract_prompts(shape.rows, shape)
-        return self._placed(jax.eval_shape(make, self._weights, prompts), axes)
+        return self._placed(jax.eval_shape(make, self.weights, prompts), axes)
 
     def _read(self, weights: Params, shown: FewShot) -> kv.Prefix:
-        return kv.make_prefix(self._model(weights), shown.tokens, shown.length)
+        return kv.make_prefix(self.model(weights), shown.tokens, shown.length)
 
-    def _apart(self, params: Params) -> Decoder:
-        return nnx.merge(state_lib.graph(self.config), params).apart()
+    def _lay_out(self, params: Params) -> Decoder:
+        policy = state_lib.as_policy(params, self.config.dtype)
+        model = nnx.merge(state_lib.graph(self.config), policy)
+        return model.apart() if layers.taken_apart(self.mesh) else model
 
-    def _lower_apart(self) -> Any:
-        def apart(params: Params) -> Params:
-            return nnx.split(self._apart(params))[1]
+    def _lower_lay_out(self) -> Any:
+        def lay_out(params: Params) -> Params:
+            return nnx.split(self._lay_out(params))[1]
 
-        return self._lower(apart, self._params, out=self._weights)
+        return self._lower(lay_out, self._params, out=self.weights)
 
     def _lower_prefix(self) -> Any:
         shown, out = self.abstract_few_shot(), self.abstract_prefix()
-        return self._lower(self._read, self._weights, shown, out=out)
+        return self._lower(self._read, self.weights, shown, out=out)
 
     def _lower_open(self, shape: Shape) -> Any:
         slots = self._abstract_slots(shape, decode.windows(shape.budget)[0])
@@ -223,26 +237,26 @@ class Sampling:
 
     def _lower_admit(self, shape: Shape, places: int, shared: bool) -> Any:
         def admit(weights: Params, slots: Slots, prompts: Prompts, prefix: Any, at: Any) -> Slots:
-            return decode.admit(self._model(weights), slots, prompts, prefix, at)
+            return decode.admit(self.model(weights), slots, prompts, prefix, at)
 
         slots = without_ring(self._abstract_slots(shape, decode.windows(shape.budget)[0]))
         count = self.newcomers(shape)
         prompts = self.abstract_prompts(count, dataclasses.replace(shape, prompt=places))
         at = self._shaped((count,), np.int32)
-        given = (self._weights, slots, prompts, self.abstract_prefix(shared), at)
+        given = (self.weights, slots, prompts, self.abstract_prefix(shared), at)
         return self._lower(admit, *given, out=slots, donate=(1,))
 
     def _lower_advance(self, shape: Shape, window: int, shared: bool) -> Any:
         def advance(weights: Params, slots: Slots, prefix: Any, seed: Any, wanted: Any) -> Any:
             how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
-            model = self._model(weights)
+            model = self.model(weights)
             slots = decode.advance(model, slots, prefix, seed, wanted=wanted, **how)
             return slots, (slots.generated.length, slots.generated.finished)
 
         slots = self._abstract_slots(shape, window)
         told = (self._shaped((shape.rows,), np.int32), self._shaped((shape.rows,), np.bool_))
         seed, wanted = self._shaped((3,), np.uint32), self._shaped((), np.int32)
-        given = (self._weights, slots, self.abstract_prefix(shared), seed, wanted)
+        given = (self.weights, slots, self.abstract_prefix(shared), seed, wanted)
         return self._lower(advance, *given, out=(slots, told), donate=(1,))
 
 

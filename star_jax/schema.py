@@ -99,12 +99,11 @@ class FewShot:
 class Sampler:
     """How rationales are decoded."""
 
-    rows: int = _number(512, "[1, 65536]", "questions decoded at a time")
+    rows: int = _number(0, "[0, 65536]", "questions decoded at a time; 0 = as memory allows")
     refills: int = _number(16, "[1, 65536]", "questions a slot answers until all are on disk")
     temperature: float = _number(0.0, "[0, 10]", "0 = greedy")
     top_k: int = _number(0, "[0, inf)", "sample from so many likeliest tokens; 0 = all")
     top_p: float = _number(1.0, "(0, 1]", "sample from the likeliest tokens of this mass")
-    prompt_sizes: int = _number(1, "[1, 16]", "programs, each for prompts up to some length")
     stop: str = _text("", "text that ends a completion; empty = as the task says")
     max_new_tokens: int = _number(0, "[0, 1048576]", "longest completion; 0 = as the task needs")
 

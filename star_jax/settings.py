@@ -117,8 +117,13 @@ _RULES = (
         "must be 0 in mode {1!r}: there the policy is the round's",
     ),
     _Rule(
+        ("sampler.rows", "mode"),
+        lambda rows, mode: mode != "fused" or rows > 0,
+        "must be above 0 in mode 'fused': it is how many questions an update is of",
+    ),
+    _Rule(
         ("rationalize.rehearsal", "sampler.rows", "mode"),
-        lambda share, rows, mode: mode != "fused" or share == 0 or rows * share >= 1,
+        lambda share, rows, mode: mode != "fused" or share == 0 or not 0 < rows * share < 1,
         "is none of the sampler.rows = {1} questions of a step in mode 'fused'",
     ),
     _fused("method", "rationale", "it learns what it has written"),

@@ -16,6 +16,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from star_jax import mesh as mesh_lib
+from star_jax.cross_entropy import cross_entropy
 from star_jax.model import cache as kv
 from star_jax.model.attention import attend_segments
 from star_jax.model.decoder import ANY, Decoder, Layout
@@ -24,7 +25,6 @@ from star_jax.state import Params, StarState
 # Learning rate of an update from the number of those before it. On the host, and an argument of the
 # update: rounds of different lengths share one compiled program.
 Schedule = Callable[[int], float]
-LOSS_CHUNK = 256  # tokens of a sequence whose logits are there at a time, with rematerialisation
 
 
 @jax.tree_util.register_dataclass
@@ -120,9 +120,8 @@ def token_loss(
 
     With `few_shot`, every segment goes on after those examples, as if they stood before it. With
     `remat` a gradient keeps what goes into each block, its tokens split over the devices that share
-    the heads, and computes the rest again; and the logits are there for `LOSS_CHUNK` tokens of a
-    sequence at a time. `mesh` is of the devices it will run on; they may have a kernel for
-    attention.
+    the heads, and computes the rest again. `mesh` is of the devices it will run on; they may have a
+    kernel for attention.
     """
     attend, positions, given = attend_segments(batch.segments, mesh), batch.positions, ()
     if few_shot is not None:
@@ -133,19 +132,9 @@ def token_loss(
 
     layout = split_layout(mesh) if mesh and remat else ANY
     x, _ = model.hidden(batch.tokens, positions, attend, given=given, remat=remat, layout=layout)
-    parts = (x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:])
-    if not remat:
-        return _cross_entropy(model, *parts)
-
-    @jax.checkpoint
-    def chunk(parts: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        return _cross_entropy(model, *parts)
-
-    def add(sums: tuple, parts: tuple[jax.Array, ...]) -> tuple[tuple, None]:
-        return jax.tree.map(jnp.add, sums, chunk(parts)), None
-
-    nothing = (jnp.float32(0), jnp.float32(0))
-    return jax.lax.scan(add, nothing, jax.tree.map(_chunks, parts))[0]
+    return cross_entropy(
+        model.config, model.last, x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:]
+    )
 
 
 def split_layout(mesh: Mesh) -> Layout:
@@ -155,24 +144,6 @@ def split_layout(mesh: Mesh) -> Layout:
         return mesh_lib.split(mesh, x, "batch", axis, None)
 
     return Layout(*(functools.partial(lay, axis) for axis in ("sequence", "length")))
-
-
-def _cross_entropy(
-    model: Decoder, x_BxTxE: jax.Array, targets_BxT: jax.Array, weights_BxT: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Of the tokens that come next, from the residual stream."""
-    logits = model.logits(x_BxTxE)
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, targets_BxT)
-    right = (jnp.argmax(logits, axis=-1) == targets_BxT) * weights_BxT
-    return jnp.sum(loss * weights_BxT), jnp.sum(right)
-
-
-def _chunks(x: jax.Array) -> jax.Array:
-    """[B, T, ...] to [N, B, `LOSS_CHUNK`, ...]; zeros, and so no weight, on what is missing."""
-    rows, length, *rest = x.shape
-    missing = -length % LOSS_CHUNK
-    x = jnp.pad(x, ((0, 0), (0, missing), *((0, 0) for _ in rest)))
-    return x.reshape(rows, -1, LOSS_CHUNK, *rest).swapaxes(0, 1)
 
 
 def update(

@@ -3,7 +3,9 @@
 Set XLA_FLAGS (to anything) to run the tests on the devices there are; what needs eight is skipped.
 """
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +18,19 @@ _FLAGS = (
 )
 os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten() -> Iterator[None]:
+    """What a module has compiled goes with it.
+
+    Every program takes some mappings of memory, of which Linux gives a process 65,530
+    (vm.max_map_count); without this a worker comes to its end with them, inside of the compiler.
+    """
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def test_attention_over_two_sources_is_attention_over_both_as_one():
     q, own, shared = (
         draw(3, 2, 4, 8),
         (draw(3, 2, 6, 8), draw(3, 2, 6, 8)),
-        (draw(2, 5, 8), draw(2, 5, 8)),
+        (draw(2, 8, 5), draw(2, 8, 5)),
     )
     seen_own = jnp.asarray(draws.random((3, 1, 4, 6)) < 0.7).at[..., 0].set(True)
     seen_shared = jnp.arange(5) < 3
@@ -75,7 +75,7 @@ def test_attention_over_two_sources_is_attention_over_both_as_one():
         layer, q, [(*own, seen_own), (*shared, seen_shared)]
     )
     keys, values = (
-        jnp.concatenate((x, jnp.broadcast_to(y, (3, 2, 5, 8))), axis=2)
+        jnp.concatenate((x, jnp.broadcast_to(y.swapaxes(1, 2), (3, 2, 5, 8))), axis=2)
         for x, y in zip(own, shared, strict=True)
     )
     seen = jnp.concatenate((seen_own, jnp.broadcast_to(seen_shared, (3, 1, 4, 5))), axis=-1)

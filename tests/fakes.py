@@ -139,6 +139,9 @@ class Devices:
     def sampling(self) -> "Devices":
         return self
 
+    def lay_out(self, params: Any) -> Any:
+        return params
+
     def policy(self, params: Any, few_shot: list[int]) -> tuple[Any, str | None]:
         if few_shot:
             self.prefixes.append(few_shot)

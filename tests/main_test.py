@@ -27,8 +27,10 @@ def run(settings, workdir):
         raise KeyboardInterrupt
     print(settings.rationalize.enabled, settings.rounds.count, settings.train.clip, workdir)
 
-sys.modules["star_jax.rounds"] = fake = types.ModuleType("star_jax.rounds")
-fake.run = run
+for name in ("programs", "rounds"):
+    sys.modules[f"star_jax.{name}"] = types.ModuleType(name)
+sys.modules["star_jax.rounds"].run = run
+sys.modules["star_jax.programs"].keep = lambda folder: None
 try:
     runpy.run_module("star_jax.main", run_name="__main__", alter_sys=True)
 finally:

@@ -62,7 +62,7 @@ def sample(
     seed: tuple[int, int, int] = SEED,
 ) -> list[Completion]:
     sampling = programs.sampling
-    policy = sampling.policy(params, before or ())
+    policy = sampling.policy(sampling.lay_out(params), before or ())
     found = [
         dataclasses.replace(one, slot=0)
         for chunk in plan(rows, [SHAPE], refills=3)
@@ -74,8 +74,8 @@ def sample(
 def learn(programs: Programs, steps: int) -> tuple[Params, list[dict[str, float]]]:
     learner, heard = programs.begin("train", start(programs)), []
     for batch in packing.batches(PACKED, 8, seed=0, steps=steps):
-        learner, metrics = programs.update("train", learner, batch, 1e-2)
-        heard.append(metrics)
+        learner, read = programs.update("train", learner, batch, 1e-2)
+        heard.append(read())
     return learner.params, heard
 
 

@@ -39,7 +39,7 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
     bias[...] = bias[...].at[toys.END].add(3.5)  # some end early, some never
     params = jax.device_put(weights, jax.tree.map(lambda x: x.sharding, programs.params))
     sampling = programs.sampling
-    policy = sampling.policy(params, BEFORE)
+    policy = sampling.policy(sampling.lay_out(params), BEFORE)
     (chunk,) = plan(ROWS, [SHAPE], refills=3)
     found = complete(chunk, sampling.open(policy, (1, 2, 3), SHAPE))
     plain = reference.weights(weights)

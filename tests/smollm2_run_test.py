@@ -33,7 +33,6 @@ def test_sixteen_questions_of_gsm8k(tmp_path: pathlib.Path):
         "evaluate.test_problems": 8,
         "sampler.rows": 16,
         "sampler.max_new_tokens": 64,
-        "sampler.prompt_sizes": 1,
         "train.first_steps": 2,
         "train.warmup_steps": 1,
         "train.batch_size": 2,

@@ -144,6 +144,7 @@ def programs(
         selection=selection,
         shapes=shapes,
         prefix=prefix,
+        bare=True,
         learning={"train": learning} if learning else {},
     )
 

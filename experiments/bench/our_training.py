@@ -54,7 +54,7 @@ class Ours:
     def update(self, batch: Packed) -> float:
         """One update; returns the loss before it, in nats per weighted token."""
         self._state, metrics = self._programs.update("train", self._state, batch, LEARNING_RATE)
-        return metrics["loss"]
+        return metrics()["loss"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

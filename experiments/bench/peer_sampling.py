@@ -72,11 +72,11 @@ class Peer:
     def __init__(self, folder: pathlib.Path, setting: Setting) -> None:
         """Opens the model in `folder`, as `workload.export` writes it."""
         self.setting = setting
-        self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        self.model: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=getattr(torch, setting.dtype)
         ).eval()
         # Nothing of the model's own: what ends a row is the questions' to say.
-        self._model.generation_config = transformers.GenerationConfig(pad_token_id=0)
+        self.model.generation_config = transformers.GenerationConfig(pad_token_id=0)
 
     @torch.inference_mode()
     def run(self, questions: Questions) -> Sampled:
@@ -85,7 +85,7 @@ class Peer:
         encoded = questions.encode()
         order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
         longest = len(encoded[order[-1]])
-        prefix = _Prefix(self._model, questions.prefix, self.setting, longest + questions.budget)
+        prefix = _Prefix(self.model, questions.prefix, self.setting, longest + questions.budget)
         rows: list[list[int]] = [[]] * len(encoded)
         for first in range(0, len(order), self.setting.batch):
             chosen = order[first : first + self.setting.batch]
@@ -110,7 +110,7 @@ class Peer:
         for row, place in zip(rows, range(len(rows)), strict=True):
             tokens[place, -len(row) :], mask[place, -len(row) :] = row, 1
         stop = _Stop(questions, len(rows))
-        found = self._model.generate(
+        found = self.model.generate(
             torch.from_numpy(tokens),
             attention_mask=torch.from_numpy(mask),
             cache=prefix.cache(len(rows)),

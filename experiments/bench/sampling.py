@@ -67,7 +67,7 @@ def ours(loaded: load.Loaded, questions: Questions, rows: int) -> tuple[Side, fl
         begun = time.perf_counter()
         asked = [Row(i, row, questions.budget) for i, row in enumerate(questions.encode())]
         sampling = programs.sampling
-        policy = sampling.policy(loaded.params, questions.prefix)
+        policy = sampling.policy(sampling.lay_out(loaded.params), questions.prefix)
         written = [
             completion.tokens
             for chunk in engine.plan(asked, (shape,), refills=len(asked))

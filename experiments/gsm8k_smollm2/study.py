@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 SUBSET = (
     *("--config.rounds.problems=128", "--config.rounds.count=3"),
     *("--config.evaluate.problems=64", "--config.evaluate.test_problems=128"),
-    *("--config.train.first_steps=8", "--config.sampler.prompt_sizes=1"),
+    "--config.train.first_steps=8",
 )
 
 if __name__ == "__main__":

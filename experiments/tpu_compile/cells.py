@@ -18,7 +18,6 @@ os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # its lock is for those who use 
 os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
 
 import jax
-from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
@@ -177,7 +176,8 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     cell |= {"devices": len(there), "device_kind": there[0].device_kind}
     cell |= {"work": dataclasses.asdict(work), "hbm_per_device": device.hbm_bytes}
     programs, name = make_programs(model, grid, work, program), names(work)[program]
-    cell["weight_bytes"] = weight_bytes(programs)
+    weights = programs.sampling.weights if program == "decode" else programs.params
+    cell["weight_bytes"] = weight_bytes(weights)
     program_ = lower_decode(programs, work) if program == "decode" else programs.lower(name)
     begun = time.perf_counter()
     try:
@@ -203,19 +203,19 @@ def lower_decode(programs: Programs, work: Work) -> Any:
     """What all slots do if they begin at once, behind a few-shot prompt that has been read."""
     sampling = programs.sampling
 
-    def run(params: Any, prompts: Any, prefix: Any) -> Any:
+    def run(weights: Any, prompts: Any, prefix: Any) -> Any:
         return decode.decode(
-            nnx.merge(programs.graph, params), prompts, prefix, budget=work.budget,
+            sampling.model(weights), prompts, prefix, budget=work.budget,
             stop=sampling.stop, selection=sampling.selection,
         )  # fmt: skip
 
     prompts = sampling.abstract_prompts(work.rows, Shape(work.budget, work.prompt, work.rows))
-    return lowered(run, programs.params, prompts, sampling.abstract_prefix())
+    return lowered(run, sampling.weights, prompts, sampling.abstract_prefix())
 
 
-def weight_bytes(programs: Programs) -> int:
-    """Bytes a device of one copy of the weights."""
-    leaves = jax.tree.leaves(programs.params)
+def weight_bytes(weights: Any) -> int:
+    """Bytes a device of one copy of the weights, of which these are the shapes."""
+    leaves = jax.tree.leaves(weights)
     return sum(x.dtype.itemsize * math.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
 
 

@@ -27,6 +27,7 @@ from star_jax.model.layers import Index, Stacked
 Kernel = Literal["splash", "cudnn", "xla"]
 _OLD_TPUS = ("TPU v2", "TPU v3")  # their kernels multiply no bfloat16 matrices
 _BLOCKS = (512, 256, 128)  # tokens that splash attention works on at a time; one must divide T
+_QUERIES = 128  # that the plain formula works on at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Layer:
 Kept = tuple[Stacked, ...]  # what one layer's attention hands to the next one's
 # (layer, q_BxHxTxD, k_BxKxTxD, v_BxKxTxD, kept) -> out_BxHxTxD, kept
 Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array, Kept], tuple[jax.Array, Kept]]
+Source = tuple[jax.Array, jax.Array, jax.Array]  # keys, values, mask: see `attention`
 
 
 def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> Kernel:
@@ -100,15 +102,13 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
         segments_BxT: int32, the same number in all tokens of a segment.
         mesh: of the devices it will run on; None for the plain formula.
     """
-    mask, place = segment_mask(segments_BxT), jnp.arange(segments_BxT.shape[1])
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
         chosen = kernel(mesh, layer, q, k)
         if mesh is None or chosen == "xla":
-            own = (k, v, mask & within(layer.window, place, place))
-            return attention(layer, q, [own]), kept
+            return plain_segments(layer, q, k, v, segments_BxT), kept
         run = splash_segments if chosen == "splash" else dot_product_segments
         heads, keys = (mesh_lib.spec(("batch", axis)) for axis in ("heads", "kv_heads"))
         sharded = jax.shard_map(
@@ -123,11 +123,36 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
     return attend
 
 
-def segment_mask(segments_BxT: jax.Array) -> jax.Array:
-    """Which keys a query sees in its packed segment: its own and those before; [B, 1, T, T]."""
-    place = jnp.arange(segments_BxT.shape[1])
-    causal = place[:, None] >= place
-    return causal & (segments_BxT[:, None, :, None] == segments_BxT[:, None, None, :])
+def plain_segments(
+    layer: Layer,
+    q_BxHxTxD: jax.Array,
+    k_BxKxTxD: jax.Array,
+    v_BxKxTxD: jax.Array,
+    segments_BxT: jax.Array,
+    shared: Callable[[slice], list[Source]] = lambda queries: [],
+) -> jax.Array:
+    """As `attend_segments`, by the plain formula, for some queries at a time.
+
+    Those meet no key that comes after all of them, or that is out of the window of all of them. A
+    gradient computes their scores again: nothing of size [T, T] is kept. `shared` gives further
+    sources of keys for some of the queries.
+    """
+    length, place = q_BxHxTxD.shape[2], jnp.arange(q_BxHxTxD.shape[2])
+
+    def some(queries: slice, keys: slice) -> jax.Array:
+        causal = place[queries, None] >= place[keys]
+        mask = causal & within(layer.window, place[queries], place[keys])
+        mask = mask & (segments_BxT[:, queries, None] == segments_BxT[:, None, keys])
+        own = (k_BxKxTxD[:, :, keys], v_BxKxTxD[:, :, keys], mask[:, None])
+        return attention(layer, q_BxHxTxD[:, :, queries], [own, *shared(queries)])
+
+    found = []
+    for first in range(0, length, _QUERIES):
+        queries = slice(first, min(first + _QUERIES, length))
+        least = max(0, first - layer.window + 1) if layer.window else 0
+        again = jax.checkpoint(functools.partial(some, queries, slice(least, queries.stop)))
+        found.append(again())
+    return jnp.concatenate(found, axis=2)
 
 
 def splash_segments(
@@ -194,7 +219,7 @@ def capped(x: jax.Array, cap: float) -> jax.Array:
 def attention(
     layer: Layer,
     q_BxHxTxD: jax.Array,
-    sources: list[tuple[jax.Array, jax.Array, jax.Array]],
+    sources: list[Source],
 ) -> jax.Array:
     """Softmax attention of the queries over several sources of keys at once, [B, H, T, D].
 

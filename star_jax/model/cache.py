@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from star_jax.model import layers
-from star_jax.model.attention import Attend, Kept, Layer, attention, segment_mask, within
+from star_jax.model.attention import Attend, Kept, Layer, Source, attention, plain_segments, within
 from star_jax.model.decoder import Decoder
 from star_jax.model.layers import Index, Stacked
 
@@ -201,20 +201,21 @@ def attend_segments(segments_BxT: jax.Array, positions_BxT: jax.Array, prefix: P
 
     `Decoder.hidden` must be given the prefix too.
     """
-    mask, place = segment_mask(segments_BxT), jnp.arange(segments_BxT.shape[1])
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        own = (k, v, mask & within(layer.window, place, place))
-        return attention(layer, q, [own, *_shared(prefix, layer, positions_BxT)]), kept
+        def shared(queries: slice) -> list[Source]:
+            return _shared(prefix, layer, positions_BxT[:, queries])
+
+        return plain_segments(layer, q, k, v, segments_BxT, shared), kept
 
     return attend
 
 
 def _shared(
     prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array, at: int = 0
-) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
+) -> list[Source]:
     """The prefix as a source of keys, `at` in what layers are given; places are positions."""
     if prefix is None:
         return []

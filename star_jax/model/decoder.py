@@ -13,7 +13,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -291,18 +291,38 @@ class Decoder(nnx.Module):
         found.blocks = layers.blocks(self.blocks)
         return found
 
+    @property
+    def last(self) -> "Head":
+        """The weights of the head."""
+        matrix = self.embedding if self.head is None else self.head
+        return Head(matrix[...], None if self.head_bias is None else self.head_bias[...])
+
     def logits(self, x_BxTxE: jax.Array) -> jax.Array:
-        """The residual stream to float32 logits, [B, T, V]; those of padding rows are -1e30."""
-        config, dtype = self.config, x_BxTxE.dtype
-        if self.head is None:
-            logits = jnp.einsum("bte,ve->btv", x_BxTxE, self.embedding[...].astype(dtype))
-        else:
-            logits = x_BxTxE @ self.head[...].astype(dtype)
-        logits = _add(logits.astype(jnp.float32), self.head_bias)
-        if config.logit_cap:
-            logits = capped(logits, config.logit_cap)
-        if config.padding:
-            logits = jnp.where(
-                jnp.arange(config.vocab) < config.vocab - config.padding, logits, -1e30
-            )
-        return logits
+        """The residual stream to float32 logits; see the function `logits`."""
+        return logits(self.config, self.last, x_BxTxE)
+
+
+class Head(NamedTuple):
+    """What turns the residual stream to logits.
+
+    Attributes:
+        matrix: [V, E], the embedding, where they are tied; or else [E, V].
+        bias: [V], or None where there is none.
+    """
+
+    matrix: jax.Array
+    bias: jax.Array | None
+
+
+def logits(config: ModelConfig, head: Head, x_BxTxE: jax.Array) -> jax.Array:
+    """The residual stream to float32 logits, [B, T, V]; those of padding rows are -1e30."""
+    matrix = head.matrix.astype(x_BxTxE.dtype)
+    found = jnp.einsum("bte,ve->btv" if config.tied else "bte,ev->btv", x_BxTxE, matrix)
+    found = found.astype(jnp.float32)
+    if head.bias is not None:
+        found = found + head.bias.astype(jnp.float32)
+    if config.logit_cap:
+        found = capped(found, config.logit_cap)
+    if config.padding:
+        found = jnp.where(jnp.arange(config.vocab) < config.vocab - config.padding, found, -1e30)
+    return found

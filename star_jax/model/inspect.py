@@ -14,7 +14,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-import jax
 from jax.sharding import AbstractMesh, Mesh
 from rich import box
 from rich.console import Console
@@ -26,30 +25,8 @@ from star_jax.checkpoint import named
 from star_jax.model import load
 from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
+from star_jax.model.memory import FORMULA, TYPES, memory
 from star_jax.tokenizer import HuggingFaceTokenizer
-
-_TYPES = {"float32": 4, "bfloat16": 2}
-_MOMENTS = 2  # of Adam
-# What reverse mode keeps of a token in a layer, without rematerialisation. Counted in the traced
-# program: within half to twice what XLA then allocates (see the test).
-FORMULA = (
-    "b x T x (L x (16 n E + d (4 H D + 6 F) + 9 H T) + 8 V): b rows a device, T length, L layers, "
-    "n norms a layer, E width, d bytes a number, H heads of D, F hidden, V vocabulary; "
-    "H, F and V are those of one device"
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Memory:
-    """Bytes of each device, by what they are for.
-
-    Attributes:
-        sampling: weights, keys and values, logits.
-        training: weights, gradients, Adam's moments, activations.
-    """
-
-    sampling: dict[str, int]
-    training: dict[str, int]
 
 
 def parameters(config: ModelConfig) -> dict[str, int]:
@@ -61,67 +38,6 @@ def parameters(config: ModelConfig) -> dict[str, int]:
         part = path[1] if path[0] == "blocks" else path[0]
         counts["norms" if "norm" in part else part] += math.prod(leaf.shape)
     return dict(counts)
-
-
-def memory(
-    config: ModelConfig,
-    mesh: Mesh,
-    *,
-    batch: int,
-    length: int,
-    dtype: str = "float32",
-    weights: str = "float32",
-) -> Memory:
-    """What the model takes of each device of a mesh.
-
-    Args:
-        config: its shape.
-        mesh: the devices, real or abstract.
-        batch: rows that are sampled, or trained on in one micro-batch, on all devices together.
-        length: tokens of a row, prompt and all.
-        dtype: of the computation, and of the weights that are sampled with.
-        weights: type that training keeps weights, gradients and moments in.
-
-    Raises:
-        ValueError: the batch cannot be shared out, or the model has no room for that length.
-    """
-    shards = mesh_lib.batch_multiple(mesh)
-    if batch % shards or batch < 1:
-        raise ValueError(f"--batch={batch}: must be a multiple of data x fsdp = {shards}")
-    if not 0 < length <= config.context:
-        raise ValueError(f"--length={length}: must be 1 to {config.context}, the model's context")
-    rows, size = batch // shards, _TYPES[dtype]
-    config = load.fit(config, mesh)
-
-    def share(axis: str, of: int) -> int:
-        return mesh_lib.fitting(mesh, (of,), (axis,)).shard_shape((of,))[0]
-
-    heads, keys = share("heads", config.heads), share("kv_heads", config.key_heads)
-    hidden, vocab = share("hidden", config.hidden), share("vocab", config.vocab)
-    norms = (1 if config.shared_norm else 2) + (2 if config.post_norms else 0)
-    of_layer = 16 * norms * config.width + 9 * heads * length
-    of_layer += size * (4 * heads * config.head_dim + 6 * hidden)
-    sampled, trained = _weight_bytes(config, mesh, dtype), _weight_bytes(config, mesh, weights)
-    cache = 2 * config.layers * keys * config.head_dim * size
-    return Memory(
-        sampling={
-            "weights": sampled,
-            "keys and values": rows * length * cache,
-            "logits": rows * vocab * 4,
-        },
-        training={
-            "weights": trained,
-            "gradients": trained,
-            "Adam's moments": _MOMENTS * trained,
-            "activations, about": rows * length * (config.layers * of_layer + 8 * vocab),
-        },
-    )
-
-
-def _weight_bytes(config: ModelConfig, mesh: Mesh, dtype: str) -> int:
-    """Bytes a device of one copy of the weights."""
-    leaves = jax.tree.leaves(abstract_params(config, mesh))
-    return _TYPES[dtype] * sum(math.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
 
 
 def tokenizer_facts(source: str, config: ModelConfig) -> dict[str, str]:
@@ -258,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "dtype": "of the computation, and of the weights sampled with",
         "weights": "that training keeps weights, gradients and moments in",
     }.items():
-        parser.add_argument(f"--{name}", choices=_TYPES, default="float32", help=what)
+        parser.add_argument(f"--{name}", choices=TYPES, default="float32", help=what)
     given = parser.parse_args(arguments)
     try:
         report(

@@ -1,0 +1,113 @@
+"""Samples with random weights in a process of its own, for its memory's sake; see `scaling`.
+
+    python -m experiments.bench.scaling_point [--questions=128] [--rows=32] [--prompt=64]
+        [--tokens=64] [--width=256] [--layers=4]
+
+It prints one line of JSON: the fields of `Measured`. Compilation is apart, and so is a first call
+of every program.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from experiments.bench.peer_training import peak_mib
+from star_jax import mesh
+from star_jax.model.config import ModelConfig
+from star_jax.programs import Programs
+from star_jax.sampler import engine
+from star_jax.sampler.decode import make_stop
+from star_jax.sampler.engine import Row, Shape
+from star_jax.sampler.select import Selection
+
+VOCAB = 4096
+HEAD = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """What is sampled.
+
+    Attributes:
+        questions: in all.
+        rows: slots.
+        prompt: tokens of a question; as many stand before all of them as a few-shot prompt.
+        tokens: written for each, whatever they are.
+        width: of the residual stream; of the MLP four times as much, a head for every `HEAD`.
+        layers: blocks.
+    """
+
+    questions: int = 128
+    rows: int = 32
+    prompt: int = 64
+    tokens: int = 64
+    width: int = 256
+    layers: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What that took.
+
+    Attributes:
+        seconds: from the few-shot prompt to the last token.
+        compile_seconds: before it.
+        peak_mib: most memory that the process held, compiling included.
+    """
+
+    seconds: float
+    compile_seconds: float
+    peak_mib: float
+
+
+def measure(point: Point) -> Measured:
+    """Samples once to warm up and once for the clock."""
+    config = ModelConfig(
+        layers=point.layers, width=point.width, heads=point.width // HEAD, head_dim=HEAD,
+        hidden=4 * point.width, rotary=HEAD // 2, vocab=VOCAB, context=8192,
+    )  # fmt: skip
+    shape = Shape(point.tokens, point.prompt, point.rows)
+    programs = Programs(
+        config,
+        mesh.make_mesh(devices=jax.devices()[:1]),
+        stop=make_stop((), "", [b"a"] * VOCAB, VOCAB),
+        selection=Selection(),
+        shapes=(shape,),
+        prefix=point.prompt,
+        learning={},
+    )
+    begun = time.perf_counter()
+    programs.compile()
+    compiled = time.perf_counter() - begun
+    sampling = programs.sampling
+    weights = sampling.lay_out(programs.init(0))
+    drawn = np.random.default_rng(0).integers(VOCAB, size=(1 + point.questions, point.prompt))
+    shown, *asked = drawn.tolist()
+
+    def sample(questions: Sequence[list[int]]) -> float:
+        begun = time.perf_counter()
+        policy = sampling.policy(weights, shown)
+        rows = [Row(number, tokens, point.tokens) for number, tokens in enumerate(questions)]
+        for chunk in engine.plan(rows, (shape,), refills=len(rows)):
+            engine.complete(chunk, sampling.open(policy, (0, 0, 0), shape))
+        return time.perf_counter() - begun
+
+    sample(asked[: point.rows])
+    return Measured(sample(asked), compiled, peak_mib())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    for field in dataclasses.fields(Point):
+        parser.add_argument(f"--{field.name}", type=int, default=field.default)
+    print(json.dumps(dataclasses.asdict(measure(Point(**vars(parser.parse_args(arguments)))))))
+
+
+if __name__ == "__main__":
+    main()

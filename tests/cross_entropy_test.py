@@ -1,0 +1,63 @@
+"""The loss in chunks against the same formula on all logits at once, by jax's own derivative."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from star_jax import cross_entropy
+from star_jax.model.config import ModelConfig
+from star_jax.model.decoder import Head
+from toys import ONE_LAYER
+
+ROWS, LENGTH, VOCAB = 3, 11, 29
+UNTIED = dataclasses.replace(ONE_LAYER, tied=False, vocab=VOCAB, width=8)
+CONFIGS = {
+    "untied, a bias": UNTIED,
+    "tied": dataclasses.replace(UNTIED, tied=True),
+    "capped, with padding": dataclasses.replace(UNTIED, logit_cap=2.0, padding=5),
+}
+
+
+def work(config: ModelConfig) -> tuple[Any, ...]:
+    keys = jax.random.split(jax.random.key(3), 5)
+    shape = (VOCAB, config.width) if config.tied else (config.width, VOCAB)
+    bias = None if config.tied else jax.random.normal(keys[1], (VOCAB,))
+    x = 2 * jax.random.normal(keys[2], (ROWS, LENGTH, config.width))
+    targets = jax.random.randint(keys[3], (ROWS, LENGTH), 0, VOCAB - config.padding)
+    weights = jax.random.uniform(keys[4], (ROWS, LENGTH)) * (targets % 3 > 0)
+    return Head(jax.random.normal(keys[0], shape), bias), x, targets, weights
+
+
+def expected(config: ModelConfig, head: Head, x: Any, targets: Any, weights: Any) -> Any:
+    logits = jnp.einsum("bte,ve->btv" if config.tied else "bte,ev->btv", x, head.matrix)
+    logits = logits if head.bias is None else logits + head.bias
+    if config.logit_cap:
+        logits = config.logit_cap * jnp.tanh(logits / config.logit_cap)
+    logits = logits[..., : VOCAB - config.padding]
+    loss = -jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)[..., 0]
+    right = logits.argmax(-1) == targets
+    return 3.0 * (loss * weights).sum(), (right * weights).sum()
+
+
+@pytest.mark.parametrize("chunk", [4, 11, 64])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_chunks_are_the_whole_with_its_gradient(config: ModelConfig, chunk: int, monkeypatch):
+    monkeypatch.setattr(cross_entropy, "CHUNK", chunk)
+    head, x, targets, weights = work(config)
+
+    def in_chunks(head: Head, x: jax.Array) -> Any:
+        sums: Any = cross_entropy.cross_entropy(config, head, x, targets, weights)
+        return 3.0 * sums[0], sums[1]
+
+    whole = functools.partial(expected, config, targets=targets, weights=weights)
+    found, by_jax = (
+        jax.value_and_grad(f, argnums=(0, 1), has_aux=True)(head, x) for f in (in_chunks, whole)
+    )
+    compare = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(compare, found, by_jax)
+    jax.tree.map(compare, in_chunks(head, x), whole(head, x))

@@ -1,0 +1,147 @@
+"""What a model takes of each device."""
+
+import dataclasses
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AbstractMesh, Mesh
+
+import toys
+from star_jax import mesh as mesh_lib
+from star_jax import train
+from star_jax.model import load, memory
+from star_jax.model.abstract import abstract_params
+from star_jax.model.config import ModelConfig
+from star_jax.model.decoder import Decoder
+
+LLAMA = ModelConfig(
+    layers=4,
+    width=576,
+    heads=9,
+    head_dim=64,
+    hidden=1536,
+    rotary=64,
+    vocab=49_152,
+    context=8192,
+    kv_heads=3,
+    parallel=False,
+    shared_norm=False,
+    norm="rms",
+    activation="silu",
+    gated=True,
+    mlp_bias=False,
+    head_bias=False,
+    tied=True,
+    rotary_pairs="halves",
+)
+GPTJ = ModelConfig(
+    layers=3, width=512, heads=8, head_dim=64, hidden=2048, rotary=32, vocab=1000, context=2048
+)
+GEMMA = dataclasses.replace(
+    LLAMA, heads=8, kv_heads=4, post_norms=True, qk_norm=True, windows=(32, 32, 32, 0)
+)
+SHAPES = {"gptj": GPTJ, "llama": LLAMA, "gemma": GEMMA}
+
+
+def mesh(**sizes: int) -> Mesh:
+    axes = {axis: sizes.get(axis, 1) for axis in mesh_lib.AXES}
+    return cast(Mesh, AbstractMesh(tuple(axes.values()), tuple(axes)))
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPTJ, GEMMA])
+@pytest.mark.parametrize("sizes", [{}, {"data": 4}, {"fsdp": 8}, {"fsdp": 2, "tensor": 4}])
+def test_weights_are_those_of_a_device(config: ModelConfig, sizes: dict[str, int]):
+    grid = mesh(**sizes)
+    found = memory.memory(config, grid, batch=8, length=16, dtype="bfloat16")
+    fitted = dataclasses.replace(load.fit(config, grid), weights="bfloat16")
+    leaves = jax.tree.leaves(abstract_params(fitted, grid))
+    expected = sum(np.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
+    assert found.sampling["weights"] == 2 * expected
+    assert found.training["weights"] == found.training["gradients"] == 4 * expected
+    assert found.training["Adam's moments"] == 8 * expected
+
+
+def test_keys_and_values_and_logits():
+    found = memory.memory(LLAMA, mesh(), batch=8, length=100, dtype="bfloat16")
+    assert found.sampling["keys and values"] == 8 * 100 * 2 * 4 * 3 * 64 * 2
+    assert found.sampling["logits"] == 8 * 49_152 * 4
+
+
+def test_devices_share():
+    whole = memory.memory(GEMMA, mesh(), batch=8, length=100)
+    split = memory.memory(GEMMA, mesh(data=2, fsdp=2, tensor=2), batch=8, length=100)
+    for name in ("keys and values", "logits"):
+        assert split.sampling[name] * 8 == whole.sampling[name]
+    assert split.training["activations, about"] * 4 > whole.training["activations, about"] / 2
+
+
+def test_what_does_not_split_is_whole_on_every_device():
+    whole = memory.memory(LLAMA, mesh(), batch=1, length=100)
+    split = memory.memory(LLAMA, mesh(tensor=2), batch=1, length=100)  # 3 heads of keys
+    assert split.sampling["keys and values"] == whole.sampling["keys and values"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "length", "message"),
+    [
+        (6, 16, "--batch=6: must be a multiple of data x fsdp = 4"),
+        (-4, 16, "--batch=-4: must be"),
+        (4, 2049, "--length=2049: must be 1 to 2048, the model's context"),
+    ],
+)
+def test_what_cannot_be_is_refused(batch: int, length: int, message: str):
+    with pytest.raises(ValueError, match=message):
+        memory.memory(GPTJ, mesh(data=2, fsdp=2), batch=batch, length=length)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("config", [LLAMA, GPTJ, GEMMA])
+def test_the_formula_is_near_what_reverse_mode_keeps(config: ModelConfig, dtype: str):
+    for rows, length in ((2, 128), (1, 1024)):
+        found = memory.memory(config, mesh(), batch=rows, length=length, dtype=dtype)
+        kept = residuals(dataclasses.replace(config, dtype=dtype), rows, length)
+        assert 0.6 < found.training["activations, about"] / kept < 1.6
+
+
+def residuals(config: ModelConfig, rows: int, length: int) -> int:
+    """Bytes of all arrays that the backward pass of a loss needs, weights aside."""
+    graph, params = nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))
+    tokens = jax.ShapeDtypeStruct((rows, length), jnp.int32)
+
+    def loss(params: Any, tokens: jax.Array) -> jax.Array:
+        batch = train.Batch(tokens, tokens, tokens, jnp.ones(tokens.shape))
+        return train.token_loss(nnx.merge(graph, params), batch)[0]
+
+    kept = jax.eval_shape(lambda p, t: jax.vjp(lambda q: loss(q, t), p)[1], params, tokens)
+    weights = {x.shape for x in jax.tree.leaves(params)}
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(kept) if x.shape not in weights)
+
+
+class TestRows:
+    def test_memory_decides(self, monkeypatch):
+        config = dataclasses.replace(LLAMA, dtype="bfloat16")
+        weights = memory.memory(config, mesh(), batch=1, length=1, dtype="bfloat16").sampling[
+            "weights"
+        ]
+        row = 100 * 2 * 4 * 3 * 64 * 2 + 49_152 * 4
+        prefix = 50 * 2 * 4 * 3 * 64 * 2
+        for fitting in (1, 7, 30):
+            room = weights + prefix + 2 * fitting * row
+            monkeypatch.setattr(memory, "device_bytes", lambda grid, room=room: room)
+            assert memory.rows_that_fit(config, mesh(), length=100, prefix=50) == fitting
+            shared = memory.rows_that_fit(config, mesh(data=4), length=100, prefix=50)
+            assert shared == 4 * fitting
+
+    @pytest.mark.parametrize(("room", "rows"), [(0, 2), (2**50, 2 * memory.MOST_ROWS)])
+    def test_there_are_some_and_not_too_many(self, monkeypatch, room: int, rows: int):
+        monkeypatch.setattr(memory, "device_bytes", lambda grid: room)
+        assert memory.rows_that_fit(LLAMA, mesh(fsdp=2), length=100, prefix=0) == rows
+
+    def test_a_cpu_has_its_share_of_the_host(self):
+        one, eight = toys.one_device(), mesh_lib.make_mesh()
+        assert memory.device_bytes(one) == pytest.approx(8 * memory.device_bytes(eight), abs=8)
+        assert memory.device_bytes(one) > 2**29
