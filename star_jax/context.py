@@ -1,7 +1,6 @@
 """What a run works with, built once from its settings: task, tokenizer, mesh, programs, folder."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +8,10 @@ from etils import epath
 from jax.sharding import Mesh
 from rich.console import Console
 
-from star_jax import files, mesh, processes, tasks, tokenizer_source, train
+from star_jax import files, mesh, processes, shapes, tasks, tokenizer_source, train
 from star_jax.folder import open_folder
 from star_jax.learning import Fused, Learning, filled
-from star_jax.model import load, memory
+from star_jax.model import load
 from star_jax.model.config import ModelConfig
 from star_jax.problems import FILE, Problems, gather
 from star_jax.programs import Programs
@@ -21,12 +20,9 @@ from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
 from star_jax.settings import Settings, SettingsError, differences, to_dict
+from star_jax.shapes import rounded
 from star_jax.tasks import Problem, Task
 from star_jax.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
-
-ROWS = "rows.json"  # in the run's folder: how many rows its shards are made of
-_REFILLS = 8  # rows of a slot, so that few stand empty at the end
-_MULTIPLE = 16  # vocabulary, prompt and prefix sizes are rounded up to it, for meshes and vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +80,7 @@ class Context:
 
     def budget(self, problem: Problem) -> int:
         """New tokens a completion of `problem` may take."""
-        return _budget(self.settings, self.prompter, problem.group)
+        return shapes.budget(self.settings, self.prompter, problem.group)
 
     def text(self, tokens: Sequence[int]) -> str:
         """What a row wrote, up to the text that stopped it."""
@@ -128,12 +124,14 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     )
     grid = mesh.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
     model = _model(settings, tokenizer, grid)
-    prefix = _rounded(max(len(prompter.few_shot(hint)) for hint in (False, True)))
+    prefix = rounded(max(len(prompter.few_shot(hint)) for hint in (False, True)))
     shards = mesh.batch_multiple(grid)
     problems = gather(settings, prompter, _room(settings, model.context - prefix))
-    shapes = _shapes(settings, prompter, problems, grid, samples, model, prefix, workdir)
-    fused = _fused(settings, task, tokenizer, problems, shapes[0], shards)
-    _check(settings, model, shapes[0], max(s.prompt + s.budget for s in shapes) + prefix, shards)
+    found = shapes.choose(
+        settings, prompter, problems, model, grid, prefix=prefix, samples=samples, workdir=workdir
+    )
+    fused = _fused(settings, task, tokenizer, problems, found[0], shards)
+    _check(settings, model, found[0], max(s.prompt + s.budget for s in found) + prefix, shards)
     stop = settings.sampler.stop or ("" if settings.model.chat else task.separator)
     programs = Programs(
         model,
@@ -147,7 +145,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         selection=Selection(
             settings.sampler.temperature, settings.sampler.top_k, settings.sampler.top_p
         ),
-        shapes=shapes,
+        shapes=found,
         prefix=prefix,
         bare=settings.few_shot.rounds <= settings.rounds.count,
         learning=_learning(settings, fused),
@@ -156,8 +154,8 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         fresh=not (settings.model.source or settings.pretrain.base),
     )
     # last: what cannot run leaves no folder behind
-    folder = _open(settings, workdir, tokenizer, problems, shapes[0].rows)
-    return Context(settings, folder, console, prompter, problems, model, programs, shapes, stop)
+    folder = _open(settings, workdir, tokenizer, problems, found[0].rows)
+    return Context(settings, folder, console, prompter, problems, model, programs, found, stop)
 
 
 def _open(
@@ -174,7 +172,7 @@ def _open(
         tokenizer.save(folder / tokenizer_source.RUNS)
         files.write_json(folder / FILE, problems.report())
         if not settings.sampler.rows:
-            files.write_json(folder / ROWS, {"rows": rows})
+            files.write_json(folder / shapes.ROWS, {"rows": rows})
         return to_dict(settings)
 
     chosen = processes.first(make)
@@ -216,62 +214,10 @@ def _model(settings: Settings, tokenizer: Tokenizer, grid: Mesh) -> ModelConfig:
         head_dim=model.head_dim,
         hidden=model.hidden,
         rotary=model.rotary,
-        vocab=_rounded(tokenizer.vocab_size),
+        vocab=rounded(tokenizer.vocab_size),
         context=model.context,
         dtype=model.dtype,
     )
-
-
-def _shapes(
-    settings: Settings,
-    prompter: Prompter,
-    problems: Problems,
-    grid: Mesh,
-    samples: int,
-    model: ModelConfig,
-    prefix: int,
-    workdir: epath.PathLike,
-) -> tuple[Shape, ...]:
-    """A shape for what is trained on, and one for the longer problems out of distribution."""
-    inside = [p for p in problems.seen if prompter.task.in_distribution(p.group)]
-    outside = [p for p in problems.seen if not prompter.task.in_distribution(p.group)]
-    most = samples * max(map(len, (problems.first, problems.held_out, problems.test)))
-    sizes = [_fitted(settings, prompter, each) for each in (inside, outside) if each]
-    multiple = math.lcm(_MULTIPLE, mesh.batch_multiple(grid))
-    rows = settings.sampler.rows
-
-    def chosen() -> int:
-        """As many as fit, if the largest phase fills each of them some times."""
-        if (file := epath.Path(workdir) / ROWS).exists():
-            return files.read_json(file)["rows"]
-        length = min(model.context, max(map(sum, sizes)) + prefix)
-        fitting = memory.rows_that_fit(model, grid, length=length - prefix, prefix=prefix)
-        busy = _rounded(most // _REFILLS, multiple)
-        return max(multiple, min(busy, fitting // multiple * multiple))
-
-    rows = rows or processes.first(chosen)
-    counts = (most, samples * len(outside))  # no more rows than questions
-    return tuple(
-        Shape(budget, prompt, min(rows, _rounded(count, multiple)))
-        for (prompt, budget), count in zip(sizes, counts, strict=False)
-    )
-
-
-def _fitted(settings: Settings, prompter: Prompter, problems: Sequence[Problem]) -> tuple[int, int]:
-    """Places for the prompts of the problems, and for what is written."""
-    budget = max(_budget(settings, prompter, group) for group in {p.group for p in problems})
-    return _rounded(max(map(prompter.length, problems))), budget
-
-
-def _budget(settings: Settings, prompter: Prompter, group: str) -> int:
-    """New tokens a completion in class `group` may take, end-of-text included."""
-    longest = prompter.task.longest(group, prompter.direct)
-    if not (settings.sampler.max_new_tokens or longest):
-        raise SettingsError(
-            "config.sampler.max_new_tokens = 0: must be above 0, the task does not know how long "
-            "its answers are"
-        )
-    return settings.sampler.max_new_tokens or len(prompter.tokenizer.encode(longest)) + 1
 
 
 def _fused(
@@ -296,7 +242,7 @@ def _fused(
     if again:
         again = filled(shape.rows + again, shards, settings.train.micro_batch) - shape.rows
     every = settings.policy_refresh_every
-    return Fused(shape, _rounded(longest), rule, tokenizer.eos_id, again, every, tokenizer.indented)
+    return Fused(shape, rounded(longest), rule, tokenizer.eos_id, again, every, tokenizer.indented)
 
 
 def _learning(settings: Settings, fused: Fused | None) -> dict[str, Learning]:
@@ -325,7 +271,7 @@ def _room(settings: Settings, context: int) -> int:
     """Most tokens of a prompt, where the budget is a setting; 0, no limit, where the task knows."""
     budget = settings.sampler.max_new_tokens
     has_data = settings.task.data or settings.task.module
-    room = (min(context, settings.train.length) - budget) // _MULTIPLE * _MULTIPLE
+    room = (min(context, settings.train.length) - budget) // shapes.MULTIPLE * shapes.MULTIPLE
     return max(room, 1) if budget and has_data else 0
 
 
@@ -359,7 +305,3 @@ def _check(
     ]
     if problems:
         raise SettingsError("\n".join(problems))
-
-
-def _rounded(size: int, multiple: int = _MULTIPLE) -> int:
-    return -(-size // multiple) * multiple

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from star_jax import console, processes, prompts, rationales, report, schema, train
+from star_jax import console, processes, prompts, rationales, report, schema, state, train
 from star_jax.context import Context
 from star_jax.fit import Plan, fit
 from star_jax.packing import Example
@@ -26,6 +26,19 @@ _STREAMS: dict[Kind, int] = {
     )
 }
 _HEARD_EVERY = 10  # steps between two lines of metrics.jsonl
+
+
+def compile_programs(context: Context) -> None:
+    """Compiles all that the run will do on devices, and shows how far that is."""
+    parameters = state.count(context.programs.params)
+    devices = context.programs.mesh.devices.size
+    where = f" of {processes.count()} processes" if processes.count() > 1 else ""
+    rows = " and ".join(str(rows) for rows in sorted({shape.rows for shape in context.shapes}))
+    context.console.print(
+        f"{parameters:,} parameters on {devices} device(s){where}, {rows} rows at a time"
+    )
+    with console.progress(context.console, "compile", len(context.programs)) as advance:
+        context.programs.compile(advance)
 
 
 def sample(

@@ -27,7 +27,6 @@ from star_jax import (
     rationales,
     report,
     scores,
-    state,
     summary,
 )
 from star_jax.checkpoint import Checkpoints
@@ -76,7 +75,7 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
     sampling = context.programs.sampling
     meter = Meter(lambda: context.programs.device_seconds, sampling.counts)
     with meter.watch.phase("compile"):
-        compile_programs(context)
+        phases.compile_programs(context)
     if not records:
         with meter.watch.phase("pretrain"):
             make_base(context, weights)
@@ -320,19 +319,6 @@ def _finished(context: Context) -> list[Record]:
     while (path := context.round_folder(len(records)) / _SUMMARY).exists():
         records.append(files.read_json(path))
     return records
-
-
-def compile_programs(context: Context) -> None:
-    """Compiles all that the run will do on devices, and shows how far that is."""
-    parameters = state.count(context.programs.params)
-    devices = context.programs.mesh.devices.size
-    where = f" of {processes.count()} processes" if processes.count() > 1 else ""
-    rows = " and ".join(str(rows) for rows in sorted({shape.rows for shape in context.shapes}))
-    context.console.print(
-        f"{parameters:,} parameters on {devices} device(s){where}, {rows} rows at a time"
-    )
-    with shown.progress(context.console, "compile", len(context.programs)) as advance:
-        context.programs.compile(advance)
 
 
 def _publish(context: Context, records: list[Record]) -> None:

@@ -16,9 +16,9 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from star_jax import mesh as mesh_lib
-from star_jax.cross_entropy import cross_entropy
 from star_jax.model import cache as kv
 from star_jax.model.attention import attend_segments
+from star_jax.model.cross_entropy import cross_entropy
 from star_jax.model.decoder import ANY, Decoder, Layout
 from star_jax.state import Params, StarState
 

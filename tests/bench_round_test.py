@@ -17,7 +17,7 @@ def test_both_sides_do_a_round(
     monkeypatch.setattr(peer_sampling, "SETTINGS", (Setting(batch=4),))
     found = tmp_path / "found.json"
     flags = [f"--model={bench_toys.model(tmp_path)}", f"--data={bench_toys.data(tmp_path)}"]
-    flags += ["--questions=6", "--held_out=3", "--updates=2", "--batch=2x1024", "--rows=4"]
+    flags += ["--questions=6", "--held_out=3", "--updates=2", "--batch=8x1024", "--rows=8"]
     bench.main([*flags, "--trial=2", f"--json={found}"])
     written = json.loads(found.read_text())
     one = written["round"]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from star_jax import cross_entropy
+from star_jax.model import cross_entropy
 from star_jax.model.config import ModelConfig
 from star_jax.model.decoder import Head
 from toys import ONE_LAYER

@@ -18,7 +18,7 @@ PACKAGE = [path for path in FILES if path.is_relative_to(ROOT / "star_jax")]
 # mesh <- model <- state <- {sampler, train} <- byte_grader <- star_step: each may import those
 # before it.
 LAYERS = {
-    **{"mesh": 0, "model": 1, "cross_entropy": 2, "state": 2, "sampler": 3, "train": 3},
+    **{"mesh": 0, "model": 1, "state": 2, "sampler": 3, "train": 3},
     **{"byte_grader": 4, "star_step": 5},
 }
 # What knows strings and numpy, and never jax, not even by way of another module.

@@ -11,7 +11,8 @@ from flax import nnx
 
 import reference
 import toys
-from star_jax import cross_entropy, packing, state, train
+from star_jax import packing, state, train
+from star_jax.model import cross_entropy
 from star_jax.model.config import ModelConfig
 from star_jax.packing import Packed
 from star_jax.state import Params, StarState

@@ -80,7 +80,9 @@ def ours(chosen: Settings, compile_seconds: list[float]) -> Side:
 
 
 def batches(context: Context, kept: Sequence[Sample]) -> list[packing.Packed]:
-    """What the round is trained on, in the order in which it is."""
+    """What the round is trained on, in the order in which it is; nothing where nothing is kept."""
+    if not kept:
+        return []
     chosen = context.settings.train
     packed = packing.pack(context.prompter.training_examples(kept), chosen.length)
     seed = context.settings.seed + 1

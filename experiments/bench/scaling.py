@@ -92,9 +92,9 @@ def _growth(sizes: Sequence[int], points: list[Measured]) -> Growth:
 
 
 def show(console: Console, found: dict[str, Growth]) -> None:
-    """Prints a table."""
+    """Prints a table, with the exponents of time and memory, and of the operations."""
     table = Table(box=box.SIMPLE, show_edge=False)
-    for header in ("", "sizes", "seconds", "MiB", "time ~ size^", "work ~ size^", "memory ~ size^"):
+    for header in ("", "sizes", "seconds", "MiB", "time^", "work^", "memory^"):
         table.add_column(header, justify="right" if header else "left")
     for name, one in found.items():
         seconds = " ".join(f"{point.seconds:.2f}" for point in one.points)

@@ -14,6 +14,7 @@ from star_jax import mesh as mesh_lib
 from star_jax.model import load
 from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
+from star_jax.model.cross_entropy import CHUNK
 
 TYPES = {"float32": 4, "bfloat16": 2}
 MOST_ROWS = 256  # a device, to sample
@@ -21,9 +22,9 @@ _MOMENTS = 2  # of Adam
 # What reverse mode keeps of a token in a layer, without rematerialisation. Counted in the traced
 # program: within half to twice what XLA then allocates (see the test).
 FORMULA = (
-    "b x T x (L x (16 n E + d (4 H D + 6 F) + 9 H T) + 8 V): b rows a device, T length, L layers, "
-    "n norms a layer, E width, d bytes a number, H heads of D, F hidden, V vocabulary; "
-    "H, F and V are those of one device"
+    "b x T x (L x ((12 + d) n E + 2 d (H + K) D + 6 d F) + 16 E): b rows a device, T length, "
+    "L layers, n norms a layer, E width, d bytes a number, H heads of D, K of keys, F hidden; "
+    "H, K and F are those of one device; norms of queries and keys take 12 L (H + K) D more"
 )
 
 
@@ -33,7 +34,7 @@ class Memory:
 
     Attributes:
         sampling: weights, keys and values, logits.
-        training: weights, gradients, Adam's moments, activations.
+        training: weights, gradients, Adam's moments, activations, logits and their gradient.
     """
 
     sampling: dict[str, int]
@@ -76,8 +77,9 @@ def memory(
     heads, keys = share("heads", config.heads), share("kv_heads", config.key_heads)
     hidden, vocab = share("hidden", config.hidden), share("vocab", config.vocab)
     norms = (1 if config.shared_norm else 2) + (2 if config.post_norms else 0)
-    of_layer = 16 * norms * config.width + 9 * heads * length
-    of_layer += size * (4 * heads * config.head_dim + 6 * hidden)
+    of_layer = (12 + size) * norms * config.width
+    of_layer += (2 * size + 12 * config.qk_norm) * (heads + keys) * config.head_dim
+    of_layer += 6 * size * hidden
     sampled, trained = _weight_bytes(config, mesh, dtype), _weight_bytes(config, mesh, weights)
     cache = 2 * config.layers * keys * config.head_dim * size
     return Memory(
@@ -90,7 +92,8 @@ def memory(
             "weights": trained,
             "gradients": trained,
             "Adam's moments": _MOMENTS * trained,
-            "activations, about": rows * length * (config.layers * of_layer + 8 * vocab),
+            "activations, about": rows * length * (config.layers * of_layer + 16 * config.width),
+            "logits": 2 * rows * min(CHUNK, length) * vocab * 4,
         },
     )
 
