@@ -131,7 +131,8 @@ def token_loss(
         given = (prefix.keys, prefix.values)
 
     layout = split_layout(mesh) if mesh and remat else ANY
-    x, _ = model.hidden(batch.tokens, positions, attend, given=given, remat=remat, layout=layout)
+    keep = "inputs" if remat else "products"
+    x, _ = model.hidden(batch.tokens, positions, attend, given=given, keep=keep, layout=layout)
     return cross_entropy(
         model.config, model.last, x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:]
     )

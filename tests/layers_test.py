@@ -7,20 +7,21 @@ from flax import nnx
 import toys
 from star_jax.model import layers
 from star_jax.model.attention import attend_segments
+from star_jax.model.decoder import Keep
 
 TOKENS = jnp.asarray([document.tokens for document in toys.documents([9, 9], 32)], jnp.int32)
 POSITIONS = jnp.arange(9)[None].repeat(2, 0)
 
 
 @pytest.mark.parametrize("config", [toys.SMALL, toys.EVERYTHING], ids=["gpt-j", "windows"])
-@pytest.mark.parametrize("remat", [False, True])
-def test_a_scan_computes_what_blocks_one_after_the_other_do(config, remat: bool):
+@pytest.mark.parametrize("keep", ["everything", "products", "inputs"])
+def test_a_scan_computes_what_blocks_one_after_the_other_do(config, keep: Keep):
     params = toys.params(config)
 
     def loss(params, apart: bool):
         model = nnx.merge(toys.graph(config), params)
         model = model.apart() if apart else model
-        x, _ = model.hidden(TOKENS, POSITIONS, attend_segments(TOKENS * 0 + 1), remat=remat)
+        x, _ = model.hidden(TOKENS, POSITIONS, attend_segments(TOKENS * 0 + 1), keep=keep)
         return jnp.sum(x * jnp.cos(jnp.arange(x.size).reshape(x.shape)))
 
     run = jax.jit(jax.value_and_grad(loss), static_argnums=1)

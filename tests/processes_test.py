@@ -15,8 +15,8 @@ from star_jax import files, processes, report
 
 # As in `devices_test`.
 SHORT = (
-    "--config.pretrain.steps=100",
-    "--config.pretrain.save_every=40",
+    "--config.pretrain.steps=60",
+    "--config.pretrain.save_every=25",
     "--config.train.first_steps=5",
     "--config.rounds.count=1",
     "--config.model.heads=4",
@@ -121,7 +121,7 @@ def test_one_killed_ends_the_others_and_the_same_command_goes_on(
 
     folder = home / "killed"
     # In training, the coordinator; then another, while its part of a chunk is not yet in the ledger.
-    [one] = kill_when(start(), 0, folder / "checkpoints/training-0000/40")
+    [one] = kill_when(start(), 0, folder / "checkpoints/training-0000/25")
     [zero] = kill_when(start(), 1, folder / "rounds/0001/samples-00001.jsonl")
     assert not (folder / "rounds/0001/kept.jsonl").exists()
     for said, who in ((one, "process 1 of 2"), (zero, "process 0 of 2")):

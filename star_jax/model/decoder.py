@@ -13,11 +13,12 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from star_jax.model import layers
 from star_jax.model.attention import Attend, Kept, Layer, capped
@@ -124,6 +125,7 @@ class Attention(nnx.Module):
         local = bool(layer.window)
         q, k = (rotate(y, positions, self.config, local) for y in (q, k))
         out, kept = attend(layer, q, k, v, kept)
+        out = checkpoint_name(out, "attention")
         out = jnp.einsum("bhtd,hde->bte", out, self.out[...].astype(x.dtype))
         return _add(out, self.out_bias), kept
 
@@ -154,12 +156,13 @@ class Mlp(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, E] to [B, T, E], each token by itself."""
         activation = _ACTIVATIONS[self.activation]
+        shape, x = x.shape, x.reshape(-1, x.shape[-1])  # a CPU transposes for two axes of tokens
         h = _add(x @ self.up[...].astype(x.dtype), self.up_bias)
         if self.gate is None:
             h = activation(h)
         else:
             h = h * activation(_add(x @ self.gate[...].astype(x.dtype), self.gate_bias))
-        return _add(h @ self.down[...].astype(x.dtype), self.down_bias)
+        return _add(h @ self.down[...].astype(x.dtype), self.down_bias).reshape(shape)
 
 
 class Block(nnx.Module):
@@ -215,6 +218,15 @@ class Layout:
 ANY = Layout()
 
 
+# What a gradient keeps of a block beside its input: everything; the products with its weights and
+# what comes of attention, the rest being cheap to compute again; or nothing.
+Keep = Literal["everything", "products", "inputs"]
+_PRODUCTS = jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    jax.checkpoint_policies.save_only_these_names("attention"),
+)
+
+
 class Decoder(nnx.Module):
     """Token ids to logits."""
 
@@ -243,7 +255,7 @@ class Decoder(nnx.Module):
         kept: Kept = (),
         *,
         given: tuple[Stacked, ...] = (),
-        remat: bool = False,
+        keep: "Keep" = "everything",
         layout: Layout = ANY,
     ) -> tuple[jax.Array, Kept]:
         """Ids and their positions to the normalised residual stream, [B, T, E].
@@ -254,7 +266,7 @@ class Decoder(nnx.Module):
             attend: how keys meet queries.
             kept: what it hands from layer to layer; it comes back as the last one leaves it.
             given: stacks (`model/layers.py`) whose part of a layer it finds in `Layer.given`.
-            remat: a gradient keeps what goes into each block, and computes the rest again.
+            keep: what a gradient keeps of each block.
             layout: of the activations.
         """
         dtype = jnp.dtype(self.config.dtype)
@@ -273,9 +285,12 @@ class Decoder(nnx.Module):
             def run(x: jax.Array, kept: Kept) -> tuple[jax.Array, Kept]:
                 return block(x, positions_BxT, layer, attend, kept, layout)
 
+            if keep == "everything":
+                return run(*carry)
             # Inside of a loop nothing can take the second computation for the first.
             alone = config.period == config.layers
-            return (jax.checkpoint(run, prevent_cse=alone) if remat else run)(*carry)
+            policy = _PRODUCTS if keep == "products" else None
+            return jax.checkpoint(run, prevent_cse=alone, policy=policy)(*carry)
 
         x, kept = layers.run(self.blocks, config.period, each, given, (layout.between(x), kept))
         return self.norm(x), kept
