@@ -22,7 +22,7 @@ smollm2: .venv/bin/pip
 	@$(BIN)/python experiments/fetch_smollm2.py
 
 test: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

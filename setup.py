@@ -43,6 +43,7 @@ EXTRAS = {
         "libtpu>=0.0.40,<0.1",  # the compiler for TPUs, which needs none
         "pyright[nodejs]>=1.1.400,<2",  # with its own node, where the machine has none
         "pytest>=8.3,<10",
+        "pytest-timeout>=2.3,<3",
         "pytest-xdist>=3.6,<4",
         "ruff>=0.12,<0.18",  # its formatting changes with minor versions
         "torch>=2.6,<3",  # transformers' own models, to be compared with

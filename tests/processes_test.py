@@ -13,11 +13,8 @@ import fakes
 import hugging_face
 from star_jax import files, processes, report
 
-# As in `devices_test`.
 SHORT = (
-    "--config.pretrain.steps=60",
-    "--config.pretrain.save_every=25",
-    "--config.train.first_steps=5",
+    "--config.train.first_steps=6",
     "--config.rounds.count=1",
     "--config.model.heads=4",
     "--config.model.head_dim=8",
@@ -38,7 +35,25 @@ def words(said: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return tmp_path_factory.mktemp("processes")
+    """Where the runs are, with the base model that they all start from."""
+    found = tmp_path_factory.mktemp("processes")
+    flags = (*SHORT, "--config.rounds.count=0", "--config.pretrain.steps=100")
+    subprocess.run(
+        fakes.command(found / "base", *flags),
+        cwd=fakes.ROOT,
+        env=fakes.environment(found / "cache"),
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return found
+
+
+def together(
+    home: pathlib.Path, name: str, count: int, *changes: str
+) -> list[subprocess.Popen[str]]:
+    """A run in home/name over some processes."""
+    base = f"--config.pretrain.base={home / 'base'}"
+    return fakes.together(home / name, home / "cache", count, *SHORT, base, *changes)
 
 
 def finish(started: list[subprocess.Popen[str]]) -> list[str]:
@@ -50,9 +65,9 @@ def finish(started: list[subprocess.Popen[str]]) -> list[str]:
 @pytest.fixture(scope="module")
 def runs(home: pathlib.Path) -> dict[str, pathlib.Path]:
     for name, (count, mesh) in RUNS.items():
-        started = fakes.together(home / name, home / "cache", count, *SHORT, *mesh)
+        started = together(home, name, count, *mesh)
         first, *others = finish(started)
-        assert f"on 8 device(s){f' of {count} processes' if others else ''}\n" in first
+        assert f"on 8 device(s){f' of {count} processes' if others else ''}, 16 rows" in first
         assert all(words(said) <= GLOO for said in others)
     return {name: home / name for name in RUNS}
 
@@ -90,11 +105,10 @@ def test_on_another_mesh_the_ledger_is_the_same(runs: dict[str, pathlib.Path]):
     assert report.deterministic(results[0]) == report.deterministic(results[1])
 
 
-def test_the_fused_step_is_the_same_program(home: pathlib.Path, runs: dict[str, pathlib.Path]):
+def test_the_fused_step_is_the_same_program(home: pathlib.Path):
     fused = ("--config.mode=fused", "--config.rationalize.rehearsal=0.25")
-    fused += (f"--config.pretrain.base={runs['one']}",)
     for count in (1, 2):
-        finish(fakes.together(home / f"fused{count}", home / "cache", count, *SHORT, *fused))
+        finish(together(home, f"fused{count}", count, *fused))
     assert files.read_json(home / "fused1" / report.RESULT)["rounds"][1]["kept"] > 0
     same(home / "fused1", home / "fused2")
 
@@ -117,13 +131,13 @@ def test_one_killed_ends_the_others_and_the_same_command_goes_on(
     home: pathlib.Path, runs: dict[str, pathlib.Path]
 ):
     def start() -> list[subprocess.Popen[str]]:
-        return fakes.together(home / "killed", home / "cache", 2, *SHORT)
+        return together(home, "killed", 2)
 
     folder = home / "killed"
-    # In training, the coordinator; then another, while its part of a chunk is not yet in the ledger.
-    [one] = kill_when(start(), 0, folder / "checkpoints/training-0000/25")
+    # One, while its part of a chunk is not yet in the ledger; then, in training, the coordinator.
     [zero] = kill_when(start(), 1, folder / "rounds/0001/samples-00001.jsonl")
     assert not (folder / "rounds/0001/kept.jsonl").exists()
+    [one] = kill_when(start(), 0, folder / "checkpoints/training-0001/4")
     for said, who in ((one, "process 1 of 2"), (zero, "process 0 of 2")):
         assert f"star_jax, {who}: another process is gone" in said.splitlines()[-1]
         assert "the same command, in all processes, goes on" in said.splitlines()[-1]
