@@ -73,7 +73,7 @@ def evaluate(
     if not chosen:
         raise SettingsError(f"--split={split}: the task has no such problems")
     _check_folder(context.folder / OF, settings.model.source, split, samples)
-    phases.compile_programs(context)
+    phases.start(context)
     policy = rounds.policy_of(context, Checkpoints(weights(context.folder)), 0)
     found = phases.sample(
         context,

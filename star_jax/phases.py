@@ -28,17 +28,24 @@ _STREAMS: dict[Kind, int] = {
 _HEARD_EVERY = 10  # steps between two lines of metrics.jsonl
 
 
-def compile_programs(context: Context) -> None:
-    """Compiles all that the run will do on devices, and shows how far that is."""
+def start(context: Context) -> None:
+    """Says what runs where, and begins to compile it; a phase waits for the programs it needs."""
     parameters = state.count(context.programs.params)
     devices = context.programs.mesh.devices.size
     where = f" of {processes.count()} processes" if processes.count() > 1 else ""
     rows = " and ".join(str(rows) for rows in sorted({shape.rows for shape in context.shapes}))
     context.console.print(
-        f"{parameters:,} parameters on {devices} device(s){where}, {rows} rows at a time"
+        f"{parameters:,} parameters on {devices} device(s){where}, {rows} rows at a time; "
+        f"{len(context.programs)} programs are compiled in the background"
     )
-    with console.progress(context.console, "compile", len(context.programs)) as advance:
-        context.programs.compile(advance)
+    context.programs.start()
+
+
+def compile_rest(context: Context) -> None:
+    """Waits for the programs that are not compiled yet, and shows how far that is."""
+    if context.programs.missing():
+        with console.progress(context.console, "compile", context.programs.missing()) as advance:
+            context.programs.compile(advance)
 
 
 def sample(

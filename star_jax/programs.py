@@ -1,7 +1,8 @@
 """Every program that runs on devices: the one place where pure functions meet `jax.jit`.
 
-All are compiled ahead, from shapes alone, before the first round; afterwards nothing is. Calls are
-timed, so that a run can say which share of its time was not spent on the devices.
+All are compiled from shapes alone, in the background and in the order of their use; after the first
+round nothing is. Calls are timed, so that a run can say which share of its time was not spent on
+the devices.
 """
 
 import concurrent.futures
@@ -37,6 +38,10 @@ from star_jax.tasks.answer_rule import AnswerRule
 
 class Programs:
     """The compiled programs of a run.
+
+    Attributes:
+        device_seconds: in which programs ran, or were waited for to end.
+        waited: seconds in which they were waited for to be compiled.
 
     Args:
         config: of the decoder.
@@ -75,10 +80,9 @@ class Programs:
             )
             for name, kind in learning.items()
         }
-        self.device_seconds = 0.0
+        self.device_seconds = self.waited = 0.0
         self._config, self._learning, self._prefix = config, learning, prefix
         self._stop, self._selection, self._show, self.fused = stop, selection, show, fused
-        self._lowered: dict[Any, Callable[[], Any]] = {"init": self._lower_init} if fresh else {}
         self.sampling = Sampling(
             config,
             mesh,
@@ -90,7 +94,11 @@ class Programs:
             lower=lowered,
             run=self._run,
         )
-        for name in learning:
+        # In the order in which a run needs them.
+        self._lowered: dict[Any, Callable[[], Any]] = {"init": self._lower_init} if fresh else {}
+        for name in sorted(learning):  # "pretrain", "train"
+            if name == "train":
+                self._lowered |= self.sampling.programs()
             self._lowered["begin", name] = functools.partial(self._lower_begin, name)
             if not (fused and name == "train"):
                 self._lowered["update", name] = functools.partial(self._lower_update, name)
@@ -98,7 +106,8 @@ class Programs:
             for shared in self.sampling.shared:
                 self._lowered["star", shared] = functools.partial(self._lower_star, fused, shared)
         self._lowered |= self.sampling.programs()
-        self._compiled: dict[Any, Any] = {}
+        self._pool = concurrent.futures.ThreadPoolExecutor(2)
+        self._jobs: dict[Any, concurrent.futures.Future[Any]] = {}
 
     def __len__(self) -> int:
         return len(self._lowered)
@@ -112,16 +121,31 @@ class Programs:
         """
         return self._lowered[name]()
 
+    def start(self) -> None:
+        """Begins to compile all programs, a few at a time; who needs one waits for it."""
+        for name, lower in self._lowered.items():
+            if name in self._jobs:
+                continue
+            self._jobs[name] = self._pool.submit(lambda lower=lower: lower().compile())
+
+    def stop(self) -> None:
+        """Compiles no more than what has been begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def missing(self) -> int:
+        """How many programs are not compiled yet."""
+        return len(self._lowered) - sum(job.done() for job in self._jobs.values())
+
     def compile(self, advance: Callable[[], object] = lambda: None) -> None:
-        """Compiles all programs, a few at a time; `advance` is called after each."""
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            jobs = {
-                pool.submit(lambda lower=lower: lower().compile()): name
-                for name, lower in self._lowered.items()
-            }
-            for job in concurrent.futures.as_completed(jobs):
-                self._compiled[jobs[job]] = job.result()
-                advance()
+        """Waits until all programs are compiled; `advance` is called for each it waited for."""
+        self.start()
+        begun = time.perf_counter()
+        waiting = [job for job in self._jobs.values() if not job.done()]
+        for _ in concurrent.futures.as_completed(waiting):
+            advance()
+        for job in self._jobs.values():
+            job.result()  # or why there is none
+        self.waited += time.perf_counter() - begun
 
     def init(self, seed: int) -> Params:
         """Freshly drawn weights."""
@@ -183,8 +207,13 @@ class Programs:
         return self._wait(self._call(name, *args))
 
     def _call(self, name: Any, *args: Any) -> Any:
+        if not self._jobs[name].done():
+            begun = time.perf_counter()
+            self._jobs[name].exception()
+            self.waited += time.perf_counter() - begun
+        program = self._jobs[name].result()
         with self._timed():
-            return self._compiled[name](*args)
+            return program(*args)
 
     def _wait(self, out: Any) -> Any:
         with self._timed():

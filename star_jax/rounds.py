@@ -59,7 +59,10 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
         _publish(context, records)  # the run may have been killed before it could
     tested = not context.problems.test or processes.first((context.folder / _TEST).exists)
     if len(records) <= _last(settings, records) or not tested:
-        _go_on(context, weights, records)
+        try:
+            _go_on(context, weights, records)
+        finally:
+            context.programs.stop()
     weights.close()
     if len(records) > 1:
         shown.print_rounds(context.console, records, context.task.unit)
@@ -72,10 +75,11 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
 
 def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> None:
     """Adds the records of the rounds that are not done, from the base model on."""
-    sampling = context.programs.sampling
-    meter = Meter(lambda: context.programs.device_seconds, sampling.counts)
-    with meter.watch.phase("compile"):
-        phases.compile_programs(context)
+    programs = context.programs
+    meter = Meter(
+        lambda: programs.device_seconds, programs.sampling.counts, lambda: programs.waited
+    )
+    phases.start(context)
     if not records:
         with meter.watch.phase("pretrain"):
             make_base(context, weights)
@@ -83,6 +87,7 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
         meter.restart()  # what it took to be here again is no round's work
     while len(records) <= _last(context.settings, records):
         record = (_round if records else _evaluate_base)(context, len(records), weights, meter)
+        phases.compile_rest(context)
         records.append(record | meter.read())
         _write(context.round_folder(record["round"]) / _SUMMARY, records[-1])
         _publish(context, records)

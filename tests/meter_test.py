@@ -26,21 +26,23 @@ def test_compilations_are_counted():
 
 
 def test_a_meter_tells_the_devices_share_of_what_was_not_compiling():
-    device = 0.0
-    meter = Meter(lambda: device)
-    with meter.watch.phase("compile"):
-        time.sleep(0.2)
+    device = waited = 0.0
+    meter = Meter(lambda: device, waited=lambda: waited)
     begun = time.perf_counter()
     with meter.watch.phase("train"):
         time.sleep(0.2)
-    device = time.perf_counter() - begun
+        waited = time.perf_counter() - begun
+        time.sleep(0.2)
+    device = time.perf_counter() - begun - waited
     found = meter.read()
     assert found["host_share"] == pytest.approx(0, abs=0.05)
     assert found["seconds"]["train"] == pytest.approx(device, abs=0.01)
+    assert found["seconds"]["compile"] == pytest.approx(waited, abs=0.01)
     assert found["seconds"]["total"] >= 0.4 and found["seconds"]["generate"] == 0
     assert found["slots_occupied"] is None
     meter.restart()
-    assert meter.read()["seconds"]["train"] == 0
+    seconds = meter.read()["seconds"]
+    assert seconds["train"] == 0 and "compile" not in seconds
 
 
 def test_a_meter_tells_the_share_of_slots_that_had_a_row():

@@ -203,7 +203,7 @@ def test_training_starts_with_a_fresh_optimizer_at_step_1(whole: Run):
 def test_a_run_that_is_done_is_only_shown_again(whole: Run, monkeypatch, capsys):
     (whole.folder / report.RESULT).unlink()
     (whole.folder / report.PLOT).unlink()
-    monkeypatch.setattr(rounds, "compile_programs", lambda context: pytest.fail("compiles again"))
+    monkeypatch.setattr(phases, "start", lambda context: pytest.fail("compiles again"))
     assert rounds.run(fakes.tiny(UNSEEN), whole.folder) == whole.result
     assert files.read_json(whole.folder / report.RESULT) == whole.result
     assert (whole.folder / report.PLOT).exists()
@@ -239,7 +239,6 @@ def test_killed_at_every_file_it_still_ends_the_same(whole: Run, tmp_path, monke
                 raise Killed
 
     monkeypatch.setattr(rounds, "make_context", open_again)
-    monkeypatch.setattr(rounds, "compile_programs", lambda context: None)
     monkeypatch.setattr(files.os, "replace", replace_once)
     result = None
     while result is None:

@@ -195,3 +195,19 @@ def test_tensor_parallel_decoding_gathers_no_weight_and_copies_no_cache(tmp_path
     assert found[4]["weight_bytes"] == pytest.approx(found[1]["weight_bytes"] / 4, rel=0.02)
     prompts = found[1]["argument_bytes"] - found[1]["weight_bytes"]
     assert found[4]["argument_bytes"] - found[4]["weight_bytes"] < prompts
+
+
+def test_work_that_cannot_be_read_is_that_of_an_equal_mesh_at_its_own_rates():
+    from experiments.tpu_compile import cells
+
+    folder = ROOT / "experiments" / "tpu_compile" / "cells"
+    v5e = json.loads((folder / "gpt-j-6b_v5e-2x4_decode.json").read_text())
+    unread = {k: v5e[k] for k in ("model", "program", "work", "devices", "fits", "device_kind")}
+    again = cells.borrowed(unread, v5e)
+    for name in ("seconds", "bound", "tokens_per_second"):
+        assert again[name] == pytest.approx(v5e[name])
+    newer = cells.borrowed(unread | {"device_kind": "TPU v6 lite"}, v5e)
+    assert 1.5 < v5e["seconds"] / newer["seconds"] < 2.1  # twice the bandwidth of memory and links
+    assert newer["counted_in"] == "v5e:2x4"
+    with pytest.raises(ValueError, match="devices is 4 here and 8 there"):
+        cells.borrowed(unread | {"devices": 4}, v5e)

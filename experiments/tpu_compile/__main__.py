@@ -17,7 +17,8 @@ Needs the package libtpu and no TPU. The programs are those of `star_jax.program
 - `seconds`: for each loop's body the largest of compute, memory and links at their peak rates
   (`chips.py`), times its trips: no call can be faster, real ones are slower;
 - `optimal_seconds`: the compiler's own, which counts loops once and can be negative with them;
-- `error`: why the work is not counted, where jaxlib cannot read the program that libtpu gives;
+- `error`: why the work is not counted, where jaxlib cannot read the program that libtpu gives; the
+  table then has that of the same work on an equal mesh (`cells.ALIKE`) at the chip's own rates;
 - `tokens_per_second`: new tokens of a decode, trained tokens of an update, at `seconds`.
 """
 
@@ -95,6 +96,10 @@ def table(folder: pathlib.Path) -> str:
             for program in cells.PROGRAMS
             if (target := path(folder, model, topology, program)).exists()
         }
+        for program, cell in found.items():
+            alike = path(folder, model, cells.ALIKE.get(topology, topology), program)
+            if "flops" not in cell and cell["fits"] and alike.exists():
+                found[program] = cells.borrowed(cell, json.loads(alike.read_text()))
         seconds = [found.get(program, {}).get("seconds") for program in ("decode", "train")]
         for cell in found.values():
             lines.append("| " + " | ".join(_row(cell, seconds)) + " |")
@@ -125,7 +130,7 @@ def _row(cell: dict[str, Any], seconds: Sequence[float | None]) -> list[str]:
         f"{cell['flops'] / 1e12:.1f}",
         f"{cell['bytes_accessed'] / 1e9:.0f}",
         f"{cell['wire_bytes'] / 1e9:.1f}",
-        cell["bound"],
+        cell["bound"] + (f", as on {cell['counted_in']}" if "counted_in" in cell else ""),
         f"{1000 * cell['seconds']:.0f}",
         f"{cell['tokens_per_second']:,.0f}",
         minutes if cell["program"] == "train" else "",

@@ -84,6 +84,8 @@ class Work:
     tensor: int = 8
 
 
+# Whose text cannot be read -> whose work is taken for theirs.
+ALIKE = {"v6e:2x4": "v5e:2x4"}
 # The table's columns: how each model lies on each topology, for all of its programs.
 CELLS: dict[tuple[str, str], Work] = {
     ("gpt-j-6b", "v3:2x2"): Work(questions=24),
@@ -197,6 +199,35 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     except jax.errors.JaxRuntimeError as error:  # jaxlib cannot read what a newer libtpu writes
         return cell | {"error": f"no text of the program: {str(error).splitlines()[0]}"}
     return cell | speed(program, work, cell["seconds"], len(there))
+
+
+def borrowed(cell: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """A cell whose text cannot be read, with the work counted in that of another topology.
+
+    Both must have the same work on as many devices; the rates are those of the cell's own. What its
+    compiler does otherwise is not in it.
+
+    Raises:
+        ValueError: they have not.
+    """
+    for field in ("model", "program", "work", "devices"):
+        if cell[field] != other[field]:
+            raise ValueError(f"{field} is {cell[field]} here and {other[field]} there")
+    loops = [hlo.Region(**loop) for loop in other["loops"]]
+    kinds = other["collective_bytes"]
+    entry = hlo.Region(
+        trips=1,
+        flops=other["flops"] - total(loops, lambda region: region.flops),
+        hbm_bytes=other["bytes_accessed"] - total(loops, lambda region: region.hbm_bytes),
+        collective_bytes=dict.fromkeys(kinds, 0.0),
+        wire_bytes=other["wire_bytes"] - total(loops, lambda region: region.wire_bytes),
+    )
+    [device] = (found for (kind, _), found in DEVICES.items() if kind == cell["device_kind"])
+    seconds = sum(region.trips * roofline(region, device) for region in (entry, *loops))
+    same = ("flops", "bytes_accessed", "collective_bytes", "wire_bytes")
+    found = {name: other[name] for name in same} | {"counted_in": other["topology"]}
+    found |= {"seconds": seconds, "bound": bound((entry, *loops), device)}
+    return cell | found | speed(cell["program"], Work(**cell["work"]), seconds, cell["devices"])
 
 
 def lower_decode(programs: Programs, work: Work) -> Any:
