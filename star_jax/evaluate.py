@@ -84,6 +84,7 @@ def evaluate(
         hint=False,
         examples=context.shows_examples(0),
     )
+    context.programs.stop()
     result = {
         "model": settings.model.source,
         "task": context.task.name,
