@@ -49,7 +49,9 @@ class Run:
 
 
 def fingerprint(params: Any) -> bytes:
-    return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params))
+    """The same for the same weights, in stacks or laid out for sampling."""
+    every = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
+    return np.sort(every).tobytes()
 
 
 def watched(folder: pathlib.Path, changes: dict[str, Any], base: Run | None = None) -> Run:

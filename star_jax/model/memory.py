@@ -22,9 +22,9 @@ _MOMENTS = 2  # of Adam
 # What reverse mode keeps of a token in a layer, without rematerialisation. Counted in the traced
 # program: within half to twice what XLA then allocates (see the test).
 FORMULA = (
-    "b x T x (L x ((12 + d) n E + 2 d (H + K) D + 6 d F) + 16 E): b rows a device, T length, "
-    "L layers, n norms a layer, E width, d bytes a number, H heads of D, K of keys, F hidden; "
-    "H, K and F are those of one device; norms of queries and keys take 12 L (H + K) D more"
+    "b x T x (d L (n E + 2 (H + K) D + g F) + 16 E): b rows a device, T length, L layers, n norms a "
+    "layer, E width, d bytes a number, H heads of D, K of keys, F hidden, g matrices into the MLP; "
+    "H, K and F are those of one device"
 )
 
 
@@ -77,9 +77,8 @@ def memory(
     heads, keys = share("heads", config.heads), share("kv_heads", config.key_heads)
     hidden, vocab = share("hidden", config.hidden), share("vocab", config.vocab)
     norms = (1 if config.shared_norm else 2) + (2 if config.post_norms else 0)
-    of_layer = (12 + size) * norms * config.width
-    of_layer += (2 * size + 12 * config.qk_norm) * (heads + keys) * config.head_dim
-    of_layer += 6 * size * hidden
+    of_layer = norms * config.width + 2 * (heads + keys) * config.head_dim
+    of_layer += (1 + config.gated) * hidden
     sampled, trained = _weight_bytes(config, mesh, dtype), _weight_bytes(config, mesh, weights)
     cache = 2 * config.layers * keys * config.head_dim * size
     return Memory(
@@ -92,7 +91,9 @@ def memory(
             "weights": trained,
             "gradients": trained,
             "Adam's moments": _MOMENTS * trained,
-            "activations, about": rows * length * (config.layers * of_layer + 16 * config.width),
+            "activations, about": rows
+            * length
+            * (size * config.layers * of_layer + 16 * config.width),
             "logits": 2 * rows * min(CHUNK, length) * vocab * 4,
         },
     )
