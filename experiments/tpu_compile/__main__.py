@@ -96,8 +96,8 @@ def table(folder: pathlib.Path) -> str:
             for program in cells.PROGRAMS
             if (target := path(folder, model, topology, program)).exists()
         }
-        for program, cell in found.items():
-            alike = path(folder, model, cells.ALIKE.get(topology, topology), program)
+        for program, cell in found.items() if topology in cells.ALIKE else ():
+            alike = path(folder, model, cells.ALIKE[topology], program)
             if "flops" not in cell and cell["fits"] and alike.exists():
                 found[program] = cells.borrowed(cell, json.loads(alike.read_text()))
         seconds = [found.get(program, {}).get("seconds") for program in ("decode", "train")]
