@@ -204,28 +204,25 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
 def borrowed(cell: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """A cell whose text cannot be read, with the work counted in that of another topology.
 
-    Both must have the same work on as many devices; the rates are those of the cell's own. What its
-    compiler does otherwise is not in it.
+    The rates are the cell's own; what its compiler does otherwise is not in it.
 
     Raises:
-        ValueError: they have not.
+        ValueError: they have not the same work on as many devices.
     """
     for field in ("model", "program", "work", "devices"):
         if cell[field] != other[field]:
             raise ValueError(f"{field} is {cell[field]} here and {other[field]} there")
     loops = [hlo.Region(**loop) for loop in other["loops"]]
-    kinds = other["collective_bytes"]
-    entry = hlo.Region(
-        trips=1,
-        flops=other["flops"] - total(loops, lambda region: region.flops),
-        hbm_bytes=other["bytes_accessed"] - total(loops, lambda region: region.hbm_bytes),
-        collective_bytes=dict.fromkeys(kinds, 0.0),
-        wire_bytes=other["wire_bytes"] - total(loops, lambda region: region.wire_bytes),
-    )
+    fields = {"flops": "flops", "hbm_bytes": "bytes_accessed", "wire_bytes": "wire_bytes"}
+    rest = {
+        name: other[key] - sum(loop.trips * getattr(loop, name) for loop in loops)
+        for name, key in fields.items()
+    }
+    entry = hlo.Region(trips=1, collective_bytes={}, **rest)
     [device] = (found for (kind, _), found in DEVICES.items() if kind == cell["device_kind"])
     seconds = sum(region.trips * roofline(region, device) for region in (entry, *loops))
-    same = ("flops", "bytes_accessed", "collective_bytes", "wire_bytes")
-    found = {name: other[name] for name in same} | {"counted_in": other["topology"]}
+    found = {name: other[name] for name in (*fields.values(), "collective_bytes")}
+    found["counted_in"] = other["topology"]
     found |= {"seconds": seconds, "bound": bound((entry, *loops), device)}
     return cell | found | speed(cell["program"], Work(**cell["work"]), seconds, cell["devices"])
 

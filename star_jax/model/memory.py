@@ -22,9 +22,9 @@ _MOMENTS = 2  # of Adam
 # What reverse mode keeps of a token in a layer, without rematerialisation. Counted in the traced
 # program: within half to twice what XLA then allocates (see the test).
 FORMULA = (
-    "b x T x (d L (n E + 2 (H + K) D + g F) + 16 E): b rows a device, T length, L layers, n norms a "
-    "layer, E width, d bytes a number, H heads of D, K of keys, F hidden, g matrices into the MLP; "
-    "H, K and F are those of one device"
+    "b x T x (d L (n E + 2 (H + K) D + g F) + 16 E): b rows a device, T length, L layers, n norms "
+    "a layer, E width, d bytes a number, H heads of D, K of keys, F hidden, g matrices into "
+    "the MLP; H, K and F are those of one device"
 )
 
 
