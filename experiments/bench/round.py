@@ -59,20 +59,20 @@ def configured(given: argparse.Namespace) -> Settings:
     return settings.from_config(config)
 
 
-def ours(chosen: Settings, compile_seconds: list[float]) -> Side:
+def ours(context: Context, compile_seconds: list[float]) -> Side:
     """Our side: a run of one round in a folder of its own, of which round 1 counts."""
 
     def side() -> tuple[int, float]:
         with tempfile.TemporaryDirectory() as folder:
-            records = rounds.run(chosen, folder)["rounds"]
+            records = rounds.run(context.settings, folder)["rounds"]
             compile_seconds.append(records[0]["seconds"]["compile"])
+            ledger = pathlib.Path(folder) / "rounds/0001"
             written = sum(
                 sample.tokens
                 for kind in ("samples", "rationalized", "evaluation")
-                for sample in rationales.read_shards(pathlib.Path(folder) / "rounds/0001", kind)
+                for sample in rationales.read_shards(ledger, kind)
             )
-            context = make_context(chosen, folder, Console(quiet=True))
-            kept = rationales.read_kept(context.round_folder(1))
+            kept = rationales.read_kept(ledger)
         trained = sum(int((batch.segments > 0).sum()) for batch in batches(context, kept))
         return written + trained, records[1]["seconds"]["total"]
 
@@ -121,7 +121,7 @@ class Loop:
     ) -> list[Sample]:
         sampled = sampler.run(questions(self._context, problems, hint=hint))
         budget = self._context.shapes[-1].budget
-        written = [
+        return [
             rationales.grade(
                 self._context.task,
                 problem,
@@ -133,7 +133,6 @@ class Loop:
             )
             for problem, row in zip(problems, sampled.rows, strict=True)
         ]
-        return written
 
 
 def questions(context: Context, problems: Sequence[Problem], *, hint: bool) -> Questions:
@@ -169,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trial = questions(context, context.problems.train(1)[: given.trial], hint=False)
         setting = best(model, trial, settings_)
         found = compare.compare(
-            ours(chosen, compile_seconds),
+            ours(context, compile_seconds),
             {str(setting): Loop(context, model, setting).run},
             repeats=given.repeats,
         )

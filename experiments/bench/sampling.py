@@ -13,7 +13,6 @@ has no products of bfloat16 (see lscpu) torch takes 7 times as long for them: --
 
 import argparse
 import dataclasses
-import math
 import pathlib
 import tempfile
 import time
@@ -34,9 +33,8 @@ from star_jax.sampler import engine
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Row, Shape
 from star_jax.sampler.select import Selection
+from star_jax.shapes import rounded
 from star_jax.tokenizer import HuggingFaceTokenizer
-
-_PLACES = 16  # prompt and prefix are rounded up to it, as in a run
 
 
 def ours(loaded: load.Loaded, questions: Questions, rows: int) -> tuple[Side, float]:
@@ -48,7 +46,7 @@ def ours(loaded: load.Loaded, questions: Questions, rows: int) -> tuple[Side, fl
         rows: decoded at a time.
     """
     longest = max(map(len, questions.encode()))
-    shape = Shape(questions.budget, _rounded(longest), rows)
+    shape = Shape(questions.budget, rounded(longest), rows)
     pieces, vocab = questions.tokenizer.token_bytes(), loaded.config.vocab
     programs = Programs(
         loaded.config,
@@ -56,7 +54,7 @@ def ours(loaded: load.Loaded, questions: Questions, rows: int) -> tuple[Side, fl
         stop=make_stop(questions.ends, questions.stop, pieces[:vocab], vocab),
         selection=Selection(),
         shapes=(shape,),
-        prefix=_rounded(len(questions.prefix)),
+        prefix=rounded(len(questions.prefix)),
         learning={},
         fresh=False,
     )
@@ -135,10 +133,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
     compare.show(Console(), found)
     compare.write(given.json, found, compile_seconds=seconds)
-
-
-def _rounded(size: int) -> int:
-    return math.ceil(size / _PLACES) * _PLACES
 
 
 if __name__ == "__main__":
