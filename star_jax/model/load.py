@@ -292,9 +292,10 @@ def _read(files: Source, places: Sequence[Stored], leaf: jax.ShapeDtypeStruct) -
         found = place.read(box, lambda ranges, place=place: files.read(place.tensor, ranges))
         for cut, shard in shards.items():
             _fill(shard[layer] if outer else shard, cut[outer:], found, box)
-    return jax.make_array_from_callback(
+    array = jax.make_array_from_callback(
         leaf.shape, leaf.sharding, lambda index: shards[_ranges(index, leaf.shape)]
     )
+    return jax.block_until_ready(array)  # or the next weight would be read beside this one's copies
 
 
 def _box(cuts: Sequence[tuple[Range, ...]], shape: Sequence[int]) -> tuple[Range, ...]:
