@@ -54,10 +54,7 @@ def evaluate(
     Raises:
         SettingsError: the settings cannot be run, or several samples would be one and the same.
     """
-    if samples > 1 and settings.sampler.temperature == 0:
-        raise SettingsError(
-            f"--samples={samples}: all would be the same; set --config.sampler.temperature=0.7"
-        )
+    _check_samples(settings, samples)
     from rich.console import Console
 
     from star_jax import phases, rounds
@@ -93,6 +90,13 @@ def evaluate(
     }
     files.write_json(context.folder / RESULT, result)
     return result
+
+
+def _check_samples(settings: Settings, samples: int) -> None:
+    if samples > 1 and settings.sampler.temperature == 0:
+        raise SettingsError(
+            f"--samples={samples}: all would be the same; set --config.sampler.temperature=0.7"
+        )
 
 
 def _check_folder(path: epath.Path, source: str, split: str, samples: int) -> None:
@@ -162,6 +166,7 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     try:
         chosen = from_config(_CONFIG.value)
+        _check_samples(chosen, _SAMPLES.value)  # jax takes seconds to import
         if _MODEL.value:
             model = dataclasses.replace(chosen.model, source=_MODEL.value)
             chosen = dataclasses.replace(chosen, model=model)

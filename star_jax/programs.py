@@ -50,7 +50,7 @@ class Programs:
         shapes: of the sampling programs.
         prefix: places of the few-shot prompt; 0 for runs that have none.
         bare: whether some rows do without it.
-        learning: kinds of update by name, such as "pretrain" and "train".
+        learning: kinds of update, "pretrain" and "train".
         fused: the step that takes the place of "train"; its batches are of its own shape.
         show: whether "train" is on the few-shot prompt too.
         fresh: whether weights are drawn, for a model made here.
@@ -96,16 +96,9 @@ class Programs:
         )
         # In the order in which a run needs them.
         self._lowered: dict[Any, Callable[[], Any]] = {"init": self._lower_init} if fresh else {}
-        for name in sorted(learning):  # "pretrain", "train"
-            if name == "train":
-                self._lowered |= self.sampling.programs()
-            self._lowered["begin", name] = functools.partial(self._lower_begin, name)
-            if not (fused and name == "train"):
-                self._lowered["update", name] = functools.partial(self._lower_update, name)
-        if fused and "train" in learning:
-            for shared in self.sampling.shared:
-                self._lowered["star", shared] = functools.partial(self._lower_star, fused, shared)
+        self._lowered |= self._learning_programs("pretrain")
         self._lowered |= self.sampling.programs()
+        self._lowered |= self._learning_programs("train")
         self._pool = concurrent.futures.ThreadPoolExecutor(2)
         self._jobs: dict[Any, concurrent.futures.Future[Any]] = {}
 
@@ -237,6 +230,21 @@ class Programs:
 
     def _shaped(self, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=mesh_lib.sharding(self.mesh, *axes))
+
+    def _learning_programs(self, kind: str) -> dict[Any, Callable[[], Any]]:
+        """What a kind of update needs; nothing where the run has none of it."""
+        if kind not in self._learning:
+            return {}
+        found: dict[Any, Callable[[], Any]] = {
+            ("begin", kind): functools.partial(self._lower_begin, kind)
+        }
+        if self.fused and kind == "train":
+            for shared in self.sampling.shared:
+                star = functools.partial(self._lower_star, self.fused, shared)
+                found["star", shared] = star
+        else:
+            found["update", kind] = functools.partial(self._lower_update, kind)
+        return found
 
     def _lower_init(self) -> Any:
         def init(seed: jax.Array) -> Params:

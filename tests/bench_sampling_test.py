@@ -18,11 +18,18 @@ def test_both_sides_write_the_same(tmp_path: pathlib.Path):
     model, data = bench_toys.model(tmp_path), bench_toys.data(tmp_path)
     work = workload.questions(HuggingFaceTokenizer.open(model), data, 5)
     work = dataclasses.replace(work, budget=24)
-    side, compiling = sampling.ours(load.load(model, toys.one_device()), work, rows=4)
-    tokens, seconds = side()
-    theirs = Peer(pathlib.Path(model), Setting(batch=2)).run(work)
-    assert tokens == theirs.tokens > 5
-    assert seconds > 0 and compiling > 0
+    ours = sampling.Ours(load.load(model, toys.one_device()), work, rows=4)
+    tokens, seconds = ours.run()
+    peer = Peer(pathlib.Path(model), Setting(batch=2))
+    assert ours.rows == peer.run(work).rows and tokens == sum(map(len, ours.rows)) > 5
+    assert sampling.differing(peer, work, ours.rows) == []
+    assert seconds > 0 and ours.compile_seconds > 0 and 0.5 < ours.slots_occupied <= 1
+    other = [list(row) for row in ours.rows]
+    other[1][2] += 1  # a token that the peer did not choose
+    [margin] = sampling.differing(peer, work, other)
+    assert 0 < margin < float("inf")
+    other[1] = ours.rows[1][:-1]
+    assert sampling.differing(peer, work, other) == [float("inf")]
 
 
 def test_the_command_shows_a_table_and_writes_a_file(
@@ -40,5 +47,6 @@ def test_the_command_shows_a_table_and_writes_a_file(
     assert forced["ours"] > 0 and forced["roofline"] > 0
     assert forced["ratio"] == pytest.approx(forced["ours"] / forced["peer"])
     assert forced["peer_setting"] in map(str, settings)
-    assert written["compile_seconds"]["forced"] > 0
-    assert "forced" in capsys.readouterr().out
+    assert written["more"]["forced"]["compile_seconds"] > 0
+    assert written["more"]["forced"]["differing"] == 0
+    assert "3 texts are not the peer's" in capsys.readouterr().out

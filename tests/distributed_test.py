@@ -1,7 +1,5 @@
 """Several processes as a cluster would start them: refused, found, and ended with each other."""
 
-import os
-import pathlib
 import socket
 import subprocess
 import sys
@@ -69,7 +67,7 @@ def meet(*arguments: object, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", MEET, *map(str, arguments)],
         cwd=fakes.ROOT,
-        env=fakes.environment(pathlib.Path(os.devnull), 2) | environment,
+        env=fakes.environment(devices=2) | environment,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -80,14 +80,23 @@ def command(workdir: pathlib.Path, *arguments: str) -> list[str]:
     return [*program, f"--workdir={workdir}", *arguments]
 
 
-def environment(cache: pathlib.Path, devices: int = 1) -> dict[str, str]:
-    """For processes of one test: `devices` virtual ones, and programs compiled once for all."""
-    return os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    }
+def environment(cache: pathlib.Path | None = None, devices: int = 1) -> dict[str, str]:
+    """For processes of one test: `devices` virtual ones, and one cache of programs for all.
+
+    Without `cache`, a process keeps its programs where it would.
+    """
+    flags = (
+        f"--xla_force_host_platform_device_count={devices}",
+        # They compile for longer than they compute.
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+    )
+    chosen = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags)}
+    chosen.pop("JAX_COMPILATION_CACHE_DIR", None)
+    if cache:
+        chosen["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+        chosen["JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    return chosen
 
 
 def together(
@@ -95,15 +104,11 @@ def together(
 ) -> list[subprocess.Popen[str]]:
     """The tiny run over several processes of this machine, started; they share eight devices."""
     place = (f"--coordinator=localhost:{free_port()}", f"--processes={processes}")
-    shared = environment(cache, 8 // processes)
-    # Every process compiles for itself, for longer than it computes.
-    shared["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
-    shared["XLA_FLAGS"] += " --xla_llvm_disable_expensive_passes=true"
     return [
         subprocess.Popen(
             command(workdir, *arguments, *place, f"--process={number}"),
             cwd=ROOT,
-            env=shared,
+            env=environment(cache, 8 // processes),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -125,9 +130,9 @@ class Devices:
     Attributes:
         answer: (prompt, number of the row) -> text, to be ended by end-of-text unless cut off by
             the budget.
-        calls: per chunk: weights, prefix, seed, shape and the rows' numbers.
+        calls: per admission of rows: weights, prefix, seed, shape and the rows' numbers.
         prefixes: the tokens that prefixes were made of.
-        lasts: how many more chunks it does before it breaks down.
+        lasts: how many admissions it does before it breaks down.
     """
 
     def __init__(self, answer: Callable[[str, int], str], lasts: int = 10**9) -> None:
@@ -153,21 +158,21 @@ class Devices:
     def open(
         self, policy: tuple[Any, Any], seed: tuple[int, int, int], shape: Shape
     ) -> "FakeSlots":
-        if len(self.calls) == self.lasts:
-            raise KeyboardInterrupt
-        self.calls.append((*policy, seed, shape, []))
-        return FakeSlots(self, shape)
+        return FakeSlots(self, (*policy, seed), shape)
 
 
 class FakeSlots:
     """Rows in it have written all they will as soon as they are admitted."""
 
-    def __init__(self, devices: Devices, shape: Shape) -> None:
-        self.newcomers, self._devices, self._shape = shape.rows, devices, shape
+    def __init__(self, devices: Devices, how: tuple[Any, Any, Any], shape: Shape) -> None:
+        self.newcomers, self._devices, self._how, self._shape = shape.rows, devices, how, shape
         self._tokens = np.zeros((shape.rows, shape.budget), np.int32)
         self._length, self._finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
 
     def admit(self, tokens: Any, start: Any, number: Any, places: Any) -> None:
+        if len(self._devices.calls) == self._devices.lasts:
+            raise KeyboardInterrupt
+        self._devices.calls.append((*self._how, self._shape, []))
         for row, place in enumerate(places):
             if place < self._shape.rows:
                 self._devices.calls[-1][-1].append(int(number[row]))

@@ -63,11 +63,8 @@ def sample(
 ) -> list[Completion]:
     sampling = programs.sampling
     policy = sampling.policy(sampling.lay_out(params), before or ())
-    found = [
-        dataclasses.replace(one, slot=0)
-        for chunk in plan(rows, [SHAPE], refills=3)
-        for one in complete(chunk, sampling.open(policy, seed, chunk.shape))
-    ]
+    chunks = complete(plan(rows, [SHAPE]), sampling.open(policy, seed, SHAPE))
+    found = [dataclasses.replace(one, slot=0) for chunk in chunks for one in chunk]
     return sorted(found, key=lambda one: one.number)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -52,7 +53,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 def start(home: Folder, name: str, before: str = "", after: str = "") -> subprocess.Popen[str]:
     """The tiny run in home/name, sampled at a temperature: its draws must come again as well."""
-    environment = fakes.environment(home / "cache")
+    environment = fakes.environment()
     if before:
         (home / "sitecustomize.py").write_text(ASSASSIN)
         after = str(home / name / after)
@@ -166,6 +167,19 @@ def test_the_plot_is_the_same(alone: Folder, killed: Folder):
 def test_nothing_is_left_lying_about(alone: Folder, killed: Folder):
     assert names(alone) == names(killed)
     assert not [name for name in names(alone) if "tmp" in name or "training" in name]
+
+
+def test_a_second_start_compiles_nothing(home: Folder, alone: Folder):
+    """Of the same run, all of which is gone but its programs."""
+    shutil.copytree(alone / "cache", home / "again" / "cache")
+    finish(start(home, "again"))
+    first, second = (
+        [record["compilations"] for record in files.read_json(folder / report.RESULT)["rounds"]]
+        for folder in (alone, home / "again")
+    )
+    assert first[0] > 10
+    assert second == [0, 0, 0]
+    assert names(alone) == names(home / "again")
 
 
 def test_a_folder_of_another_run_is_refused_before_jax_is_imported(home: Folder, alone: Folder):

@@ -211,3 +211,24 @@ def test_work_that_cannot_be_read_is_that_of_an_equal_mesh_at_its_own_rates():
     assert newer["counted_in"] == "v5e:2x4"
     with pytest.raises(ValueError, match="devices is 4 here and 8 there"):
         cells.borrowed(unread | {"devices": 4}, v5e)
+
+
+def test_work_is_compared_with_the_least_there_is():
+    from experiments.tpu_compile import least
+
+    folder = ROOT / "experiments" / "tpu_compile" / "cells"
+    decode, train, star = (
+        json.loads((folder / f"gpt-j-6b_v5e-2x4_{program}.json").read_text())
+        for program in PROGRAMS
+    )
+    # On each of 8 devices an eighth of GPT-J's 28 x 4096 keys and values, in bfloat16, for 1,024
+    # tokens of the few-shot prompt and, of 64 rows, 256 and half of 256.
+    token = 2 * 2 * 28 * 4096 / 8
+    read = decode["weight_bytes"] + token * (1024 + 64 * (256 + 128))
+    assert least.times_least(decode | {"bytes_accessed": 256 * read}) == pytest.approx(1)
+    weights = 6_050_882_784  # as transformers counts GPT-J's
+    flops = 6 * weights * 8 * 1536 / 8
+    assert least.times_least(train | {"flops": flops}) == pytest.approx(1)
+    assert least.times_least(star) is None
+    del decode["flops"]
+    assert least.times_least(decode) is None

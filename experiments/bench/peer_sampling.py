@@ -67,11 +67,16 @@ class Sampled:
 
 
 class Peer:
-    """A model that is open, for questions of one kind."""
+    """A model that is open, for questions of one kind.
+
+    Attributes:
+        rows: what was written last: new ids of each question.
+    """
 
     def __init__(self, folder: pathlib.Path, setting: Setting) -> None:
         """Opens the model in `folder`, as `workload.export` writes it."""
         self.setting = setting
+        self.rows: list[list[int]] = []
         self.model: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=getattr(torch, setting.dtype)
         ).eval()
@@ -92,8 +97,23 @@ class Peer:
             written = self._generate(questions, [encoded[i] for i in chosen], prefix)
             for i, row in zip(chosen, written, strict=True):
                 rows[i] = row
+        self.rows = rows
         texts = [questions.tokenizer.decode(row) for row in rows]
         return Sampled(rows, texts, time.perf_counter() - begun)
+
+    @torch.inference_mode()
+    def margin(
+        self, questions: Questions, number: int, one: Sequence[int], other: Sequence[int]
+    ) -> float:
+        """How far the logits of two continuations are apart where these part; inf if nowhere."""
+        pairs = enumerate(zip(one, other, strict=False))
+        parting = next((at for at, (a, b) in pairs if a != b), None)
+        if parting is None:
+            return float("inf")
+        asked = questions.tokenizer.encode(questions.texts[number])
+        tokens = torch.tensor([[*questions.prefix, *asked, *one[:parting]]])
+        logits = self.model(tokens, logits_to_keep=1).logits[0, -1]
+        return float(abs(logits[one[parting]] - logits[other[parting]]))
 
     def _generate(
         self, questions: Questions, rows: Sequence[Sequence[int]], prefix: "_Prefix"

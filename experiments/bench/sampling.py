@@ -6,9 +6,10 @@
 
 MODEL and DATA as in `workload`. Natural completions end as in a run, forced ones have 128 tokens
 each. The peer's best setting is chosen first, on `--trial` questions; then both have all questions,
-by turns. Seconds are from text to text. Ours has compiled before that (`compile_seconds`). The
-roofline is of one decoding step of `--rows`: prompts are not in it, nor is attention. On a CPU that
-has no products of bfloat16 (see lscpu) torch takes 7 times as long for them: --dtypes=float32.
+by turns. Seconds are from text to text. Ours has compiled before that (`compile_seconds`). Where a
+text is not the peer's, its two logits are told apart (`largest_margin`). The roofline is of one
+decoding step of `--rows`: prompts are not in it, nor is attention. On a CPU that has no products of
+bfloat16 (see lscpu) torch takes 7 times as long for them: --dtypes=float32.
 """
 
 import argparse
@@ -37,45 +38,61 @@ from star_jax.shapes import rounded
 from star_jax.tokenizer import HuggingFaceTokenizer
 
 
-def ours(loaded: load.Loaded, questions: Questions, rows: int) -> tuple[Side, float]:
-    """Our side, compiled, and the seconds that this took.
+class Ours:
+    """Our side, compiled.
 
-    Args:
-        loaded: the model on its mesh, float32.
-        questions: the work.
-        rows: decoded at a time.
+    Attributes:
+        compile_seconds: which that took.
+        rows: what was written last: new ids of each question.
+        slots_occupied: share of the slots' steps that wrote for a question.
     """
-    longest = max(map(len, questions.encode()))
-    shape = Shape(questions.budget, rounded(longest), rows)
-    pieces, vocab = questions.tokenizer.token_bytes(), loaded.config.vocab
-    programs = Programs(
-        loaded.config,
-        mesh.make_mesh(devices=jax.devices()[:1]),
-        stop=make_stop(questions.ends, questions.stop, pieces[:vocab], vocab),
-        selection=Selection(),
-        shapes=(shape,),
-        prefix=rounded(len(questions.prefix)),
-        learning={},
-        fresh=False,
-    )
-    begun = time.perf_counter()
-    programs.compile()
 
-    def side() -> tuple[int, float]:
+    def __init__(self, loaded: load.Loaded, questions: Questions, rows: int) -> None:
+        """Compiles.
+
+        Args:
+            loaded: the model on its mesh, float32.
+            questions: the work.
+            rows: decoded at a time.
+        """
+        self._params, self._questions = loaded.params, questions
+        longest = max(map(len, questions.encode()))
+        self._shape = Shape(questions.budget, rounded(longest), rows)
+        pieces, vocab = questions.tokenizer.token_bytes(), loaded.config.vocab
+        self._programs = Programs(
+            loaded.config,
+            mesh.make_mesh(devices=jax.devices()[:1]),
+            stop=make_stop(questions.ends, questions.stop, pieces[:vocab], vocab),
+            selection=Selection(),
+            shapes=(self._shape,),
+            prefix=rounded(len(questions.prefix)),
+            learning={},
+            fresh=False,
+        )
         begun = time.perf_counter()
-        asked = [Row(i, row, questions.budget) for i, row in enumerate(questions.encode())]
-        sampling = programs.sampling
-        policy = sampling.policy(sampling.lay_out(loaded.params), questions.prefix)
-        written = [
-            completion.tokens
-            for chunk in engine.plan(asked, (shape,), refills=len(asked))
-            for completion in engine.complete(chunk, sampling.open(policy, (0, 0, 0), shape))
-        ]
-        for tokens in written:
-            questions.tokenizer.decode(tokens)
-        return sum(map(len, written)), time.perf_counter() - begun
+        self._programs.compile()
+        self.compile_seconds = time.perf_counter() - begun
+        self.rows: list[list[int]] = []
 
-    return side, time.perf_counter() - begun
+    def run(self) -> tuple[int, float]:
+        """Answers all questions; a side of the comparison."""
+        begun = time.perf_counter()
+        questions, sampling = self._questions, self._programs.sampling
+        asked = [Row(i, row, questions.budget) for i, row in enumerate(questions.encode())]
+        policy = sampling.policy(sampling.lay_out(self._params), questions.prefix)
+        slots = sampling.open(policy, (0, 0, 0), self._shape)
+        chunks = engine.plan(asked, (self._shape,), refills=len(asked))
+        written = [one for chunk in engine.complete(chunks, slots) for one in chunk]
+        self.rows = [one.tokens for one in sorted(written, key=lambda one: one.number)]
+        for tokens in self.rows:
+            questions.tokenizer.decode(tokens)
+        return sum(map(len, self.rows)), time.perf_counter() - begun
+
+    @property
+    def slots_occupied(self) -> float:
+        """Of all runs so far."""
+        steps, busy = self._programs.sampling.counts()
+        return busy / steps
 
 
 def best(folder: pathlib.Path, questions: Questions, settings: Sequence[Setting]) -> Setting:
@@ -88,15 +105,23 @@ def best(folder: pathlib.Path, questions: Questions, settings: Sequence[Setting]
     return max(settings, key=rate)
 
 
-def peer(folder: pathlib.Path, setting: Setting, questions: Questions) -> Side:
-    """The peer's side, its model open."""
-    opened = Peer(folder, setting)
+def peer(opened: Peer, questions: Questions) -> Side:
+    """The peer's side."""
 
     def side() -> tuple[int, float]:
         sampled = opened.run(questions)
         return sampled.tokens, sampled.seconds
 
     return side
+
+
+def differing(peer: Peer, questions: Questions, ours: list[list[int]]) -> list[float]:
+    """Of each question that the peer has answered otherwise, how far its two logits are apart."""
+    return [
+        peer.margin(questions, number, one, other)
+        for number, (one, other) in enumerate(zip(ours, peer.rows, strict=True))
+        if one != other
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -114,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     loaded = load.load(given.model, mesh.make_mesh(devices=jax.devices()[:1]))
     dtypes = given.dtypes.split(",")
     settings = [setting for setting in peer_sampling.SETTINGS if setting.dtype in dtypes]
-    found, seconds = {}, {}
+    found, more = {}, {}
     roofline = Products(loaded.config).measure(given.rows).tokens_per_second
     with tempfile.TemporaryDirectory() as folder:
         exported = workload.export(given.model, pathlib.Path(folder) / "model")
@@ -124,15 +149,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
             few = dataclasses.replace(work, texts=work.texts[: given.trial])
             setting = best(exported, few, settings)
-            mine, seconds[kind] = ours(loaded, work, given.rows)
+            mine, theirs = Ours(loaded, work, given.rows), Peer(exported, setting)
             found[kind] = compare.compare(
-                mine,
-                {str(setting): peer(exported, setting, work)},
+                mine.run,
+                {str(setting): peer(theirs, work)},
                 repeats=given.repeats,
                 roofline=roofline,
             )
-    compare.show(Console(), found)
-    compare.write(given.json, found, compile_seconds=seconds)
+            margins = differing(theirs, work, mine.rows)
+            more[kind] = {
+                "compile_seconds": mine.compile_seconds,
+                "slots_occupied": mine.slots_occupied,
+                "texts": len(work.texts),
+                "differing": len(margins),
+                "largest_margin": max(margins, default=0.0),
+            }
+    console = Console()
+    compare.show(console, found)
+    for kind, told in more.items():
+        console.print(
+            f"{kind}: {100 * told['slots_occupied']:.1f} % of the slots occupied, "
+            f"{told['differing']} of {told['texts']} texts are not the peer's "
+            f"(logits there {told['largest_margin']:.1e} apart at most)"
+        )
+    compare.write(given.json, found, more=more)
 
 
 if __name__ == "__main__":

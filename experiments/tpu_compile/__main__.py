@@ -20,6 +20,9 @@ Needs the package libtpu and no TPU. The programs are those of `star_jax.program
 - `error`: why the work is not counted, where jaxlib cannot read the program that libtpu gives; the
   table then has that of the same work on an equal mesh (`cells.ALIKE`) at the chip's own rates;
 - `tokens_per_second`: new tokens of a decode, trained tokens of an update, at `seconds`.
+
+The table's "x least" is how many times the least the work is (`least.py`): a decode's bytes over
+weights and filled cache once a token, an update's FLOPs over 6 a weight and token.
 """
 
 import argparse
@@ -32,22 +35,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.tpu_compile import cells
+from experiments.tpu_compile.least import times_least
 
 HERE = pathlib.Path(__file__).parent
 HEADS = (
-    *(
-        "model",
-        "topology",
-        "mesh",
-        "program",
-        "GiB a device",
-        "of",
-        "fits",
-        "TFLOP",
-        "GB memory",
-    ),
-    *("GB links", "bound by", "ms at best", "tokens/s", "minutes a round", "compiled in"),
-)
+    "model", "topology", "mesh", "program", "GiB a device", "of", "fits", "TFLOP", "GB memory",
+    "x least", "GB links", "bound by", "ms at best", "tokens/s", "minutes a round", "compiled in",
+)  # fmt: skip
 
 
 def one(given: argparse.Namespace) -> dict[str, Any]:
@@ -123,12 +117,14 @@ def _row(cell: dict[str, Any], seconds: Sequence[float | None]) -> list[str]:
     ]
     if "seconds" not in cell:
         why = "not counted" if cell["fits"] else cell["error"].splitlines()[0]
-        return row + ["", "", "", why, "", "", "", _duration(cell)]
+        return row + ["", "", "", "", why, "", "", "", _duration(cell)]
+    least = times_least(cell)
     decode, update = seconds
     minutes = f"{cells.round_minutes(work, decode, update):.1f}" if decode and update else ""
     return row + [
         f"{cell['flops'] / 1e12:.1f}",
         f"{cell['bytes_accessed'] / 1e9:.0f}",
+        f"{least:.2f}" if least else "",
         f"{cell['wire_bytes'] / 1e9:.1f}",
         cell["bound"] + (f", as on {cell['counted_in']}" if "counted_in" in cell else ""),
         f"{1000 * cell['seconds']:.0f}",

@@ -1,0 +1,33 @@
+"""What the work of a cell takes at least, whatever the program: to see what its program adds."""
+
+from typing import Any
+
+import jax
+
+from experiments.tpu_compile.cells import MODELS, Work
+from star_jax import mesh, state
+from star_jax.model.abstract import abstract_params
+
+_BYTES = 2  # of a weight, a key or a value in bfloat16
+
+
+def times_least(cell: dict[str, Any]) -> float | None:
+    """How many times the least a cell's work is; None for a fused step, or if it is not counted.
+
+    A decode's bytes are measured by the weights, the few-shot prompt's cache and the filled part of
+    the rows' own, each read once for every new token. The reading of the prompts is in its bytes.
+    An update's FLOPs are measured by 6 for each weight and token; attention is in neither.
+    """
+    if "flops" not in cell or cell["program"] == "star_step":
+        return None
+    work, config = Work(**cell["work"]), MODELS[cell["model"]]
+    if cell["program"] == "train":
+        alone = mesh.make_mesh(devices=jax.devices()[:1])
+        count = state.count(abstract_params(config, alone))
+        tokens = work.batch * work.length
+        return cell["flops"] * cell["devices"] / (6 * count * tokens)
+    heads = config.key_heads / work.tensor
+    token = 2 * _BYTES * config.layers * heads * config.head_dim
+    rows = work.rows * work.tensor / cell["devices"]
+    filled = work.prefix + rows * (work.prompt + work.budget / 2)
+    return cell["bytes_accessed"] / (work.budget * (cell["weight_bytes"] + token * filled))
