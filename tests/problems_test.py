@@ -55,7 +55,7 @@ def test_lengths_are_those_of_the_prompt_with_its_hint(folder: pathlib.Path):
 
 
 def test_too_many_too_long_ones_end_the_run_before_it_begins(folder: pathlib.Path):
-    with pytest.raises(DataError, match="too long"):
+    with pytest.raises(DataError, match="\n  too long: .* tokens, room for 60"):
         gathered(folder, 60, bad=0.05)
 
 

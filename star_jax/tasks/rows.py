@@ -105,7 +105,10 @@ def audit(where: str, total: int, flaws: list[Flaw], bad: float) -> None:
     if len(flaws) <= bad * total:
         return
     kinds = collections.Counter(flaw.kind for flaw in flaws).most_common()
-    lines = [f"  line {flaw.line}: {flaw.kind}: {flaw.detail}" for flaw in flaws[:_SHOWN]]
+    lines = [
+        f"  {f'line {flaw.line}: ' if flaw.line else ''}{flaw.kind}: {flaw.detail}"
+        for flaw in flaws[:_SHOWN]
+    ]
     if len(flaws) > _SHOWN:
         lines.append(f"  and {len(flaws) - _SHOWN} more")
     enough = math.ceil(len(flaws) / total * 1000) / 1000

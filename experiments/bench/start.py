@@ -1,0 +1,137 @@
+"""How long a run takes to its first sampled token: at its first start, and when started again.
+
+    python -m experiments.bench.start --model=MODEL --data=DATA [--rows=0] [--batch=4x512]
+        [--repeats=3] [--json=FILE]
+
+MODEL and DATA as in `workload`. Each start is a process of its own that does what a run of
+configs/gsm8k.py:smollm2 does first, from its imports to the first token of the first questions
+behind the few-shot prompt: data, programs in the background, weights. A cold start finds nothing, a
+warm one what was compiled before. `compiled` counts what a process has compiled in all.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from configs import gsm8k
+from experiments.bench import workload
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """What a process tells of itself.
+
+    Attributes:
+        first: `time.time` when its first token was there.
+        compiled: programs that it has compiled.
+    """
+
+    first: float
+    compiled: int
+
+
+def begin(given: argparse.Namespace) -> Started:
+    """Starts a run in `given.begin` up to its first token; then compiles what else it needs."""
+    from star_jax import folder, phases, programs, rounds, settings
+    from star_jax.checkpoint import Checkpoints
+    from star_jax.context import make_context
+    from star_jax.meter import CompilationCount
+    from star_jax.sampler import engine
+
+    programs.keep(f"{given.begin}/cache")
+    compilations = CompilationCount()
+    config = gsm8k.get_config("smollm2")
+    batch_size, length = map(int, given.batch.split("x"))
+    changes: dict[str, Any] = {
+        "model.source": given.model,
+        "task.data": given.data,
+        "sampler.rows": given.rows,
+        "train.batch_size": batch_size,
+        "train.length": length,
+    }
+    config.update_from_flattened_dict(changes)
+    context = make_context(settings.from_config(config), given.begin, Console(quiet=True))
+    phases.start(context)
+    weights = rounds.policy_of(context, Checkpoints(folder.weights(context.folder)), 0)
+    sampling, shape = context.programs.sampling, context.shapes[0]
+    slots = sampling.open(
+        sampling.policy(weights, context.prompter.few_shot(False)), (0, 0, 0), shape
+    )
+    asked = [
+        engine.Row(number, context.prompter.row(problem, False, shown=True), shape.budget)
+        for number, problem in enumerate(context.problems.held_out[: shape.rows])
+    ]
+
+    class Timed:
+        """Slots that note when their first token is there."""
+
+        newcomers, admit, first = slots.newcomers, staticmethod(slots.admit), 0.0
+
+        def advance(self, wanted: int) -> Any:
+            slots.advance(0)  # nothing; but what does it is compiled then
+            begun = time.time()
+            told = slots.advance(wanted)
+            steps = sampling.counts()[0] / shape.rows
+            self.first = self.first or begun + (time.time() - begun) / steps
+            return told
+
+    timed = Timed()
+    [*_] = engine.complete(engine.plan(asked[:1], [shape]), timed)
+    context.programs.compile()
+    return Started(timed.first, compilations.total)
+
+
+def start(given: argparse.Namespace, workdir: pathlib.Path) -> tuple[float, int]:
+    """A start in a process of its own: seconds to the first token, and programs compiled."""
+    fields = ("model", "data", "rows", "batch")
+    flags = [f"--{name}={getattr(given, name)}" for name in fields]
+    begun = time.time()
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.bench.start", *flags, f"--begin={workdir}"],
+        stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    told = Started(**json.loads(done.stdout.splitlines()[-1]))
+    return told.first - begun, told.compiled
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    workload.add_arguments(parser)
+    parser.add_argument("--rows", type=int, default=0, help="as config.sampler.rows")
+    parser.add_argument("--batch", default="4x512", help="what the run is to train on")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--begin", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.begin:
+        print(json.dumps(dataclasses.asdict(begin(given))))
+        return
+    found: dict[str, list[tuple[float, int]]] = {"cold": [], "warm": []}
+    for _ in range(given.repeats):
+        with tempfile.TemporaryDirectory() as home:
+            for told in found.values():
+                told.append(start(given, pathlib.Path(home) / "run"))
+    figures = {}
+    for name, told in found.items():
+        seconds, compiled = zip(*told, strict=True)
+        figures[name] = {"seconds": list(seconds), "compiled": list(compiled)}
+        print(
+            f"{name}: {statistics.median(seconds):.1f} s to the first token "
+            f"({min(seconds):.1f} to {max(seconds):.1f}), {max(compiled)} programs compiled"
+        )
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
