@@ -80,17 +80,19 @@ def command(workdir: pathlib.Path, *arguments: str) -> list[str]:
     return [*program, f"--workdir={workdir}", *arguments]
 
 
-def environment(cache: pathlib.Path | None = None, devices: int = 1) -> dict[str, str]:
-    """For processes of one test: `devices` virtual ones, and one cache of programs for all.
+def environment(
+    cache: pathlib.Path | None = None, devices: int = 1, *, optimized: bool = False
+) -> dict[str, str]:
+    """For processes of one test.
 
-    Without `cache`, a process keeps its programs where it would.
+    Args:
+        cache: of programs, for all of them; without one, each keeps them where it would.
+        devices: virtual ones of a process.
+        optimized: for those that compute for longer than they compile.
     """
-    flags = (
-        f"--xla_force_host_platform_device_count={devices}",
-        # They compile for longer than they compute.
-        "--xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true",
-    )
+    flags = [f"--xla_force_host_platform_device_count={devices}"]
+    if not optimized:
+        flags += ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
     chosen = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags)}
     chosen.pop("JAX_COMPILATION_CACHE_DIR", None)
     if cache:

@@ -253,6 +253,7 @@ def torch_and_transformers() -> tuple[Any, Any]:
     import torch
     import transformers
 
+    torch.set_num_threads(1)  # several, beside another busy process, wait for each other
     transformers.utils.logging.disable_progress_bar()
     return torch, transformers
 

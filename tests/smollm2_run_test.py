@@ -39,7 +39,7 @@ def test_sixteen_questions_of_gsm8k(tmp_path: pathlib.Path):
         "train.length": 384,
     }
     command += [f"--config.{name}={value}" for name, value in sizes.items()]
-    environment = fakes.environment(tmp_path / "cache")
+    environment = fakes.environment(optimized=True)
     subprocess.run(command, env=environment, cwd=fakes.ROOT, check=True)
     result = json.loads((run / "result.json").read_text())
     record = result["rounds"][1]
