@@ -31,9 +31,9 @@ from star_jax.sampler.select import Selection
 from star_jax.state import Params
 from star_jax.train import FewShot
 
-_WAVES = 8  # newcomers are prefilled when an eighth of the slots is free
-_SIZES = 4  # at most so many lengths of prompt have a program,
-_APART = 48  # which are so many places apart at least
+_WAVES = 16  # newcomers are prefilled when so small a part of the slots is free
+_SIZES = 6  # at most so many lengths of prompt have a program,
+_APART = 24  # which are so many places apart at least
 _KV = ("layers", "batch", "kv_heads", "length", "head_dim")
 _PREFIX = ("layers", "kv_heads", "head_dim", "length")
 

@@ -32,8 +32,12 @@ def test_both_sides_write_the_same(tmp_path: pathlib.Path):
     assert sampling.differing(peer, work, other) == [float("inf")]
 
 
+@pytest.mark.parametrize("named", [False, True])
 def test_the_command_shows_a_table_and_writes_a_file(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    named: bool,
 ):
     monkeypatch.setattr(workload, "FORCED", 4)
     settings = (Setting("dynamic"), Setting("static"))
@@ -41,12 +45,13 @@ def test_the_command_shows_a_table_and_writes_a_file(
     found = tmp_path / "found.json"
     flags = ["--kinds=forced", "--questions=3", "--trial=2", "--repeats=1", "--rows=16"]
     flags += [f"--model={bench_toys.model(tmp_path)}", f"--data={bench_toys.data(tmp_path)}"]
+    flags += [f"--peer={settings[1]}"] if named else []
     sampling.main([*flags, f"--json={found}"])
     written = json.loads(found.read_text())
     forced = written["forced"]
     assert forced["ours"] > 0 and forced["roofline"] > 0
     assert forced["ratio"] == pytest.approx(forced["ours"] / forced["peer"])
-    assert forced["peer_setting"] in map(str, settings)
+    assert forced["peer_setting"] in map(str, settings[named:])
     assert written["more"]["forced"]["compile_seconds"] > 0
     assert written["more"]["forced"]["differing"] == 0
     assert "3 texts are not the peer's" in capsys.readouterr().out

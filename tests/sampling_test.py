@@ -54,7 +54,7 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
 
 
 def test_prompts_are_read_in_a_few_sizes():
-    assert prompt_sizes(Shape(8, 256, 4)) == [96, 144, 192, 256]
-    assert prompt_sizes(Shape(8, 144, 4)) == [48, 96, 144]
-    assert prompt_sizes(SHAPE) == [48, 60]
+    assert prompt_sizes(Shape(8, 256, 4)) == [48, 96, 144, 192, 216, 256]
+    assert prompt_sizes(Shape(8, 144, 4)) == [24, 48, 72, 96, 120, 144]
+    assert prompt_sizes(SHAPE) == [24, 48, 60]
     assert prompt_sizes(Shape(8, 16, 4)) == [16]

@@ -46,7 +46,7 @@ class Comparison:
 def compare(
     ours: Side, peers: Mapping[str, Side], *, repeats: int = 3, roofline: float = 0.0
 ) -> Comparison:
-    """Runs all sides by turns. What is to be compiled is, before that.
+    """Runs all sides by turns, and says so. What is to be compiled is, before that.
 
     Args:
         ours: our side.
@@ -59,6 +59,7 @@ def compare(
         for name, side in {"ours": ours, **peers}.items():
             tokens, seconds = side()
             runs[name].append(tokens / seconds)
+            print(f"{name}: {tokens} tokens in {seconds:.1f} s", flush=True)
     medians = {name: statistics.median(rates) for name, rates in runs.items()}
     best = max(peers, key=lambda name: medians[name])
     speed = medians["ours"]

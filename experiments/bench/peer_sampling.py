@@ -75,6 +75,7 @@ class Peer:
 
     def __init__(self, folder: pathlib.Path, setting: Setting) -> None:
         """Opens the model in `folder`, as `workload.export` writes it."""
+        transformers.utils.logging.disable_progress_bar()
         self.setting = setting
         self.rows: list[list[int]] = []
         self.model: Any = transformers.AutoModelForCausalLM.from_pretrained(

@@ -2,14 +2,15 @@
 
     python -m experiments.bench.sampling --model=MODEL --data=DATA [--kinds=natural,forced]
         [--dtypes=float32,bfloat16] [--questions=256] [--trial=64] [--rows=64] [--repeats=3]
-        [--json=FILE]
+        [--peer=SETTING] [--json=FILE]
 
 MODEL and DATA as in `workload`. Natural completions end as in a run, forced ones have 128 tokens
-each. The peer's best setting is chosen first, on `--trial` questions; then both have all questions,
-by turns. Seconds are from text to text. Ours has compiled before that (`compile_seconds`). Where a
-text is not the peer's, its two logits are told apart (`largest_margin`). The roofline is of one
-decoding step of `--rows`: prompts are not in it, nor is attention. On a CPU that has no products of
-bfloat16 (see lscpu) torch takes 7 times as long for them: --dtypes=float32.
+each. The peer's best setting is chosen first, on `--trial` questions, unless it is named, such as
+"static cache, batch 32, float32"; then both have all questions, by turns. Seconds are from text to
+text. Ours has compiled before that (`compile_seconds`). Where a text is not the peer's, its two
+logits are told apart (`largest_margin`). The roofline is of one decoding step of `--rows`: prompts
+are not in it, nor is attention. On a CPU that has no products of bfloat16 (see lscpu) torch takes 7
+times as long for them: --dtypes=float32.
 """
 
 import argparse
@@ -100,6 +101,8 @@ def best(folder: pathlib.Path, questions: Questions, settings: Sequence[Setting]
 
     def rate(setting: Setting) -> float:
         sampled = Peer(folder, setting).run(questions)
+        told = f"{sampled.tokens} tokens in {sampled.seconds:.1f} s"
+        print(f"trial, {setting}: {told}", flush=True)
         return sampled.tokens / sampled.seconds
 
     return max(settings, key=rate)
@@ -134,11 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trial", type=int, default=64)
     parser.add_argument("--rows", type=int, default=64, help="of ours, at a time")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peer", choices=[str(one) for one in peer_sampling.SETTINGS])
     given = parser.parse_args(arguments)
     tokenizer = HuggingFaceTokenizer.open(given.model)
     loaded = load.load(given.model, mesh.make_mesh(devices=jax.devices()[:1]))
     dtypes = given.dtypes.split(",")
-    settings = [setting for setting in peer_sampling.SETTINGS if setting.dtype in dtypes]
+    settings = [
+        setting
+        for setting in peer_sampling.SETTINGS
+        if (str(setting) == given.peer if given.peer else setting.dtype in dtypes)
+    ]
     found, more = {}, {}
     roofline = Products(loaded.config).measure(given.rows).tokens_per_second
     with tempfile.TemporaryDirectory() as folder:
@@ -148,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 tokenizer, given.data, given.questions, forced=kind == "forced"
             )
             few = dataclasses.replace(work, texts=work.texts[: given.trial])
-            setting = best(exported, few, settings)
+            setting = settings[0] if given.peer else best(exported, few, settings)
             mine, theirs = Ours(loaded, work, given.rows), Peer(exported, setting)
             found[kind] = compare.compare(
                 mine.run,
