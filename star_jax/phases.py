@@ -5,8 +5,7 @@ again.
 """
 
 import contextlib
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from etils import epath
 
@@ -16,7 +15,7 @@ from star_jax.fit import Plan, fit
 from star_jax.packing import Example
 from star_jax.rationales import Kind, Sample
 from star_jax.sampler import engine
-from star_jax.sampling import Sampling
+from star_jax.sampling import Policy
 from star_jax.state import Params
 from star_jax.tasks import Problem
 
@@ -89,10 +88,14 @@ def sample(
     title = f"round {round_} {kind}"
     with console.progress(context.console, title, len(rows), before) as advance:
         shown = context.prompter.few_shot(hint) if examples else ()
-        seed = (context.settings.seed, round_, _STREAMS[kind])
-        decoded = _decode(context.programs.sampling, policy, shown, seed, chunks[done:], advance)
-        for index, (shape, completions) in enumerate(decoded, done):
-            holders = context.programs.owners(shape)
+        sampling = context.programs.sampling
+        ready: Policy | None = None
+        for index, chunk in enumerate(chunks[done:], done):
+            seed = (context.settings.seed, round_, _STREAMS[kind])
+            ready = ready or sampling.policy(policy, shown)
+            slots = sampling.open(ready, seed, chunk.shape)
+            completions = engine.complete(chunk, slots, advance)
+            holders = context.programs.owners(chunk.shape)
             owners = [holders[one.slot] for one in completions]
             own = [one for one in completions if holders[one.slot] == processes.index()]
             graded = _graded(context, round_, own, problems, hint)
@@ -101,24 +104,6 @@ def sample(
             advance(0, right=right)
     processes.barrier()  # the last shard is there
     return _read(folder, kind, chunks, problems)
-
-
-def _decode(
-    sampling: Sampling,
-    weights: Params,
-    shown: Sequence[int],
-    seed: tuple[int, int, int],
-    chunks: Sequence[engine.Chunk],
-    advance: console.Advance,
-) -> Iterator[tuple[engine.Shape, list[engine.Completion]]]:
-    """The completions of each chunk behind the few-shot prompt `shown`, with its shape."""
-    if not chunks:
-        return
-    policy = sampling.policy(weights, shown)
-    for shape, alike in itertools.groupby(chunks, key=lambda chunk: chunk.shape):
-        slots = sampling.open(policy, seed, shape)
-        for completions in engine.complete(list(alike), slots, advance):
-            yield shape, completions
 
 
 def _read(

@@ -31,7 +31,8 @@ from star_jax.sampler.select import Selection
 from star_jax.state import Params
 from star_jax.train import FewShot
 
-_WAVES = 16  # newcomers are prefilled when so small a part of the slots is free
+_WAVES = 16  # newcomers are prefilled when so small a part of the slots is free,
+_LEAST = 4  # or so many slots
 _SIZES = 6  # at most so many lengths of prompt have a program,
 _APART = 24  # which are so many places apart at least
 _KV = ("layers", "batch", "kv_heads", "length", "head_dim")
@@ -158,7 +159,8 @@ class Sampling:
     def newcomers(self, shape: Shape) -> int:
         """How many rows are admitted at a time, R."""
         shards = mesh_lib.batch_multiple(self.mesh)
-        return shards * max(1, shape.rows // shards // _WAVES)
+        each = shape.rows // shards
+        return shards * max(min(each, _LEAST), each // _WAVES)
 
     def model(self, weights: Params) -> Decoder:
         """The decoder with weights that are laid out."""

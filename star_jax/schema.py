@@ -100,7 +100,7 @@ class Sampler:
     """How rationales are decoded."""
 
     rows: int = _number(0, "[0, 65536]", "questions decoded at a time; 0 = as memory allows")
-    refills: int = _number(4, "[1, 65536]", "questions of each slot in a shard of the ledger")
+    refills: int = _number(16, "[1, 65536]", "questions a slot answers until all are on disk")
     temperature: float = _number(0.0, "[0, 10]", "0 = greedy")
     top_k: int = _number(0, "[0, inf)", "sample from so many likeliest tokens; 0 = all")
     top_p: float = _number(1.0, "(0, 1]", "sample from the likeliest tokens of this mass")

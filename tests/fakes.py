@@ -132,9 +132,9 @@ class Devices:
     Attributes:
         answer: (prompt, number of the row) -> text, to be ended by end-of-text unless cut off by
             the budget.
-        calls: per admission of rows: weights, prefix, seed, shape and the rows' numbers.
+        calls: per chunk: weights, prefix, seed, shape and the rows' numbers.
         prefixes: the tokens that prefixes were made of.
-        lasts: how many admissions it does before it breaks down.
+        lasts: how many more chunks it does before it breaks down.
     """
 
     def __init__(self, answer: Callable[[str, int], str], lasts: int = 10**9) -> None:
@@ -160,21 +160,21 @@ class Devices:
     def open(
         self, policy: tuple[Any, Any], seed: tuple[int, int, int], shape: Shape
     ) -> "FakeSlots":
-        return FakeSlots(self, (*policy, seed), shape)
+        if len(self.calls) == self.lasts:
+            raise KeyboardInterrupt
+        self.calls.append((*policy, seed, shape, []))
+        return FakeSlots(self, shape)
 
 
 class FakeSlots:
     """Rows in it have written all they will as soon as they are admitted."""
 
-    def __init__(self, devices: Devices, how: tuple[Any, Any, Any], shape: Shape) -> None:
-        self.newcomers, self._devices, self._how, self._shape = shape.rows, devices, how, shape
+    def __init__(self, devices: Devices, shape: Shape) -> None:
+        self.newcomers, self._devices, self._shape = shape.rows, devices, shape
         self._tokens = np.zeros((shape.rows, shape.budget), np.int32)
         self._length, self._finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
 
     def admit(self, tokens: Any, start: Any, number: Any, places: Any) -> None:
-        if len(self._devices.calls) == self._devices.lasts:
-            raise KeyboardInterrupt
-        self._devices.calls.append((*self._how, self._shape, []))
         for row, place in enumerate(places):
             if place < self._shape.rows:
                 self._devices.calls[-1][-1].append(int(number[row]))

@@ -63,8 +63,11 @@ def sample(
 ) -> list[Completion]:
     sampling = programs.sampling
     policy = sampling.policy(sampling.lay_out(params), before or ())
-    chunks = complete(plan(rows, [SHAPE]), sampling.open(policy, seed, SHAPE))
-    found = [dataclasses.replace(one, slot=0) for chunk in chunks for one in chunk]
+    found = [
+        dataclasses.replace(one, slot=0)
+        for chunk in plan(rows, [SHAPE], refills=3)
+        for one in complete(chunk, sampling.open(policy, seed, chunk.shape))
+    ]
     return sorted(found, key=lambda one: one.number)
 
 

@@ -40,8 +40,8 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
     params = jax.device_put(weights, jax.tree.map(lambda x: x.sharding, programs.params))
     sampling = programs.sampling
     policy = sampling.policy(sampling.lay_out(params), BEFORE)
-    chunks = plan(ROWS, [SHAPE], refills=3)
-    (found,) = complete(chunks, sampling.open(policy, (1, 2, 3), SHAPE))
+    (chunk,) = plan(ROWS, [SHAPE], refills=3)
+    found = complete(chunk, sampling.open(policy, (1, 2, 3), SHAPE))
     plain = reference.weights(weights)
     for one in found:
         prompt = BEFORE + list(ROWS[one.number].tokens)

@@ -82,8 +82,8 @@ class Ours:
         asked = [Row(i, row, questions.budget) for i, row in enumerate(questions.encode())]
         policy = sampling.policy(sampling.lay_out(self._params), questions.prefix)
         slots = sampling.open(policy, (0, 0, 0), self._shape)
-        chunks = engine.plan(asked, (self._shape,), refills=len(asked))
-        written = [one for chunk in engine.complete(chunks, slots) for one in chunk]
+        [chunk] = engine.plan(asked, (self._shape,), refills=len(asked))
+        written = engine.complete(chunk, slots)
         self.rows = [one.tokens for one in sorted(written, key=lambda one: one.number)]
         for tokens in self.rows:
             questions.tokenizer.decode(tokens)
@@ -165,12 +165,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 roofline=roofline,
             )
             margins = differing(theirs, work, mine.rows)
+            finite = [margin for margin in margins if margin < float("inf")]
             more[kind] = {
                 "compile_seconds": mine.compile_seconds,
                 "slots_occupied": mine.slots_occupied,
                 "texts": len(work.texts),
                 "differing": len(margins),
-                "largest_margin": max(margins, default=0.0),
+                "ended_otherwise": len(margins) - len(finite),
+                "largest_margin": max(finite, default=0.0),
             }
     console = Console()
     compare.show(console, found)
@@ -178,7 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(
             f"{kind}: {100 * told['slots_occupied']:.1f} % of the slots occupied, "
             f"{told['differing']} of {told['texts']} texts are not the peer's "
-            f"(logits there {told['largest_margin']:.1e} apart at most)"
+            f"({told['ended_otherwise']} end elsewhere, of the others logits are "
+            f"{told['largest_margin']:.1e} apart at most)"
         )
     compare.write(given.json, found, more=more)
 

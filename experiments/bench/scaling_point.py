@@ -93,9 +93,8 @@ def measure(point: Point) -> Measured:
         begun = time.perf_counter()
         policy = sampling.policy(weights, shown)
         rows = [Row(number, tokens, point.tokens) for number, tokens in enumerate(questions)]
-        chunks = engine.plan(rows, (shape,), refills=len(rows))
-        for _ in engine.complete(chunks, sampling.open(policy, (0, 0, 0), shape)):
-            pass
+        for chunk in engine.plan(rows, (shape,), refills=len(rows)):
+            engine.complete(chunk, sampling.open(policy, (0, 0, 0), shape))
         return time.perf_counter() - begun
 
     sample(asked[: point.rows])

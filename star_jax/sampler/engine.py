@@ -1,14 +1,14 @@
 """From rows of prompt tokens to completions: chunks, slots, and the trip to the device and back.
 
 A sampler has a few static shapes (`Shape`). Rows are ordered by prompt length and cut into chunks,
-each of the smallest shape that holds its rows. Chunks are worked off in the slots of their shape:
+each of the smallest shape that holds its rows. A chunk is worked off in the slots of its shape:
 where a row has ended, one that waits takes its place while the others go on. A completion depends
 on the row and its number only, never on the slot it happened to be in.
 """
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -68,7 +68,7 @@ class Completion:
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Rows that are decoded in the slots of a shape, and done when all of them are."""
+    """Rows that are decoded one after another in the slots of a shape."""
 
     shape: Shape
     rows: tuple[Row, ...]
@@ -137,39 +137,35 @@ def left_padded(rows: Sequence[Sequence[int]], shape: Shape) -> tuple[NDArray, N
 
 
 def complete(
-    chunks: Sequence[Chunk], slots: Slots, heard: Callable[[int], object] = lambda count: None
-) -> Iterator[list[Completion]]:
-    """Decodes chunks of one shape; rows of the next take the slots that those before them leave.
+    chunk: Chunk, slots: Slots, heard: Callable[[int], object] = lambda count: None
+) -> list[Completion]:
+    """Decodes one chunk; completions come in the order of its rows.
 
     Args:
-        chunks: what to decode.
-        slots: of their shape, all free.
+        chunk: what to decode.
+        slots: of its shape, all free.
         heard: is told how many rows have ended, whenever some have.
-
-    Yields:
-        Each chunk's completions in the order of its rows, once it and those before it are done.
     """
-    waiting = collections.deque(row for chunk in chunks for row in chunk.rows)
+    rows, budget = chunk.shape.rows, chunk.shape.budget
+    waiting = collections.deque(chunk.rows)
     inside: dict[int, Row] = {}
     found: dict[int, Completion] = {}
-    for chunk in chunks:
-        rows, budget = chunk.shape.rows, chunk.shape.budget
-        while any(row.number not in found for row in chunk.rows):
-            free = [place for place in range(rows) if place not in inside]
-            while waiting and free:
-                count = min(slots.newcomers, len(free), len(waiting))
-                places, free = free[:count], free[count:]
-                new = [waiting.popleft() for _ in places]
-                inside |= zip(places, new, strict=True)
-                _admit(chunk.shape, slots, places, new)
-            more = min(slots.newcomers, len(waiting)) or len(inside)
-            tokens, length, finished = slots.advance(rows - len(inside) + more)
-            ended = [place for place in inside if finished[place] or length[place] >= budget]
-            for place in ended:
-                row, written = inside.pop(place), tokens[place, : length[place]].tolist()
-                found[row.number] = Completion(row.number, written, not finished[place], place)
-            heard(len(ended))
-        yield [found.pop(row.number) for row in chunk.rows]
+    while waiting or inside:
+        free = [place for place in range(rows) if place not in inside]
+        while waiting and free:
+            count = min(slots.newcomers, len(free), len(waiting))
+            places, free = free[:count], free[count:]
+            new = [waiting.popleft() for _ in places]
+            inside |= zip(places, new, strict=True)
+            _admit(chunk.shape, slots, places, new)
+        more = min(slots.newcomers, len(waiting)) or len(inside)
+        tokens, length, finished = slots.advance(rows - len(inside) + more)
+        ended = [place for place in inside if finished[place] or length[place] >= budget]
+        for place in ended:
+            row, written = inside.pop(place), tokens[place, : length[place]].tolist()
+            found[row.number] = Completion(row.number, written, not finished[place], place)
+        heard(len(ended))
+    return [found[row.number] for row in chunk.rows]
 
 
 def _admit(shape: Shape, slots: Slots, places: Sequence[int], new: Sequence[Row]) -> None:

@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-_BLOCK = 512  # most values of a block that is searched for the highest
-_SHARES = 64  # so many devices, a power of two, may share a vocabulary
+_SMALLEST, _LARGEST = 64, 512  # values of a block that is searched for the highest
+_SHARES = (64, 32, 16, 8, 4, 2, 1)  # devices that may share a vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +36,29 @@ def highest(x_BxV: jax.Array) -> jax.Array:
     """The place of the highest value of each row, the first of equal ones, [B] int32.
 
     `jnp.argmax` is not vectorized on CPUs, `jnp.max` is: so first the block that has it, then the
-    place in the block. Blocks do not cross the border between devices that share a vocabulary.
+    place in the block.
     """
     rows, vocab = x_BxV.shape
-    shared = vocab // min(vocab & -vocab, _SHARES)
-    size = next(size for size in range(min(shared, _BLOCK), 0, -1) if shared % size == 0)
+    size = block(vocab)
+    if not size:
+        return jnp.argmax(x_BxV, axis=-1).astype(jnp.int32)
     blocks = x_BxV.reshape(rows, vocab // size, size)
-    block = jnp.argmax(blocks.max(-1), axis=-1)
-    own = jnp.arange(vocab // size) == block[:, None]
+    first = jnp.argmax(blocks.max(-1), axis=-1)
+    own = jnp.arange(vocab // size) == first[:, None]
     place = jnp.argmax(jnp.where(own[..., None], blocks, -jnp.inf).max(1), axis=-1)
-    return (block * size + place).astype(jnp.int32)
+    return (first * size + place).astype(jnp.int32)
+
+
+def block(vocab: int) -> int:
+    """Values of a block that is searched for the highest; 0: there are no such blocks.
+
+    It divides a device's part of the vocabulary for as many devices, a power of two, as can be.
+    """
+    for shares in _SHARES:
+        for size in range(_LARGEST, _SMALLEST - 1, -1) if vocab % shares == 0 else ():
+            if vocab // shares % size == 0:
+                return size
+    return 0
 
 
 def restrict(logits_BxV: jax.Array, top_k: int, top_p: float) -> jax.Array:
