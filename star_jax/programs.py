@@ -235,15 +235,11 @@ class Programs:
         """What a kind of update needs; nothing where the run has none of it."""
         if kind not in self._learning:
             return {}
-        found: dict[Any, Callable[[], Any]] = {
-            ("begin", kind): functools.partial(self._lower_begin, kind)
-        }
-        if self.fused and kind == "train":
-            for shared in self.sampling.shared:
-                star = functools.partial(self._lower_star, self.fused, shared)
-                found["star", shared] = star
-        else:
-            found["update", kind] = functools.partial(self._lower_update, kind)
+        found: dict[Any, Any] = {("begin", kind): functools.partial(self._lower_begin, kind)}
+        if self.fused is None or kind != "train":
+            return found | {("update", kind): functools.partial(self._lower_update, kind)}
+        for shared in self.sampling.shared:
+            found["star", shared] = functools.partial(self._lower_star, self.fused, shared)
         return found
 
     def _lower_init(self) -> Any:
