@@ -23,7 +23,7 @@ from star_jax import mesh as mesh_lib
 from star_jax import state as state_lib
 from star_jax.learning import Fused, Learning
 from star_jax.model import layers
-from star_jax.model.abstract import abstract_params
+from star_jax.model.abstract import abstract_params, graph
 from star_jax.model.attention import block
 from star_jax.model.config import ModelConfig
 from star_jax.packing import Packed
@@ -72,7 +72,7 @@ class Programs:
         fresh: bool = True,
     ) -> None:
         self.mesh = mesh
-        self.graph = state_lib.graph(config)
+        self.graph = graph(config)
         self.params = abstract_params(config, mesh)
         self.states = {
             name: state_lib.abstract_state(

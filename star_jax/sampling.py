@@ -7,11 +7,11 @@ runs the pure functions of `sampler/decode.py` on it. All programs are compiled 
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -21,7 +21,7 @@ from star_jax import mesh as mesh_lib
 from star_jax import state as state_lib
 from star_jax.model import cache as kv
 from star_jax.model import layers
-from star_jax.model.abstract import abstract_params, with_shardings
+from star_jax.model.abstract import abstract_params, graph, with_shardings
 from star_jax.model.config import ModelConfig
 from star_jax.model.decoder import Decoder
 from star_jax.sampler import decode
@@ -94,7 +94,7 @@ class Sampling:
         self._prefix, self._shapes = prefix, shapes
         self.shared = tuple(sorted({bool(prefix), bool(prefix) and not bare}))
         self._params = abstract_params(config, mesh)
-        self._graph, self.weights = state_lib.graph(config), self._params
+        self._graph, self.weights = graph(config), self._params
         self._laid_out = layers.taken_apart(mesh) or config.dtype != config.weights
         if self._laid_out:
             self._graph, weights = nnx.split(nnx.eval_shape(self._lay_out, self._params))
@@ -106,28 +106,29 @@ class Sampling:
         return self.slot_steps, self.busy
 
     def programs(self) -> dict[Any, Callable[[], Any]]:
-        """What is to be compiled, lowered when it is called."""
+        """What is to be compiled, lowered when it is called: first what the first step needs."""
         found: dict[Any, Callable[[], Any]] = {}
         if self._laid_out:
             found["lay out"] = self._lower_lay_out
         if self._prefix:
             found["prefix"] = self._lower_prefix
-        for shape in self._shapes:
+        for shared, shape in itertools.product(reversed(self.shared), self._shapes):
             sizes = decode.windows(shape.budget)
             found["open", shape] = functools.partial(self._lower_open, shape)
-            for small, large in zip(sizes, sizes[1:], strict=False):
+            found["advance", shape, sizes[0], shared] = functools.partial(
+                self._lower_advance, shape, sizes[0], shared
+            )
+            for places in prompt_sizes(shape):
+                found["admit", shape, places, shared] = functools.partial(
+                    self._lower_admit, shape, places, shared
+                )
+            for small, large in itertools.pairwise(sizes):
                 found["grow", shape, small] = functools.partial(
                     self._lower_grow, shape, small, large
                 )
-            for shared in self.shared:
-                for places in prompt_sizes(shape):
-                    found["admit", shape, places, shared] = functools.partial(
-                        self._lower_admit, shape, places, shared
-                    )
-                for size in sizes:
-                    found["advance", shape, size, shared] = functools.partial(
-                        self._lower_advance, shape, size, shared
-                    )
+                found["advance", shape, large, shared] = functools.partial(
+                    self._lower_advance, shape, large, shared
+                )
         return found
 
     def lay_out(self, params: Params) -> Params:
@@ -169,22 +170,21 @@ class Sampling:
     def _shaped(self, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=mesh_lib.sharding(self.mesh, *axes))
 
-    def _placed(self, tree: Any, axes: Callable[[str, int], tuple[str | None, ...]]) -> Any:
-        """Shapes with shardings; `axes` are those of a leaf by its path and rank."""
+    def _placed(self, tree: Any, axes: Callable[[int], tuple[str | None, ...]]) -> Any:
+        """Shapes with shardings; `axes` are those of a leaf by its rank."""
 
-        def place(path: Any, x: Any) -> Any:
-            wanted = axes(jax.tree_util.keystr(path), x.ndim)
-            layout = mesh_lib.fitting(self.mesh, x.shape, wanted)
+        def place(x: Any) -> Any:
+            layout = mesh_lib.fitting(self.mesh, x.shape, axes(x.ndim))
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
 
-        return jax.tree_util.tree_map_with_path(place, tree)
+        return jax.tree.map(place, tree)
 
     def abstract_prefix(self, shared: bool = True) -> kv.Prefix | None:
         """The few-shot prompt's shapes; None unless it is `shared`."""
         if not shared:
             return None
         shapes = jax.eval_shape(self._read, self.weights, self.abstract_few_shot())
-        return self._placed(shapes, lambda path, rank: _PREFIX[-rank:] if rank else ())
+        return self._placed(shapes, lambda rank: _PREFIX[-rank:] if rank else ())
 
     def abstract_prompts(self, rows: int, shape: Shape) -> Prompts:
         """Shapes of so many prompts."""
@@ -193,24 +193,22 @@ class Sampling:
         return Prompts(tokens, each, each, self._shaped((3,), np.uint32))
 
     def _abstract_slots(self, shape: Shape, window: int) -> Slots:
-        def make(weights: Params, prompts: Prompts) -> Slots:
-            given = {"budget": shape.budget, "stop": self.stop}
-            return decode.grow(decode.begin(self.model(weights), prompts, None, **given), window)
+        def axes(rank: int) -> tuple[str | None, ...]:
+            return _KV[-rank:] if rank >= len(_KV) - 1 else ("batch", None)[:rank]
 
-        def axes(path: str, rank: int) -> tuple[str | None, ...]:
-            if rank >= len(_KV) - 1:
-                return _KV[-rank:]
-            return ("batch", "vocab") if "logits" in path else ("batch", None)[:rank]
+        found = jax.eval_shape(lambda weights: self._empty(weights, shape, window), self.weights)
+        return self._placed(found, axes)
 
-        prompts = self.abstract_prompts(shape.rows, shape)
-        return self._placed(jax.eval_shape(make, self.weights, prompts), axes)
+    def _empty(self, weights: Params, shape: Shape, window: int) -> Slots:
+        given: dict[str, Any] = {"budget": shape.budget, "stop": self.stop, "window": window}
+        return decode.empty(self.model(weights), shape.rows, shape.prompt, **given)
 
     def _read(self, weights: Params, shown: FewShot) -> kv.Prefix:
         return kv.make_prefix(self.model(weights), shown.tokens, shown.length)
 
     def _lay_out(self, params: Params) -> Decoder:
         policy = state_lib.as_policy(params, self.config.dtype)
-        model = nnx.merge(state_lib.graph(self.config), policy)
+        model = nnx.merge(graph(self.config), policy)
         return model.apart() if layers.taken_apart(self.mesh) else model
 
     def _lower_lay_out(self) -> Any:
@@ -224,14 +222,12 @@ class Sampling:
         return self._lower(self._read, self.weights, shown, out=out)
 
     def _lower_open(self, shape: Shape) -> Any:
-        slots = self._abstract_slots(shape, decode.windows(shape.budget)[0])
+        window = decode.windows(shape.budget)[0]
 
-        def open_() -> Slots:
-            empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), slots)
-            ended = dataclasses.replace(empty.generated, finished=empty.generated.finished | True)
-            return dataclasses.replace(empty, generated=ended)
+        def open_(weights: Params) -> Slots:
+            return self._empty(weights, shape, window)
 
-        return self._lower(open_, out=slots)
+        return self._lower(open_, self.weights, out=self._abstract_slots(shape, window))
 
     def _lower_grow(self, shape: Shape, small: int, large: int) -> Any:
         before, after = (self._abstract_slots(shape, size) for size in (small, large))
@@ -239,7 +235,8 @@ class Sampling:
 
     def _lower_admit(self, shape: Shape, places: int, shared: bool) -> Any:
         def admit(weights: Params, slots: Slots, prompts: Prompts, prefix: Any, at: Any) -> Slots:
-            return decode.admit(self.model(weights), slots, prompts, prefix, at)
+            how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
+            return decode.admit(self.model(weights), slots, prompts, prefix, at, **how)
 
         slots = without_ring(self._abstract_slots(shape, decode.windows(shape.budget)[0]))
         count = self.newcomers(shape)
@@ -285,7 +282,7 @@ class OpenSlots:
         self._sampling, self._policy, self._shape = sampling, policy, shape
         self._seed = mesh_lib.place(sampling.mesh, np.asarray(seed, np.uint32))
         self._windows = decode.windows(shape.budget)
-        self._slots: Slots = sampling.run(("open", shape))
+        self._slots: Slots = sampling.run(("open", shape), policy.weights)
         self._steps = self._busy = 0
 
     def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:

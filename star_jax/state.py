@@ -36,11 +36,6 @@ class StarState:
     policy: Params | None = None
 
 
-def graph(config: ModelConfig) -> nnx.GraphDef:
-    """The modules without their weights; `nnx.merge(graph, params)` is a `Decoder` again."""
-    return nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))[0]
-
-
 def init_params(config: ModelConfig, key: jax.Array) -> Params:
     """Freshly drawn weights."""
     return nnx.split(Decoder(config, nnx.Rngs(params=key)))[1]

@@ -31,12 +31,14 @@ def test_a_scan_computes_what_blocks_one_after_the_other_do(config, keep: Keep):
     )
 
 
-def test_a_program_holds_one_period_of_the_layers():
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_program_holds_one_period_of_the_layers(apart):
     def size(config) -> int:
         graph, params = toys.graph(config), toys.params(config)
 
         def run(params):
             model = nnx.merge(graph, params)
+            model = model.apart() if apart else model
             return model.hidden(TOKENS, POSITIONS, attend_segments(TOKENS * 0 + 1))[0]
 
         return jax.jit(run).lower(params).as_text().count("stablehlo.dot_general")

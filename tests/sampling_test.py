@@ -50,7 +50,8 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
     lengths = sorted(len(one.tokens) for one in found)
     assert lengths[0] < 20 and decode.windows(SHAPE.budget) == [64, lengths[-1]]
     written = sum(lengths)
-    assert sampling.busy == written and written / sampling.slot_steps > 0.3
+    assert sampling.busy == written - len(ROWS)  # first tokens are written before any step
+    assert written / sampling.slot_steps > 0.3
 
 
 def test_prompts_are_read_in_a_few_sizes():

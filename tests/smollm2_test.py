@@ -15,8 +15,8 @@ import hugging_face as hf
 import smollm2
 import texts
 import toys
-from star_jax import mesh, state
-from star_jax.model import export, load
+from star_jax import mesh
+from star_jax.model import abstract, export, load
 from star_jax.sampler.decode import Prompts, decode, make_stop
 from star_jax.sampler.select import Selection
 
@@ -55,7 +55,7 @@ def greedy(loaded: load.Loaded) -> np.ndarray:
 
     @jax.jit
     def run(params: Any, questions: Prompts) -> Any:
-        model = nnx.merge(state.graph(loaded.config), params)
+        model = nnx.merge(abstract.graph(loaded.config), params)
         return decode(model, questions, None, budget=NEW, stop=stop, selection=Selection())
 
     rows = (jnp.asarray(tokens), jnp.asarray(start), jnp.arange(ROWS))

@@ -7,6 +7,7 @@ from flax import nnx
 import reference
 import toys
 from star_jax import mesh, state
+from star_jax.model import abstract
 from star_jax.model.decoder import Decoder
 from toys import SMALL, eight_devices
 
@@ -15,7 +16,7 @@ INIT = jax.jit(lambda seed: state.init_params(SMALL, jax.random.key(seed)))
 
 def test_graph_and_params_are_a_decoder_again():
     params = toys.params(SMALL)
-    model = nnx.merge(state.graph(SMALL), params)
+    model = nnx.merge(abstract.graph(SMALL), params)
     assert isinstance(model, Decoder) and model.config == SMALL
     again = nnx.split(model)[1]
     assert jax.tree.structure(again) == jax.tree.structure(params)

@@ -16,10 +16,11 @@ from jax.sharding import Mesh
 from star_jax import mesh as mesh_lib
 from star_jax import state, train
 from star_jax.learning import Learning
-from star_jax.model import layers
-from star_jax.model.attention import Attend, Kept, Layer
+from star_jax.model import abstract, layers
+from star_jax.model.attention import Attend, Layer
 from star_jax.model.config import ModelConfig, RopeScaling
 from star_jax.model.decoder import Decoder
+from star_jax.model.layers import Kept
 from star_jax.packing import Example, Packed
 from star_jax.programs import Programs
 from star_jax.sampler.decode import make_stop
@@ -76,7 +77,7 @@ def params(config: ModelConfig, seed: int = 0) -> Params:
 @functools.cache
 def graph(config: ModelConfig) -> nnx.GraphDef[Decoder]:
     """What turns weights into a Decoder again."""
-    return state.graph(config)
+    return abstract.graph(config)
 
 
 def documents(sizes: Sequence[int], vocabulary: int, seed: int = 0) -> list[Example]:

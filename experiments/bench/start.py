@@ -10,6 +10,7 @@ warm one what was compiled before. `compiled` counts what a process has compiled
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -22,6 +23,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from numpy.typing import NDArray
 from rich.console import Console
 
 from configs import gsm8k
@@ -75,28 +77,23 @@ def begin(given: argparse.Namespace) -> Started:
         for number, problem in enumerate(context.problems.held_out[: shape.rows])
     ]
 
-    class FirstError(Exception):
-        """The first token is there, at a time."""
+    class AdmittedError(Exception):
+        """The first rows are in, and each has written its first token."""
 
     class Timed:
-        """Slots whose first tokens are timed."""
+        """Slots that stop there."""
 
-        newcomers, admit = slots.newcomers, staticmethod(slots.admit)
+        newcomers, advance = slots.newcomers, staticmethod(slots.advance)
 
-        def advance(self, wanted: int) -> Any:
-            slots.advance(0)  # nothing; but what does it is compiled then
-            begun = time.time()
-            slots.advance(wanted)
-            steps = sampling.counts()[0] / shape.rows
-            raise FirstError(begun + (time.time() - begun) / steps)
+        def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
+            slots.admit(tokens, start, number, places)
+            raise AdmittedError
 
-    [chunk, *_] = engine.plan(asked, [shape])
-    try:
-        engine.complete(chunk, Timed())
-    except FirstError as error:
-        context.programs.compile()
-        return Started(error.args[0], compilations.total)
-    raise AssertionError("nothing was sampled")
+    with contextlib.suppress(AdmittedError):
+        engine.complete(engine.plan(asked, [shape])[0], Timed())
+    first = time.time()
+    context.programs.compile()
+    return Started(first, compilations.total)
 
 
 def start(given: argparse.Namespace, workdir: pathlib.Path) -> tuple[float, int]:

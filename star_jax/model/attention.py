@@ -22,7 +22,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 from jax.sharding import Mesh
 
 from star_jax import mesh as mesh_lib
-from star_jax.model.layers import Index, Stacked
+from star_jax.model.layers import Index, Kept
 
 Kernel = Literal["splash", "cudnn", "xla"]
 _OLD_TPUS = ("TPU v2", "TPU v3")  # their kernels multiply no bfloat16 matrices
@@ -35,7 +35,8 @@ class Layer:
     """What attention needs to know of a block.
 
     Attributes:
-        index: of the block; known to the program only while it runs, where it scans over them.
+        index: of the block in what is kept; known to the program only while it runs, where it scans
+            over them, and 0 where each block has what is its own.
         window: how many tokens back a token sees, itself included; 0 = all.
         scale: of query-key products.
         cap: soft cap of the scores; 0 = none.
@@ -49,7 +50,6 @@ class Layer:
     given: tuple[jax.Array, ...] = ()
 
 
-Kept = tuple[Stacked, ...]  # what one layer's attention hands to the next one's
 # (layer, q_BxHxTxD, k_BxKxTxD, v_BxKxTxD, kept) -> out_BxHxTxD, kept
 Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array, Kept], tuple[jax.Array, Kept]]
 Source = tuple[jax.Array, jax.Array, jax.Array]  # keys, values, mask: see `attention`

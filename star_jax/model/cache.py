@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from star_jax.model import layers
-from star_jax.model.attention import Attend, Kept, Layer, Source, attention, plain_segments, within
+from star_jax.model.attention import Attend, Layer, Source, attention, plain_segments, within
 from star_jax.model.decoder import Decoder
-from star_jax.model.layers import Index, Stacked
+from star_jax.model.layers import Index, Kept, Stacked
 
 
 @jax.tree_util.register_dataclass
@@ -74,6 +74,12 @@ class Cache:
     values: Stacked
     cursor: jax.Array
     written: jax.Array
+
+
+def empty(model: Decoder, rows: int, places: int, length: int) -> Cache:
+    """A cache of empty rows, with `places` for a prompt and room for `length` tokens."""
+    keys, values = _room(model, (rows, model.config.key_heads, places, model.config.head_dim))
+    return ring(model, Asked(keys, values, jnp.full((rows,), places)), length)
 
 
 def ring(model: Decoder, asked: Asked, length: int) -> Cache:

@@ -21,9 +21,9 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from star_jax.model import layers
-from star_jax.model.attention import Attend, Kept, Layer, capped
+from star_jax.model.attention import Attend, Layer, capped
 from star_jax.model.config import ModelConfig
-from star_jax.model.layers import Stacked
+from star_jax.model.layers import Index, Kept, Stacked
 from star_jax.model.rotary import rotate
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -278,7 +278,9 @@ class Decoder(nnx.Module):
         config = self.config
         scale = config.scale or config.head_dim**-0.5
 
-        def each(block: Block, index: Any, place: int, own: Any, carry: Any) -> Any:
+        def each(
+            block: Block, index: Index, place: int, own: Any, x: jax.Array, kept: Kept
+        ) -> tuple[jax.Array, Kept]:
             window = config.window(place)
             layer = Layer(index, window, scale, config.attention_cap, tuple(own))
 
@@ -286,13 +288,13 @@ class Decoder(nnx.Module):
                 return block(x, positions_BxT, layer, attend, kept, layout)
 
             if keep == "everything":
-                return run(*carry)
+                return run(x, kept)
             # Inside of a loop nothing can take the second computation for the first.
             alone = config.period == config.layers
             policy = _PRODUCTS if keep == "products" else None
-            return jax.checkpoint(run, prevent_cse=alone, policy=policy)(*carry)
+            return jax.checkpoint(run, prevent_cse=alone, policy=policy)(x, kept)
 
-        x, kept = layers.run(self.blocks, config.period, each, given, (layout.between(x), kept))
+        x, kept = layers.run(self.blocks, config.period, each, given, layout.between(x), kept)
         return self.norm(x), kept
 
     @property

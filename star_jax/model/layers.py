@@ -10,6 +10,7 @@ stacks apart first (`apart`, `blocks`): tuples of L arrays, and a list of blocks
 the other.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from jax.sharding import Mesh
 
 M = TypeVar("M", bound=nnx.Module)
 Stacked = jax.Array | tuple[jax.Array, ...]  # [L, ...], or L arrays [...]
+Kept = tuple[Stacked, ...]  # what is stacked, and each layer reads and writes its own part of
 Index = jax.Array | int  # of a layer; an int where the stacks are taken apart
 AXIS = "layers"  # the first axis of a stacked weight
 
@@ -82,26 +84,27 @@ def put(stacked: Stacked, layer: Index, x: jax.Array, at: Sequence[Index] = ()) 
 def run(
     block: Any,
     period: int,
-    each: Callable[..., tuple[Any, ...]],
+    each: Callable[..., tuple[jax.Array, Kept]],
     given: tuple[Stacked, ...],
-    carry: Any,
-) -> Any:
+    x: jax.Array,
+    kept: Kept,
+) -> tuple[jax.Array, Kept]:
     """Runs the layers in their order.
 
     Args:
         block: all of them, stacked or in a list.
         period: layers that have the same place in it are alike.
-        each: (block, layer, its place in the period, its arrays of `given`, carry) -> carry.
+        each: (block, index of the layer in `kept`, its place in the period, its arrays of `given`,
+            x, kept) -> x, kept.
         given: what is stacked beside the weights, to be read.
-        carry: what the first layer gets.
+        x: what the first layer gets.
+        kept: what is stacked beside the weights, to be read and written.
 
     Returns:
-        What the last layer gives.
+        `x` and `kept` as the last layer gives them.
     """
     if isinstance(block, nnx.List):
-        for layer, own in enumerate(block):
-            carry = each(own, layer, layer % period, [take(x, layer) for x in given], carry)
-        return carry
+        return _run_apart(block, period, each, given, x, kept)
     graph, weights = nnx.split(block)
     stacks = (weights, tuple(given))
     cycles = len(jax.tree.leaves(weights)[0]) // period
@@ -111,11 +114,37 @@ def run(
         for place in range(period):
             weights, own = _layer(parts, place)
             layer = number * period + place
-            carry = each(nnx.merge(graph, weights), layer, place, own, carry)
+            carry = each(nnx.merge(graph, weights), layer, place, own, *carry)
         return carry, None
 
     parts = jax.tree.map(lambda x: x.reshape(cycles, period, *x.shape[1:]), stacks)
-    return jax.lax.scan(cycle, carry, (jnp.arange(cycles), parts))[0]
+    return jax.lax.scan(cycle, (x, kept), (jnp.arange(cycles), parts))[0]
+
+
+def _run_apart(
+    blocks: nnx.List,
+    period: int,
+    each: Callable[..., tuple[jax.Array, Kept]],
+    given: tuple[Stacked, ...],
+    x: jax.Array,
+    kept: Kept,
+) -> tuple[jax.Array, Kept]:
+    """As `run`; Python goes through a layer once for all that are alike."""
+
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def one(
+        graph: nnx.GraphDef, place: int, weights: Any, own: Any, x: jax.Array, kept: Kept
+    ) -> tuple[jax.Array, Kept]:
+        return each(nnx.merge(graph, weights), 0, place, own, x, kept)
+
+    written = []
+    for layer, block in enumerate(blocks):
+        graph, weights = nnx.split(block)
+        own = [take(stack, layer) for stack in given]
+        part = tuple((take(stack, layer),) for stack in kept)
+        x, part = one(graph, layer % period, weights, own, x, part)
+        written.append(part)
+    return x, tuple(tuple(part[stack][0] for part in written) for stack in range(len(kept)))
 
 
 def names(name: str, count: int) -> list[str]:

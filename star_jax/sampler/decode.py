@@ -93,7 +93,7 @@ class Slots:
     """Rows on their way.
 
     Attributes:
-        logits: [B, V] float32, of the next token.
+        token: [B] int32, the last one written, which is fed next.
         generated: what is written so far.
         tail: [B, K] uint8, the last bytes written, for the stop string.
         number: [B] int32, of the row that is in the slot; its draws follow from it.
@@ -102,7 +102,7 @@ class Slots:
         busy: [] int32, tokens that were written in them: of steps times B at most.
     """
 
-    logits: jax.Array
+    token: jax.Array
     generated: Generated
     tail: jax.Array
     number: jax.Array
@@ -140,51 +140,63 @@ def decode(
     """
     if apart:
         model, prefix = model.apart(), kv.apart(prefix) if prefix else None
-    slots = begin(model, prompts, prefix, budget=budget, stop=stop)
+    slots = begin(model, prompts, prefix, budget=budget, stop=stop, selection=selection)
     for window in windows(budget):
         slots = grow(slots, window)
         slots = advance(model, slots, prefix, prompts.seed, stop=stop, selection=selection)
     return slots.generated
 
 
+def empty(model: Decoder, rows: int, places: int, *, budget: int, stop: Stop, window: int) -> Slots:
+    """Slots without rows: `places` for prompts, and room for `window` new tokens in the cache."""
+    cache = kv.empty(model, rows, places, window)
+    number, finished = jnp.zeros((rows,), jnp.int32), jnp.ones((rows,), bool)
+    return _unwritten(number, finished, cache, budget=budget, stop=stop)
+
+
 def begin(
-    model: Decoder, prompts: Prompts, prefix: kv.Prefix | None, *, budget: int, stop: Stop
+    model: Decoder,
+    prompts: Prompts,
+    prefix: kv.Prefix | None,
+    *,
+    budget: int,
+    stop: Stop,
+    selection: Selection,
 ) -> Slots:
-    """Slots that all get a row, which may be empty."""
-    rows, size = prompts.tokens.shape
+    """Slots that all get a row, which may be empty; each writes its first token."""
     logits, asked = kv.prefill(model, prompts.tokens, prompts.start, prefix)
-    return Slots(
-        logits,
-        Generated(
-            jnp.zeros((rows, budget), jnp.int32),
-            jnp.zeros((rows,), jnp.int32),
-            prompts.start >= size,
-        ),
-        jnp.zeros((rows, max(len(stop.text) - 1, 0)), jnp.uint8),
-        prompts.number,
-        kv.ring(model, asked, windows(budget)[0]),
-        jnp.int32(0),
-        jnp.int32(0),
-    )
+    cache = kv.ring(model, asked, windows(budget)[0])
+    finished = prompts.start >= prompts.tokens.shape[1]
+    slots = _unwritten(prompts.number, finished, cache, budget=budget, stop=stop)
+    return _write(slots, logits, row_keys(prompts.seed, prompts.number), stop, selection)
 
 
 def admit(
-    model: Decoder, slots: Slots, prompts: Prompts, prefix: kv.Prefix | None, places_R: jax.Array
+    model: Decoder,
+    slots: Slots,
+    prompts: Prompts,
+    prefix: kv.Prefix | None,
+    places_R: jax.Array,
+    *,
+    stop: Stop,
+    selection: Selection,
 ) -> Slots:
-    """The slots with newcomers in `places_R`; one whose place is B or more is left out."""
-    size = prompts.tokens.shape[1]
-    logits, asked = kv.prefill(model, prompts.tokens, prompts.start, prefix)
+    """The slots with newcomers in `places_R`; one whose place is B or more is left out.
 
-    def put(old: jax.Array, new: jax.Array | int) -> jax.Array:
-        return old.at[places_R].set(new, mode="drop")
+    Each newcomer writes its first token.
+    """
+    budget = slots.generated.tokens.shape[1]
+    new = begin(model, prompts, prefix, budget=budget, stop=stop, selection=selection)
 
-    old = slots.generated
+    def put(old: jax.Array, x: jax.Array) -> jax.Array:
+        return old.at[places_R].set(x, mode="drop")
+
     return Slots(
-        put(slots.logits, logits),
-        Generated(put(old.tokens, 0), put(old.length, 0), put(old.finished, prompts.start >= size)),
-        put(slots.tail, 0),
-        put(slots.number, prompts.number),
-        kv.admit(slots.cache, asked, places_R),
+        put(slots.token, new.token),
+        jax.tree.map(put, slots.generated, new.generated),
+        put(slots.tail, new.tail),
+        put(slots.number, new.number),
+        kv.admit(slots.cache, new.cache.asked, places_R),
         slots.steps,
         slots.busy,
     )
@@ -212,7 +224,7 @@ def advance(
     def goes_on(slots: Slots) -> jax.Array:
         ended = slots.ended()
         enough = jnp.all(ended) if wanted is None else jnp.sum(ended) >= wanted
-        full = jnp.any(~ended & (slots.generated.length >= window))
+        full = jnp.any(~ended & (slots.generated.length > window))
         return ~enough & ~full
 
     def body(slots: Slots) -> Slots:
@@ -237,21 +249,40 @@ def _step(
     stop: Stop,
     selection: Selection,
 ) -> Slots:
-    """One token for every row that has not ended, and the logits of the one after."""
+    """One token more for every row that has not ended."""
+    going = jnp.sum(~slots.ended())
+    logits, cache = kv.step(model, slots.token, slots.cache, prefix)
+    slots = dataclasses.replace(slots, cache=cache, steps=slots.steps + 1, busy=slots.busy + going)
+    return _write(slots, logits, keys_B, stop, selection)
+
+
+def _write(
+    slots: Slots, logits_BxV: jax.Array, keys_B: jax.Array, stop: Stop, selection: Selection
+) -> Slots:
+    """The slots with the token that is drawn for every row that has not ended."""
     old, done = slots.generated, slots.ended()
     keys = jax.vmap(jax.random.fold_in)(keys_B, old.length)
-    real = jnp.arange(slots.logits.shape[1]) < stop.vocabulary
-    token = select(jnp.where(real, slots.logits, -jnp.inf), keys, selection)
+    real = jnp.arange(logits_BxV.shape[1]) < stop.vocabulary
+    token = select(jnp.where(real, logits_BxV, -jnp.inf), keys, selection)
     token = jnp.where(done, 0, token)
     here = jnp.arange(old.tokens.shape[1]) == old.length[:, None]
     tokens = jnp.where(here & ~done[:, None], token[:, None], old.tokens)
     matched, tail = _match(slots.tail, token, stop)
     ended = jnp.any(token[:, None] == jnp.asarray(stop.ends, jnp.int32), axis=1)
     finished = old.finished | (~done & (ended | matched))
-    logits, cache = kv.step(model, token, slots.cache, prefix)
     generated = Generated(tokens, old.length + ~done, finished)
-    counts = (slots.steps + 1, slots.busy + jnp.sum(~done))
-    return Slots(logits, generated, tail, slots.number, cache, *counts)
+    return dataclasses.replace(slots, token=token, generated=generated, tail=tail)
+
+
+def _unwritten(
+    number_B: jax.Array, finished_B: jax.Array, cache: kv.Cache, *, budget: int, stop: Stop
+) -> Slots:
+    """Slots in which nothing is written yet."""
+    (rows,) = number_B.shape
+    none = jnp.zeros((rows,), jnp.int32)
+    generated = Generated(jnp.zeros((rows, budget), jnp.int32), none, finished_B)
+    tail = jnp.zeros((rows, max(len(stop.text) - 1, 0)), jnp.uint8)
+    return Slots(none, generated, tail, number_B, cache, jnp.int32(0), jnp.int32(0))
 
 
 def _match(tail_BxK: jax.Array, token_B: jax.Array, stop: Stop) -> tuple[jax.Array, jax.Array]:
