@@ -24,17 +24,13 @@ from star_jax.model import layers
 from star_jax.model.abstract import abstract_params, graph, with_shardings
 from star_jax.model.config import ModelConfig
 from star_jax.model.decoder import Decoder
-from star_jax.sampler import decode
+from star_jax.sampler import decode, sizes
 from star_jax.sampler.decode import Prompts, Slots, Stop
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
 from star_jax.state import Params
 from star_jax.train import FewShot
 
-_WAVES = 16  # newcomers are prefilled when so small a part of the slots is free,
-_LEAST = 4  # or so many slots
-_SIZES = 6  # at most so many lengths of prompt have a program,
-_APART = 24  # which are so many places apart at least
 _KV = ("layers", "batch", "kv_heads", "length", "head_dim")
 _PREFIX = ("layers", "kv_heads", "head_dim", "length")
 
@@ -62,6 +58,8 @@ class Sampling:
 
     Attributes:
         shared: whether rows have the few-shot prompt before them: one or both.
+        shapes: to sample in.
+        shards: that slots are shared out to.
         weights: shapes of the weights as they are sampled with.
         slot_steps: steps of all slots so far.
         busy: those of them that a row was in.
@@ -90,8 +88,9 @@ class Sampling:
         run: Run,
     ) -> None:
         self.mesh, self.config, self.run = mesh, config, run
+        self.shards = mesh_lib.batch_multiple(mesh)
         self._lower, self.stop, self.selection = lower, stop, selection
-        self._prefix, self._shapes = prefix, shapes
+        self._prefix, self.shapes = prefix, shapes
         self.shared = tuple(sorted({bool(prefix), bool(prefix) and not bare}))
         self._params = abstract_params(config, mesh)
         self._graph, self.weights = graph(config), self._params
@@ -112,17 +111,25 @@ class Sampling:
             found["lay out"] = self._lower_lay_out
         if self._prefix:
             found["prefix"] = self._lower_prefix
-        for shared, shape in itertools.product(reversed(self.shared), self._shapes):
-            sizes = decode.windows(shape.budget)
+        for shared, shape in itertools.product(reversed(self.shared), self.shapes):
+            windows = sizes.windows(shape.budget)
             found["open", shape] = functools.partial(self._lower_open, shape)
-            found["advance", shape, sizes[0], shared] = functools.partial(
-                self._lower_advance, shape, sizes[0], shared
+            found["advance", shape, windows[0], shared] = functools.partial(
+                self._lower_advance, shape, windows[0], shared
             )
-            for places in prompt_sizes(shape):
+            for places in sizes.prompts(shape):
                 found["admit", shape, places, shared] = functools.partial(
                     self._lower_admit, shape, places, shared
                 )
-            for small, large in itertools.pairwise(sizes):
+            for before, after in itertools.pairwise((shape, *sizes.fewer(shape, self.shards))):
+                for window in windows if before == shape else windows[-1:]:
+                    found["shrink", before, window] = functools.partial(
+                        self._lower_shrink, before, window, after
+                    )
+                found["advance", after, windows[-1], shared] = functools.partial(
+                    self._lower_advance, after, windows[-1], shared
+                )
+            for small, large in itertools.pairwise(windows):
                 found["grow", shape, small] = functools.partial(
                     self._lower_grow, shape, small, large
                 )
@@ -156,12 +163,6 @@ class Sampling:
     def open(self, policy: Policy, seed: tuple[int, int, int], shape: Shape) -> "OpenSlots":
         """Slots without rows; `seed` and a row's number key its draws."""
         return OpenSlots(self, policy, seed, shape)
-
-    def newcomers(self, shape: Shape) -> int:
-        """How many rows are admitted at a time, R."""
-        shards = mesh_lib.batch_multiple(self.mesh)
-        each = shape.rows // shards
-        return shards * max(min(each, _LEAST), each // _WAVES)
 
     def model(self, weights: Params) -> Decoder:
         """The decoder with weights that are laid out."""
@@ -222,7 +223,7 @@ class Sampling:
         return self._lower(self._read, self.weights, shown, out=out)
 
     def _lower_open(self, shape: Shape) -> Any:
-        window = decode.windows(shape.budget)[0]
+        window = sizes.windows(shape.budget)[0]
 
         def open_(weights: Params) -> Slots:
             return self._empty(weights, shape, window)
@@ -233,13 +234,23 @@ class Sampling:
         before, after = (self._abstract_slots(shape, size) for size in (small, large))
         return self._lower(lambda slots: decode.grow(slots, large), before, out=after)
 
+    def _lower_shrink(self, shape: Shape, window: int, after: Shape) -> Any:
+        most = sizes.windows(shape.budget)[-1]
+        slots, out = self._abstract_slots(shape, window), self._abstract_slots(after, most)
+        places = self._shaped((after.rows,), np.int32, "batch")
+
+        def shrink(slots: Slots, places: Any) -> Slots:
+            return decode.shrink(slots, places, most, self.shards)
+
+        return self._lower(shrink, slots, places, out=out)
+
     def _lower_admit(self, shape: Shape, places: int, shared: bool) -> Any:
         def admit(weights: Params, slots: Slots, prompts: Prompts, prefix: Any, at: Any) -> Slots:
             how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
             return decode.admit(self.model(weights), slots, prompts, prefix, at, **how)
 
-        slots = without_ring(self._abstract_slots(shape, decode.windows(shape.budget)[0]))
-        count = self.newcomers(shape)
+        slots = without_ring(self._abstract_slots(shape, sizes.windows(shape.budget)[0]))
+        count = sizes.newcomers(shape, self.shards)
         prompts = self.abstract_prompts(count, dataclasses.replace(shape, prompt=places))
         at = self._shaped((count,), np.int32)
         given = (self.weights, slots, prompts, self.abstract_prefix(shared), at)
@@ -259,13 +270,6 @@ class Sampling:
         return self._lower(advance, *given, out=(slots, told), donate=(1,))
 
 
-def prompt_sizes(shape: Shape) -> list[int]:
-    """Places that newcomers' prompts are read in: the fewest that hold the longest of them."""
-    quarters = range(1, _SIZES + 1)
-    ends = (-(-shape.prompt * n // _SIZES // _APART) * _APART for n in quarters)
-    return sorted({min(shape.prompt, end) for end in ends})
-
-
 def without_ring(slots: Slots) -> Slots:
     """What newcomers change of the slots: all but the keys and values of what is written."""
     cache = dataclasses.replace(slots.cache, keys=(), values=())
@@ -278,17 +282,37 @@ class OpenSlots:
     def __init__(
         self, sampling: Sampling, policy: Policy, seed: tuple[int, int, int], shape: Shape
     ) -> None:
-        self.newcomers = sampling.newcomers(shape)
+        self.newcomers = sizes.newcomers(shape, sampling.shards)
         self._sampling, self._policy, self._shape = sampling, policy, shape
         self._seed = mesh_lib.place(sampling.mesh, np.asarray(seed, np.uint32))
-        self._windows = decode.windows(shape.budget)
+        self._windows = sizes.windows(shape.budget)
         self._slots: Slots = sampling.run(("open", shape), policy.weights)
+        self._smaller = [*sizes.fewer(shape, sampling.shards), dataclasses.replace(shape, rows=0)]
+        self.count, self.fewer = shape.rows, self._smaller[0].rows
         self._steps = self._busy = 0
+
+    def shrink(self, places: Sequence[int]) -> Sequence[int]:
+        """Goes on with these rows in fewer slots, unless a shard has more of them than it keeps."""
+        shards, going = self._sampling.shards, set(places)
+        each, fewer = self.count // shards, self.fewer // shards
+        # Of every shard the rows that go on, then others to fill it.
+        parts = [
+            sorted(range(first, first + each), key=lambda place: place not in going)[:fewer]
+            for first in range(0, self.count, each)
+        ]
+        kept = [place for part in parts for place in part]
+        if not going <= set(kept):
+            return places
+        at = mesh_lib.place(self._sampling.mesh, np.asarray(kept, np.int32), "batch")
+        self._slots = self._sampling.run(("shrink", self._shape, self._windows[0]), self._slots, at)
+        self._shape, self._windows = self._smaller.pop(0), self._windows[-1:]
+        self.count, self.fewer = self._shape.rows, self._smaller[0].rows
+        return [kept.index(place) for place in places]
 
     def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
         """Puts rows, [R, P] and [R], into `places`; those from B on are nowhere."""
         mesh, most = self._sampling.mesh, self._shape.prompt
-        size = next(n for n in prompt_sizes(self._shape) if n >= most - start.min())
+        size = next(n for n in sizes.prompts(self._shape) if n >= most - start.min())
         cut = (tokens[:, most - size :], start - (most - size), number)
         prompts = Prompts(*[mesh_lib.place(mesh, x, "batch") for x in cut], seed=self._seed)
         name = ("admit", self._shape, size, self._policy.prefix is not None)

@@ -13,16 +13,14 @@ import reference
 import toys
 from star_jax.model import cache as kv
 from star_jax.sampler.decode import (
-    FIRST_WINDOW,
-    WINDOW_GROWTH,
     Generated,
     Prompts,
     Stop,
     decode,
     make_stop,
-    windows,
 )
 from star_jax.sampler.select import Selection
+from star_jax.sampler.sizes import FIRST_WINDOW
 from star_jax.state import Params
 from toys import END, SMALL, Scripted
 
@@ -214,16 +212,6 @@ class TestStop:
         assert out.length.tolist() == [length] * self.ROWS
         assert out.finished.tolist() == [finished] * self.ROWS
         assert texts(out, 1) == [script[:length]]
-
-
-@given(st.integers(1, 4000))
-def test_windows_grow_to_the_budget(budget: int):
-    sizes = windows(budget)
-    assert sizes[-1] == budget and sizes[0] == min(FIRST_WINDOW, budget)
-    assert sizes == sorted(set(sizes))
-    assert all(
-        after <= WINDOW_GROWTH * before for before, after in zip(sizes, sizes[1:], strict=False)
-    )
 
 
 def test_make_stop_pads_the_vocabulary_with_nothing():

@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -58,13 +59,17 @@ def test_a_row_that_fits_nowhere_is_named(size: tuple[int, int]):
 class Slots:
     """Row n writes n + 1 times its number, a token a step; number 3 never ends by itself."""
 
-    def __init__(self, shape: Shape, newcomers: int) -> None:
-        self.newcomers, self.shape = newcomers, shape
+    def __init__(
+        self, shape: Shape, newcomers: int, fewer: tuple[int, ...] = (), refusals: int = 0
+    ) -> None:
+        self.newcomers, self.shape, self.count = newcomers, shape, shape.rows
+        self.fewer, *self.further = *fewer, 0
+        self.refusals = refusals
         self.tokens = np.zeros((shape.rows, shape.budget), np.int32)
         self.length = np.zeros(shape.rows, np.int32)
         self.number = np.full(shape.rows, -1)
         self.asked: list[tuple[list[list[int]], list[int], list[int], list[int]]] = []
-        self.steps = self.busy = 0
+        self.steps = self.slot_steps = self.busy = 0
 
     def finished(self) -> np.ndarray:
         most = np.where(self.number == 3, 99, self.number + 1)
@@ -88,6 +93,20 @@ class Slots:
             self.tokens[going, self.length[going]] = self.number[going]
             self.length += going
             self.steps, self.busy = self.steps + 1, self.busy + going.sum()
+            self.slot_steps += self.count
+
+    def shrink(self, places: Sequence[int]) -> Sequence[int]:
+        assert 0 < len(places) <= self.fewer < self.count
+        if self.refusals:
+            self.refusals -= 1
+            return places
+        others = [place for place in range(self.count) if place not in places]
+        kept = [*places, *others][: self.fewer][::-1]
+        self.tokens, self.length, self.number = (
+            x[kept] for x in (self.tokens, self.length, self.number)
+        )
+        self.count, (self.fewer, *self.further) = self.fewer, self.further
+        return [kept.index(place) for place in places]
 
 
 def test_complete_pads_on_the_left_and_leaves_the_rest_empty():
@@ -120,6 +139,28 @@ def test_a_slot_is_filled_again_while_others_go_on(newcomers: int):
     assert slots.steps < one_after_the_other
     if newcomers == 1:
         assert slots.busy / slots.steps / 3 > 0.8
+
+
+@pytest.mark.parametrize("refusals", [0, 2, 100])
+@pytest.mark.parametrize("count", [1, 3, 8, 13, 30])
+def test_the_last_rows_go_on_in_fewer_slots(count: int, refusals: int):
+    shape = Shape(40, 4, 8)
+    given = tuple(Row(number, [1], 40) for number in range(4, 4 + count))
+    slots, still = Slots(shape, 2, (4, 2), refusals), Slots(shape, 2)
+    found = [engine.complete(Chunk(shape, given), these) for these in (slots, still)]
+    assert [(one.tokens, one.truncated) for one in found[0]] == [
+        ([row.number] * (row.number + 1), False) for row in given
+    ]
+    assert [dataclasses.astuple(one) for one in found[0]] == [
+        dataclasses.astuple(one) for one in found[1]
+    ]
+    assert slots.steps == still.steps
+    if refusals == 100:
+        assert slots.count == 8
+    elif not refusals:
+        assert slots.count == 2 and slots.slot_steps < still.slot_steps
+        if count == 1:
+            assert slots.slot_steps == 2 * slots.steps
 
 
 def test_completions_are_told_by_their_rows_number():

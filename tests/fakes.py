@@ -170,7 +170,8 @@ class FakeSlots:
     """Rows in it have written all they will as soon as they are admitted."""
 
     def __init__(self, devices: Devices, shape: Shape) -> None:
-        self.newcomers, self._devices, self._shape = shape.rows, devices, shape
+        self.newcomers = self.count = shape.rows
+        self.fewer, self._devices, self._shape = 0, devices, shape
         self._tokens = np.zeros((shape.rows, shape.budget), np.int32)
         self._length, self._finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
 
@@ -184,6 +185,9 @@ class FakeSlots:
                 length = self._length[place] = min(len(ids), self._shape.budget)
                 self._finished[place] = len(ids) <= self._shape.budget
                 self._tokens[place, :length] = ids[:length]
+
+    def shrink(self, places: Any) -> Any:
+        raise AssertionError("there are no fewer slots")
 
     def advance(self, wanted: int) -> tuple[Any, Any, Any]:
         assert 0 < wanted <= self._shape.rows

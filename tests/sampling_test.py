@@ -1,5 +1,7 @@
 """Slots on devices: rows that come and go are what full forward passes give."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -8,27 +10,32 @@ import reference
 import toys
 from star_jax import mesh
 from star_jax.programs import Programs
-from star_jax.sampler import decode
+from star_jax.sampler import sizes
 from star_jax.sampler.engine import Row, Shape, complete, plan
-from star_jax.sampling import prompt_sizes
 from toys import BYTES
 
-SHAPE = Shape(budget=80, prompt=60, rows=8)
+BUDGET, PLACES = 80, 60
 BEFORE = [5, 9, 100, 3, 20]
 SIZES = [60, 3, 17, 25, 1, 33, 9, 16, 15, 4, 2, 8, 51, 60, 11, 5, 6, 7, 20, 21, 1, 1]
 ROWS = [
-    Row(number, document.tokens.tolist(), SHAPE.budget)
+    Row(number, document.tokens.tolist(), BUDGET)
     for number, document in enumerate(toys.documents(SIZES, 259))
 ]
 
 
-@pytest.fixture(scope="module", params=[(1, 1, 1), (2, 2, 2)], ids=str)
+# Many rows for few slots, or few for so many that the last of them go on in fewer.
+@pytest.fixture(
+    scope="module",
+    params=[((1, 1, 1), 8), ((2, 2, 2), 8), ((1, 1, 1), 32), ((2, 2, 2), 64)],
+    ids=str,
+)
 def programs(request) -> Programs:
-    count = int(np.prod(request.param))
+    axes, rows = request.param
+    count = int(np.prod(axes))
     if len(jax.devices()) < count:
         pytest.skip("needs eight devices")
-    grid = mesh.make_mesh(*request.param, devices=jax.devices()[:count])
-    made = toys.programs(grid, shapes=[SHAPE], prefix=16, learning=None)
+    grid = mesh.make_mesh(*axes, devices=jax.devices()[:count])
+    made = toys.programs(grid, shapes=[Shape(BUDGET, PLACES, rows)], prefix=16, learning=None)
     made.compile()
     return made
 
@@ -38,24 +45,29 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
     bias = weights["head_bias"]
     bias[...] = bias[...].at[toys.END].add(3.5)  # some end early, some never
     params = jax.device_put(weights, jax.tree.map(lambda x: x.sharding, programs.params))
-    sampling = programs.sampling
+    sampling, [shape] = programs.sampling, programs.sampling.shapes
     policy = sampling.policy(sampling.lay_out(params), BEFORE)
-    (chunk,) = plan(ROWS, [SHAPE], refills=3)
-    found = complete(chunk, sampling.open(policy, (1, 2, 3), SHAPE))
+    (chunk,) = plan(ROWS, [shape], refills=3)
+    slots = sampling.open(policy, (1, 2, 3), shape)
+    found = complete(chunk, slots)
     plain = reference.weights(weights)
     for one in found:
         prompt = BEFORE + list(ROWS[one.number].tokens)
-        expected = reference.greedy(BYTES, plain, prompt, SHAPE.budget, toys.END, 259)
+        expected = reference.greedy(BYTES, plain, prompt, BUDGET, toys.END, 259)
         assert (one.tokens, one.truncated) == (expected, expected[-1] != toys.END)
     lengths = sorted(len(one.tokens) for one in found)
-    assert lengths[0] < 20 and decode.windows(SHAPE.budget) == [64, lengths[-1]]
+    assert lengths[0] < 20 and sizes.windows(BUDGET) == [64, lengths[-1]]
     written = sum(lengths)
     assert sampling.busy == written - len(ROWS)  # first tokens are written before any step
-    assert written / sampling.slot_steps > 0.3
+    assert written / sampling.slot_steps > 0.2
+    assert slots.count == min(shape.rows, 8 * sampling.shards)
 
 
-def test_prompts_are_read_in_a_few_sizes():
-    assert prompt_sizes(Shape(8, 256, 4)) == [48, 96, 144, 192, 216, 256]
-    assert prompt_sizes(Shape(8, 144, 4)) == [24, 48, 72, 96, 120, 144]
-    assert prompt_sizes(SHAPE) == [24, 48, 60]
-    assert prompt_sizes(Shape(8, 16, 4)) == [16]
+def test_no_shard_needs_what_another_has_to_go_on_in_fewer_slots(programs: Programs):
+    [shape] = programs.sampling.shapes
+    for name in programs.sampling.programs():
+        if name[0] == "shrink":
+            text = programs.lower(name).compile().as_text()
+            assert "gather(" in text and not re.search(r"all-|collective|reduce-scatter", text)
+    shrinks = [name for name in programs.sampling.programs() if name[0] == "shrink"]
+    assert bool(shrinks) == (shape.rows > 8)

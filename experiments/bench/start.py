@@ -52,6 +52,7 @@ def begin(given: argparse.Namespace) -> Started:
     from star_jax.context import make_context
     from star_jax.meter import CompilationCount
     from star_jax.sampler import engine
+    from star_jax.sampling import OpenSlots
 
     programs.keep(f"{given.begin}/cache")
     compilations = CompilationCount()
@@ -69,9 +70,7 @@ def begin(given: argparse.Namespace) -> Started:
     phases.start(context)
     weights = rounds.policy_of(context, Checkpoints(folder.weights(context.folder)), 0)
     sampling, shape = context.programs.sampling, context.shapes[0]
-    slots = sampling.open(
-        sampling.policy(weights, context.prompter.few_shot(False)), (0, 0, 0), shape
-    )
+    policy = sampling.policy(weights, context.prompter.few_shot(False))
     asked = [
         engine.Row(number, context.prompter.row(problem, False, shown=True), shape.budget)
         for number, problem in enumerate(context.problems.held_out[: shape.rows])
@@ -80,17 +79,15 @@ def begin(given: argparse.Namespace) -> Started:
     class AdmittedError(Exception):
         """The first rows are in, and each has written its first token."""
 
-    class Timed:
+    class First(OpenSlots):
         """Slots that stop there."""
 
-        newcomers, advance = slots.newcomers, staticmethod(slots.advance)
-
         def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
-            slots.admit(tokens, start, number, places)
+            super().admit(tokens, start, number, places)
             raise AdmittedError
 
     with contextlib.suppress(AdmittedError):
-        engine.complete(engine.plan(asked, [shape])[0], Timed())
+        engine.complete(engine.plan(asked, [shape])[0], First(sampling, policy, (0, 0, 0), shape))
     first = time.time()
     context.programs.compile()
     return Started(first, compilations.total)

@@ -29,7 +29,7 @@ from star_jax.learning import Fused, Learning
 from star_jax.model import load
 from star_jax.model.config import ModelConfig, RopeScaling
 from star_jax.programs import Programs, lowered
-from star_jax.sampler import decode
+from star_jax.sampler import decode, sizes
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
 from star_jax.tasks.answer_rule import AnswerRule
@@ -190,7 +190,7 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
         took = time.perf_counter() - begun
         return cell | {"compile_seconds": took, "fits": False} | refusal(str(error))
     cell["compile_seconds"] = time.perf_counter() - begun
-    windows = [0, *decode.windows(work.budget)]
+    windows = [1, *(w + 1 for w in sizes.windows(work.budget)[:-1]), work.budget]
     trips = [b - a for a, b in zip(windows, windows[1:], strict=False)]
     tries = {"decode": 1, "train": 0, "star_step": 2}[program]
     cell |= fitting(compiled, device)

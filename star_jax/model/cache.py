@@ -13,7 +13,7 @@ prompt, W the ring's present length.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +92,8 @@ def ring(model: Decoder, asked: Asked, length: int) -> Cache:
 def grow(cache: Cache, length: int) -> Cache:
     """The cache with room for `length` tokens a row: the ring is opened where it is oldest."""
     size = cache.keys[0].shape[-2]
+    if size == length:
+        return cache
     filled = jnp.minimum(cache.cursor, size)
     turn = -(cache.cursor % size) * (cache.cursor >= size)
 
@@ -101,6 +103,20 @@ def grow(cache: Cache, length: int) -> Cache:
 
     keys, values = jax.tree.map(open_, (cache.keys, cache.values))
     return dataclasses.replace(cache, keys=keys, values=values, cursor=filled)
+
+
+def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
+    """The cache of some rows: `take` gives those of an array, whose axis of rows it is told."""
+
+    def each(x: jax.Array) -> jax.Array:
+        return take(x, x.ndim - 4)
+
+    asked = cache.asked
+    prompts = Asked(
+        jax.tree.map(each, asked.keys), jax.tree.map(each, asked.values), take(asked.start, 0)
+    )
+    keys, values = jax.tree.map(each, (cache.keys, cache.values))
+    return Cache(prompts, keys, values, cache.cursor, take(cache.written, 0))
 
 
 def admit(cache: Cache, new: Asked, rows_R: jax.Array) -> Cache:

@@ -9,6 +9,7 @@ R newcomers.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -18,9 +19,7 @@ import numpy as np
 from star_jax.model import cache as kv
 from star_jax.model.decoder import Decoder
 from star_jax.sampler.select import Selection, select
-
-FIRST_WINDOW = 64  # new tokens the first cache has room for
-WINDOW_GROWTH = 2  # each further cache is this much longer
+from star_jax.sampler.sizes import windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +206,30 @@ def grow(slots: Slots, window: int) -> Slots:
     return dataclasses.replace(slots, cache=kv.grow(slots.cache, window))
 
 
+def shrink(slots: Slots, places_C: jax.Array, window: int, shards: int) -> Slots:
+    """The C slots in `places`, with room for `window` new tokens a row.
+
+    Nothing moves between shards: of each of the `shards` there are equally many, in order.
+    """
+    rows, count = slots.number.shape[0] // shards, places_C.shape[0] // shards
+    own = places_C.reshape(shards, count) % rows
+
+    def take(x: jax.Array, axis: int) -> jax.Array:
+        parts = x.reshape(*x.shape[:axis], shards, rows, *x.shape[axis + 1 :])
+        found = jax.vmap(functools.partial(jnp.take, axis=axis), (axis, 0), axis)(parts, own)
+        return found.reshape(*x.shape[:axis], shards * count, *x.shape[axis + 1 :])
+
+    return Slots(
+        take(slots.token, 0),
+        jax.tree.map(lambda x: take(x, 0), slots.generated),
+        take(slots.tail, 0),
+        take(slots.number, 0),
+        kv.grow(kv.pick(slots.cache, take), window),
+        slots.steps,
+        slots.busy,
+    )
+
+
 def advance(
     model: Decoder,
     slots: Slots,
@@ -231,14 +254,6 @@ def advance(
         return _step(model, slots, keys, prefix, stop, selection)
 
     return jax.lax.while_loop(goes_on, body, slots)
-
-
-def windows(budget: int) -> list[int]:
-    """The cache sizes a decode passes through, in new tokens; the last is the budget."""
-    sizes = [min(FIRST_WINDOW, budget)]
-    while sizes[-1] < budget:
-        sizes.append(min(int(sizes[-1] * WINDOW_GROWTH), budget))
-    return sizes
 
 
 def _step(

@@ -2,8 +2,9 @@
 
 A sampler has a few static shapes (`Shape`). Rows are ordered by prompt length and cut into chunks,
 each of the smallest shape that holds its rows. A chunk is worked off in the slots of its shape:
-where a row has ended, one that waits takes its place while the others go on. A completion depends
-on the row and its number only, never on the slot it happened to be in.
+where a row has ended, one that waits takes its place while the others go on; where none waits, the
+last ones go on in fewer slots. A completion depends on the row and its number only, never on the
+slot it happened to be in.
 """
 
 import collections
@@ -57,7 +58,7 @@ class Completion:
         number: of the row.
         tokens: ids, end-of-text included if it was written.
         truncated: the budget ended it, not the model.
-        slot: it was in.
+        slot: it was admitted to.
     """
 
     number: int
@@ -79,9 +80,13 @@ class Slots(Protocol):
 
     Attributes:
         newcomers: R, how many rows are admitted at a time.
+        count: B.
+        fewer: how many slots there are once there are fewer; 0: they stay as many.
     """
 
     newcomers: int
+    count: int
+    fewer: int
 
     def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
         """Puts rows, tokens [R, P] padded on the left, into slots; a place of B is none."""
@@ -93,6 +98,10 @@ class Slots(Protocol):
         Returns:
             Tokens [B, N]; how many of them count, [B]; whether the row stopped by itself, [B].
         """
+        ...
+
+    def shrink(self, places: Sequence[int]) -> Sequence[int]:
+        """Goes on with the rows in `places` in fewer slots, if it can; tells where they are now."""
         ...
 
 
@@ -146,24 +155,30 @@ def complete(
         slots: of its shape, all free.
         heard: is told how many rows have ended, whenever some have.
     """
-    rows, budget = chunk.shape.rows, chunk.shape.budget
+    budget = chunk.shape.budget
     waiting = collections.deque(chunk.rows)
-    inside: dict[int, Row] = {}
+    inside: dict[int, tuple[Row, int]] = {}  # by place; and the slot it was admitted to
     found: dict[int, Completion] = {}
     while waiting or inside:
-        free = [place for place in range(rows) if place not in inside]
+        free = [place for place in range(slots.count) if place not in inside]
         while waiting and free:
             count = min(slots.newcomers, len(free), len(waiting))
             places, free = free[:count], free[count:]
             new = [waiting.popleft() for _ in places]
-            inside |= zip(places, new, strict=True)
+            inside |= {place: (row, place) for place, row in zip(places, new, strict=True)}
             _admit(chunk.shape, slots, places, new)
-        more = min(slots.newcomers, len(waiting)) or len(inside)
-        tokens, length, finished = slots.advance(rows - len(inside) + more)
+        while not waiting and len(inside) <= slots.fewer:
+            before = slots.count
+            inside = dict(zip(slots.shrink(list(inside)), inside.values(), strict=True))
+            if slots.count == before:
+                break
+        more = min(slots.newcomers, len(waiting)) or max(1, len(inside) - slots.fewer)
+        tokens, length, finished = slots.advance(slots.count - len(inside) + more)
         ended = [place for place in inside if finished[place] or length[place] >= budget]
         for place in ended:
-            row, written = inside.pop(place), tokens[place, : length[place]].tolist()
-            found[row.number] = Completion(row.number, written, not finished[place], place)
+            row, slot = inside.pop(place)
+            written = tokens[place, : length[place]].tolist()
+            found[row.number] = Completion(row.number, written, not finished[place], slot)
         heard(len(ended))
     return [found[row.number] for row in chunk.rows]
 
