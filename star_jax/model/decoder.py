@@ -89,7 +89,10 @@ def _add(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
 
 
 class Attention(nnx.Module):
-    """Multi-head attention; keys and values may have fewer heads than queries."""
+    """Multi-head attention; keys and values may have fewer heads than queries.
+
+    Products are written as a CPU does them without transposing the weights first.
+    """
 
     def __init__(self, make: _Weights) -> None:
         config = self.config = make.config
@@ -126,13 +129,14 @@ class Attention(nnx.Module):
         q, k = (rotate(y, positions, self.config, local) for y in (q, k))
         out, kept = attend(layer, q, k, v, kept)
         out = checkpoint_name(out, "attention")
-        out = jnp.einsum("bhtd,hde->bte", out, self.out[...].astype(x.dtype))
+        heads = out.swapaxes(1, 2).reshape(*x.shape[:2], -1)
+        out = heads @ self.out[...].astype(x.dtype).reshape(heads.shape[-1], -1)
         return _add(out, self.out_bias), kept
 
     def _heads(
         self, x: jax.Array, weight: nnx.Param, bias: nnx.Param | None, norm: Norm | None
     ) -> jax.Array:
-        y = jnp.einsum("bte,ehd->bhtd", x, weight[...].astype(x.dtype))
+        y = jnp.einsum("bte,ehd->bthd", x, weight[...].astype(x.dtype)).swapaxes(1, 2)
         if bias is not None:
             y = y + bias[...].astype(x.dtype)[:, None]
         return y if norm is None else norm(y)
