@@ -24,9 +24,9 @@ from star_jax.model import layers
 from star_jax.model.abstract import abstract_params, graph, with_shardings
 from star_jax.model.config import ModelConfig
 from star_jax.model.decoder import Decoder
-from star_jax.sampler import decode, sizes
-from star_jax.sampler.decode import Prompts, Slots, Stop
-from star_jax.sampler.engine import Shape
+from star_jax.sampler import decode, newcomers, sizes
+from star_jax.sampler.decode import Newcomers, Prompts, Slots, Stop
+from star_jax.sampler.engine import Row, Shape
 from star_jax.sampler.select import Selection
 from star_jax.state import Params
 from star_jax.train import FewShot
@@ -117,10 +117,7 @@ class Sampling:
             found["advance", shape, windows[0], shared] = functools.partial(
                 self._lower_advance, shape, windows[0], shared
             )
-            for places in sizes.prompts(shape):
-                found["admit", shape, places, shared] = functools.partial(
-                    self._lower_admit, shape, places, shared
-                )
+            found["admit", shape, shared] = functools.partial(self._lower_admit, shape, shared)
             for before, after in itertools.pairwise((shape, *sizes.fewer(shape, self.shards))):
                 for window in windows if before == shape else windows[-1:]:
                     found["shrink", before, window] = functools.partial(
@@ -244,16 +241,18 @@ class Sampling:
 
         return self._lower(shrink, slots, places, out=out)
 
-    def _lower_admit(self, shape: Shape, places: int, shared: bool) -> Any:
-        def admit(weights: Params, slots: Slots, prompts: Prompts, prefix: Any, at: Any) -> Slots:
+    def _lower_admit(self, shape: Shape, shared: bool) -> Any:
+        def admit(weights: Params, slots: Slots, new: Newcomers, prefix: Any) -> Slots:
             how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
-            return decode.admit(self.model(weights), slots, prompts, prefix, at, **how)
+            return decode.admit(self.model(weights), slots, new, prefix, **how)
 
         slots = without_ring(self._abstract_slots(shape, sizes.windows(shape.budget)[0]))
-        count = sizes.newcomers(shape, self.shards)
-        prompts = self.abstract_prompts(count, dataclasses.replace(shape, prompt=places))
-        at = self._shaped((count,), np.int32)
-        given = (self.weights, slots, prompts, self.abstract_prefix(shared), at)
+        room = newcomers.room(shape, self.shards)
+        token = self._shaped((room.groups, room.tokens), np.int32, "batch")
+        each = self._shaped((room.groups, room.rows), np.int32, "batch")
+        seed = self._shaped((3,), np.uint32)
+        new = Newcomers(token, token, token, each, each, each, each, seed)
+        given = (self.weights, slots, new, self.abstract_prefix(shared))
         return self._lower(admit, *given, out=slots, donate=(1,))
 
     def _lower_advance(self, shape: Shape, window: int, shared: bool) -> Any:
@@ -261,7 +260,7 @@ class Sampling:
             how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
             model = self.model(weights)
             slots = decode.advance(model, slots, prefix, seed, wanted=wanted, **how)
-            return slots, (slots.generated.length, slots.generated.finished)
+            return slots, (slots.rows.generated.length, slots.rows.generated.finished)
 
         slots = self._abstract_slots(shape, window)
         told = (self._shaped((shape.rows,), np.int32), self._shaped((shape.rows,), np.bool_))
@@ -282,7 +281,7 @@ class OpenSlots:
     def __init__(
         self, sampling: Sampling, policy: Policy, seed: tuple[int, int, int], shape: Shape
     ) -> None:
-        self.newcomers = sizes.newcomers(shape, sampling.shards)
+        self._room = newcomers.room(shape, sampling.shards)
         self._sampling, self._policy, self._shape = sampling, policy, shape
         self._seed = mesh_lib.place(sampling.mesh, np.asarray(seed, np.uint32))
         self._windows = sizes.windows(shape.budget)
@@ -309,16 +308,19 @@ class OpenSlots:
         self.count, self.fewer = self._shape.rows, self._smaller[0].rows
         return [kept.index(place) for place in places]
 
-    def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
-        """Puts rows, [R, P] and [R], into `places`; those from B on are nowhere."""
-        mesh, most = self._sampling.mesh, self._shape.prompt
-        size = next(n for n in sizes.prompts(self._shape) if n >= most - start.min())
-        cut = (tokens[:, most - size :], start - (most - size), number)
-        prompts = Prompts(*[mesh_lib.place(mesh, x, "batch") for x in cut], seed=self._seed)
-        name = ("admit", self._shape, size, self._policy.prefix is not None)
+    def room(self, rows: Sequence[Row]) -> int:
+        """How many of the first of these rows can be admitted at a time, at least one."""
+        return len(self._room.share_out(len(row.tokens) for row in rows))
+
+    def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
+        """Puts rows into slots."""
+        name = ("admit", self._shape, self._policy.prefix is not None)
         ring, slots = self._slots.cache, without_ring(self._slots)
-        at = mesh_lib.place(mesh, places)
-        given = (self._policy.weights, slots, prompts, self._policy.prefix, at)
+        packed = mesh_lib.place(
+            self._sampling.mesh, newcomers.pack(rows, places, self._shape, self._room), "batch"
+        )
+        new = Newcomers(*packed, seed=self._seed)
+        given = (self._policy.weights, slots, new, self._policy.prefix)
         slots: Slots = self._sampling.run(name, *given)
         cache = dataclasses.replace(slots.cache, keys=ring.keys, values=ring.values)
         self._slots = dataclasses.replace(slots, cache=cache)
@@ -343,4 +345,4 @@ class OpenSlots:
         self._sampling.slot_steps += (steps - self._steps) * self._shape.rows
         self._sampling.busy += busy - self._busy
         self._steps, self._busy = steps, busy
-        return mesh_lib.held(self._slots.generated.tokens), length, finished
+        return mesh_lib.held(self._slots.rows.generated.tokens), length, finished

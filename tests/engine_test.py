@@ -68,21 +68,22 @@ class Slots:
         self.tokens = np.zeros((shape.rows, shape.budget), np.int32)
         self.length = np.zeros(shape.rows, np.int32)
         self.number = np.full(shape.rows, -1)
-        self.asked: list[tuple[list[list[int]], list[int], list[int], list[int]]] = []
+        self.asked: list[tuple[list[int], list[int]]] = []
         self.steps = self.slot_steps = self.busy = 0
 
     def finished(self) -> np.ndarray:
         most = np.where(self.number == 3, 99, self.number + 1)
         return (self.number < 0) | (self.length >= most)
 
-    def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
-        assert tokens.shape == (self.newcomers, self.shape.prompt)
-        assert [x.dtype for x in (tokens, start, number, places)] == [np.int32] * 4
-        self.asked.append(tuple(x.tolist() for x in (tokens, start, number, places)))
-        for one, place in zip(number, places, strict=True):
-            if place < self.shape.rows:
-                assert self.finished()[place] or self.length[place] >= self.shape.budget
-                self.number[place], self.length[place] = one, 0
+    def room(self, rows: Sequence[Row]) -> int:
+        return min(self.newcomers, len(rows))
+
+    def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
+        assert 0 < len(rows) <= self.newcomers
+        self.asked.append(([row.number for row in rows], list(places)))
+        for row, place in zip(rows, places, strict=True):
+            assert self.finished()[place] or self.length[place] >= self.shape.budget
+            self.number[place], self.length[place] = row.number, 0
 
     def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
         while True:
@@ -109,12 +110,11 @@ class Slots:
         return [kept.index(place) for place in places]
 
 
-def test_complete_pads_on_the_left_and_leaves_the_rest_empty():
+def test_complete_leaves_the_rest_empty():
     chunk = Chunk(SMALL, (Row(5, [1, 2], 8), Row(3, [1, 2, 3, 4], 8)))
     slots = Slots(SMALL, 3)
     found = engine.complete(chunk, slots)
-    padded = [[0, 0, 1, 2], [1, 2, 3, 4], [0, 0, 0, 0]]
-    assert slots.asked == [(padded, [2, 0, 4], [5, 3, 0], [0, 1, 3])]
+    assert slots.asked == [([5, 3], [0, 1])]
     assert [dataclasses.astuple(completion) for completion in found] == [
         (5, [5] * 6, False, 0),
         (3, [3] * 8, True, 1),

@@ -8,13 +8,14 @@ import pathlib
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from star_jax import settings
+from star_jax.sampler import engine
 from star_jax.sampler.engine import Shape
 from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.tokenizer import ByteTokenizer
@@ -170,21 +171,22 @@ class FakeSlots:
     """Rows in it have written all they will as soon as they are admitted."""
 
     def __init__(self, devices: Devices, shape: Shape) -> None:
-        self.newcomers = self.count = shape.rows
+        self.count = shape.rows
         self.fewer, self._devices, self._shape = 0, devices, shape
         self._tokens = np.zeros((shape.rows, shape.budget), np.int32)
         self._length, self._finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
 
-    def admit(self, tokens: Any, start: Any, number: Any, places: Any) -> None:
-        for row, place in enumerate(places):
-            if place < self._shape.rows:
-                self._devices.calls[-1][-1].append(int(number[row]))
-                prompt = TOKENIZER.decode(tokens[row, start[row] :].tolist())
-                text = self._devices.answer(prompt, int(number[row]))
-                ids = [*TOKENIZER.encode(text), TOKENIZER.eos_id]
-                length = self._length[place] = min(len(ids), self._shape.budget)
-                self._finished[place] = len(ids) <= self._shape.budget
-                self._tokens[place, :length] = ids[:length]
+    def room(self, rows: Sequence[engine.Row]) -> int:
+        return len(rows)
+
+    def admit(self, rows: Sequence[engine.Row], places: Sequence[int]) -> None:
+        for row, place in zip(rows, places, strict=True):
+            self._devices.calls[-1][-1].append(row.number)
+            text = self._devices.answer(TOKENIZER.decode(list(row.tokens)), row.number)
+            ids = [*TOKENIZER.encode(text), TOKENIZER.eos_id]
+            length = self._length[place] = min(len(ids), self._shape.budget)
+            self._finished[place] = len(ids) <= self._shape.budget
+            self._tokens[place, :length] = ids[:length]
 
     def shrink(self, places: Any) -> Any:
         raise AssertionError("there are no fewer slots")

@@ -16,18 +16,6 @@ def test_windows_grow_to_the_budget(budget: int):
     )
 
 
-def test_prompts_are_read_in_a_few_sizes():
-    assert sizes.prompts(Shape(8, 256, 4)) == [48, 96, 144, 192, 216, 256]
-    assert sizes.prompts(Shape(8, 144, 4)) == [24, 48, 72, 96, 120, 144]
-    assert sizes.prompts(Shape(80, 60, 8)) == [24, 48, 60]
-    assert sizes.prompts(Shape(8, 16, 4)) == [16]
-
-
-def test_newcomers_come_in_waves():
-    assert [sizes.newcomers(Shape(8, 8, rows), 1) for rows in (2, 8, 64, 128)] == [2, 4, 4, 8]
-    assert [sizes.newcomers(Shape(8, 8, rows), 8) for rows in (8, 64, 1024)] == [8, 32, 64]
-
-
 @given(st.integers(1, 300), st.integers(1, 8))
 def test_the_last_rows_go_on_in_fewer_slots(each: int, shards: int):
     shape = Shape(8, 16, each * shards)

@@ -23,7 +23,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from numpy.typing import NDArray
 from rich.console import Console
 
 from configs import gsm8k
@@ -82,8 +81,8 @@ def begin(given: argparse.Namespace) -> Started:
     class First(OpenSlots):
         """Slots that stop there."""
 
-        def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
-            super().admit(tokens, start, number, places)
+        def admit(self, rows: Sequence[engine.Row], places: Sequence[int]) -> None:
+            super().admit(rows, places)
             raise AdmittedError
 
     with contextlib.suppress(AdmittedError):

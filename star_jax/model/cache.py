@@ -9,10 +9,11 @@ ring is as long as what is written needs and is grown in a few static sizes (`gr
 never reads the empty rest.
 
 Shapes: L layers, B rows, K heads of keys and values, D head_dim, S prefix tokens, P places of the
-prompt, W the ring's present length.
+prompt, W the ring's present length; R new rows, whose prompts come in G groups.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 
 from star_jax.model import layers
 from star_jax.model.attention import Attend, Layer, Source, attention, plain_segments, within
+from star_jax.model.attention import attend_segments as attend_packed
 from star_jax.model.decoder import Decoder
 from star_jax.model.layers import Index, Kept, Stacked
 
@@ -120,25 +122,14 @@ def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
 
 
 def admit(cache: Cache, new: Asked, rows_R: jax.Array) -> Cache:
-    """The cache with the prompts of R new rows at `rows_R`; those from B on are left out.
+    """The cache with the prompts of R new rows at `rows_R`; those from B on are left out."""
 
-    The new prompts may have fewer places than those of the cache have.
-    """
-    missing = cache.asked.keys[0].shape[-2] - new.keys[0].shape[-2]
-
-    def put(axis: int, old: jax.Array, x: jax.Array) -> jax.Array:
+    def put(old: jax.Array, x: jax.Array) -> jax.Array:
+        axis = max(old.ndim - 4, 0)
         return old.at[(slice(None),) * axis + (rows_R,)].set(x, mode="drop")
 
-    def each(old: jax.Array, x: jax.Array) -> jax.Array:
-        pad = (*[(0, 0)] * (x.ndim - 2), (missing, 0), (0, 0))
-        return put(old.ndim - 4, old, jnp.pad(x, pad))
-
-    keys, values = jax.tree.map(
-        each, (cache.asked.keys, cache.asked.values), (new.keys, new.values)
-    )
-    asked = Asked(keys, values, put(0, cache.asked.start, new.start + missing))
     written = cache.written.at[rows_R].set(0, mode="drop")
-    return dataclasses.replace(cache, asked=asked, written=written)
+    return dataclasses.replace(cache, asked=jax.tree.map(put, cache.asked, new), written=written)
 
 
 def apart(prefix: Prefix) -> Prefix:
@@ -184,6 +175,57 @@ def prefill(
     room = _room(model, (rows, model.config.key_heads, size, model.config.head_dim))
     x, (keys, values) = model.hidden(tokens_BxP, positions, attend, room, given=_stacks(prefix))
     return model.logits(x[:, -1:])[:, 0], Asked(keys, values, start_B)
+
+
+def read(
+    model: Decoder,
+    tokens_GxT: jax.Array,
+    segments_GxT: jax.Array,
+    positions_GxT: jax.Array,
+    end_GxN: jax.Array,
+    start_GxN: jax.Array,
+    places: int,
+    prefix: Prefix | None,
+) -> tuple[jax.Array, Asked]:
+    """As `prefill`, for prompts that lie one after the other in G rows of T tokens: R = G N.
+
+    Args:
+        model: that reads.
+        tokens_GxT: the prompts, and padding after them.
+        segments_GxT: another number in every prompt.
+        positions_GxT: from 0 in every prompt.
+        end_GxN: the place in its row after each prompt's last token; 0 for an empty row.
+        start_GxN: where the prompt is to begin among `places`, on the left of which is padding.
+        places: P, that are kept of each.
+        prefix: before all of them.
+    """
+    if prefix is None:
+        inside = attend_packed(segments_GxT)
+    else:
+        positions_GxT = positions_GxT + prefix.length
+        inside = attend_segments(segments_GxT, positions_GxT, prefix)
+
+    def attend(
+        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
+    ) -> tuple[jax.Array, Kept]:
+        return inside(layer, q, k, v, ())[0], _put(kept, layer, k, v)
+
+    def cut(x: jax.Array) -> jax.Array:
+        """[.., G, K, T, D] to [.., R, K, P, D]."""
+        if x.ndim > 4:
+            return jax.vmap(cut)(x)
+        x = jnp.pad(x, ((0, 0), (0, 0), (places, 0), (0, 0)))
+        one = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=places, axis=1)
+        found = jax.vmap(jax.vmap(one, (None, 0)))(x, end_GxN)
+        return found.reshape(-1, *found.shape[2:])
+
+    groups, length = tokens_GxT.shape
+    room = _room(model, (groups, model.config.key_heads, length, model.config.head_dim))
+    x, kept = model.hidden(tokens_GxT, positions_GxT, attend, room, given=_stacks(prefix))
+    last = jnp.take_along_axis(x, jnp.maximum(end_GxN - 1, 0)[..., None], axis=1)
+    logits = model.logits(last)
+    keys, values = jax.tree.map(cut, kept)
+    return logits.reshape(-1, logits.shape[-1]), Asked(keys, values, start_GxN.reshape(-1))
 
 
 def step(

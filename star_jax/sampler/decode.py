@@ -88,30 +88,68 @@ class Generated:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Slots:
-    """Rows on their way.
+class Newcomers:
+    """Prompts that lie one after the other in G groups of T tokens, N at most in each; R = G N.
+
+    Attributes:
+        tokens: [G, T] int32, padded on the right.
+        segments: [G, T] int32, another number in every prompt.
+        positions: [G, T] int32, from 0 in every prompt.
+        end: [G, N] int32, the place after a prompt's last token; 0: there is no such prompt.
+        start: [G, N] int32, the first of P places when it is padded on the left; P: an empty row.
+        number: [G, N] int32, as in `Prompts`.
+        slot: [G, N] int32, that each gets; B or more for none.
+        seed: [3] uint32, as in `Prompts`.
+    """
+
+    tokens: jax.Array
+    segments: jax.Array
+    positions: jax.Array
+    end: jax.Array
+    start: jax.Array
+    number: jax.Array
+    slot: jax.Array
+    seed: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What rows have come to, their keys and values apart.
 
     Attributes:
         token: [B] int32, the last one written, which is fed next.
         generated: what is written so far.
         tail: [B, K] uint8, the last bytes written, for the stop string.
-        number: [B] int32, of the row that is in the slot; its draws follow from it.
-        cache: keys and values of prompt and rationale.
-        steps: [] int32, since the slots were opened.
-        busy: [] int32, tokens that were written in them: of steps times B at most.
+        number: [B] int32, of the row; its draws follow from it.
     """
 
     token: jax.Array
     generated: Generated
     tail: jax.Array
     number: jax.Array
-    cache: kv.Cache
-    steps: jax.Array
-    busy: jax.Array
 
     def ended(self) -> jax.Array:
         """[B] bool: it has met its stop or its budget, or is empty."""
         return self.generated.finished | (self.generated.length >= self.generated.tokens.shape[1])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    """Rows on their way.
+
+    Attributes:
+        rows: that are in the slots.
+        cache: keys and values of their prompts and rationales.
+        steps: [] int32, since the slots were opened.
+        busy: [] int32, tokens that were written in them: of steps times B at most.
+    """
+
+    rows: Rows
+    cache: kv.Cache
+    steps: jax.Array
+    busy: jax.Array
 
 
 def row_keys(seed: jax.Array, number_B: jax.Array) -> jax.Array:
@@ -143,14 +181,14 @@ def decode(
     for window in windows(budget):
         slots = grow(slots, window)
         slots = advance(model, slots, prefix, prompts.seed, stop=stop, selection=selection)
-    return slots.generated
+    return slots.rows.generated
 
 
 def empty(model: Decoder, rows: int, places: int, *, budget: int, stop: Stop, window: int) -> Slots:
     """Slots without rows: `places` for prompts, and room for `window` new tokens in the cache."""
-    cache = kv.empty(model, rows, places, window)
     number, finished = jnp.zeros((rows,), jnp.int32), jnp.ones((rows,), bool)
-    return _unwritten(number, finished, cache, budget=budget, stop=stop)
+    unwritten = _unwritten(number, finished, budget=budget, stop=stop)
+    return _opened(unwritten, kv.empty(model, rows, places, window))
 
 
 def begin(
@@ -163,42 +201,37 @@ def begin(
     selection: Selection,
 ) -> Slots:
     """Slots that all get a row, which may be empty; each writes its first token."""
-    logits, asked = kv.prefill(model, prompts.tokens, prompts.start, prefix)
-    cache = kv.ring(model, asked, windows(budget)[0])
     finished = prompts.start >= prompts.tokens.shape[1]
-    slots = _unwritten(prompts.number, finished, cache, budget=budget, stop=stop)
-    return _write(slots, logits, row_keys(prompts.seed, prompts.number), stop, selection)
+    rows = _unwritten(prompts.number, finished, budget=budget, stop=stop)
+    logits, asked = kv.prefill(model, prompts.tokens, prompts.start, prefix)
+    rows = _write(rows, logits, row_keys(prompts.seed, rows.number), stop, selection)
+    return _opened(rows, kv.ring(model, asked, windows(budget)[0]))
 
 
 def admit(
     model: Decoder,
     slots: Slots,
-    prompts: Prompts,
+    new: Newcomers,
     prefix: kv.Prefix | None,
-    places_R: jax.Array,
     *,
     stop: Stop,
     selection: Selection,
 ) -> Slots:
-    """The slots with newcomers in `places_R`; one whose place is B or more is left out.
-
-    Each newcomer writes its first token.
-    """
-    budget = slots.generated.tokens.shape[1]
-    new = begin(model, prompts, prefix, budget=budget, stop=stop, selection=selection)
+    """The slots with newcomers in some of them; each writes its first token."""
+    places = slots.cache.asked.keys[0].shape[-2]
+    number, slot = new.number.reshape(-1), new.slot.reshape(-1)
+    logits, asked = kv.read(
+        model, new.tokens, new.segments, new.positions, new.end, new.start, places, prefix
+    )
+    budget = slots.rows.generated.tokens.shape[1]
+    rows = _unwritten(number, asked.start >= places, budget=budget, stop=stop)
+    rows = _write(rows, logits, row_keys(new.seed, number), stop, selection)
 
     def put(old: jax.Array, x: jax.Array) -> jax.Array:
-        return old.at[places_R].set(x, mode="drop")
+        return old.at[slot].set(x, mode="drop")
 
-    return Slots(
-        put(slots.token, new.token),
-        jax.tree.map(put, slots.generated, new.generated),
-        put(slots.tail, new.tail),
-        put(slots.number, new.number),
-        kv.admit(slots.cache, new.cache.asked, places_R),
-        slots.steps,
-        slots.busy,
-    )
+    both = jax.tree.map(put, slots.rows, rows)
+    return dataclasses.replace(slots, rows=both, cache=kv.admit(slots.cache, asked, slot))
 
 
 def grow(slots: Slots, window: int) -> Slots:
@@ -211,7 +244,7 @@ def shrink(slots: Slots, places_C: jax.Array, window: int, shards: int) -> Slots
 
     Nothing moves between shards: of each of the `shards` there are equally many, in order.
     """
-    rows, count = slots.number.shape[0] // shards, places_C.shape[0] // shards
+    rows, count = slots.rows.number.shape[0] // shards, places_C.shape[0] // shards
     own = places_C.reshape(shards, count) % rows
 
     def take(x: jax.Array, axis: int) -> jax.Array:
@@ -219,15 +252,9 @@ def shrink(slots: Slots, places_C: jax.Array, window: int, shards: int) -> Slots
         found = jax.vmap(functools.partial(jnp.take, axis=axis), (axis, 0), axis)(parts, own)
         return found.reshape(*x.shape[:axis], shards * count, *x.shape[axis + 1 :])
 
-    return Slots(
-        take(slots.token, 0),
-        jax.tree.map(lambda x: take(x, 0), slots.generated),
-        take(slots.tail, 0),
-        take(slots.number, 0),
-        kv.grow(kv.pick(slots.cache, take), window),
-        slots.steps,
-        slots.busy,
-    )
+    rows_C = jax.tree.map(lambda x: take(x, 0), slots.rows)
+    cache = kv.grow(kv.pick(slots.cache, take), window)
+    return dataclasses.replace(slots, rows=rows_C, cache=cache)
 
 
 def advance(
@@ -242,12 +269,12 @@ def advance(
 ) -> Slots:
     """Writes tokens until `wanted` [] slots have ended (None: all), or the cache has to grow."""
     window = slots.cache.keys[0].shape[-2]
-    keys = row_keys(seed, slots.number)
+    keys = row_keys(seed, slots.rows.number)
 
     def goes_on(slots: Slots) -> jax.Array:
-        ended = slots.ended()
+        ended = slots.rows.ended()
         enough = jnp.all(ended) if wanted is None else jnp.sum(ended) >= wanted
-        full = jnp.any(~ended & (slots.generated.length > window))
+        full = jnp.any(~ended & (slots.rows.generated.length > window))
         return ~enough & ~full
 
     def body(slots: Slots) -> Slots:
@@ -265,39 +292,39 @@ def _step(
     selection: Selection,
 ) -> Slots:
     """One token more for every row that has not ended."""
-    going = jnp.sum(~slots.ended())
-    logits, cache = kv.step(model, slots.token, slots.cache, prefix)
-    slots = dataclasses.replace(slots, cache=cache, steps=slots.steps + 1, busy=slots.busy + going)
-    return _write(slots, logits, keys_B, stop, selection)
+    logits, cache = kv.step(model, slots.rows.token, slots.cache, prefix)
+    rows = _write(slots.rows, logits, keys_B, stop, selection)
+    going = jnp.sum(~slots.rows.ended())
+    return Slots(rows, cache, slots.steps + 1, slots.busy + going)
 
 
 def _write(
-    slots: Slots, logits_BxV: jax.Array, keys_B: jax.Array, stop: Stop, selection: Selection
-) -> Slots:
-    """The slots with the token that is drawn for every row that has not ended."""
-    old, done = slots.generated, slots.ended()
+    rows: Rows, logits_BxV: jax.Array, keys_B: jax.Array, stop: Stop, selection: Selection
+) -> Rows:
+    """The rows with the token that is drawn for each that has not ended."""
+    old, done = rows.generated, rows.ended()
     keys = jax.vmap(jax.random.fold_in)(keys_B, old.length)
     real = jnp.arange(logits_BxV.shape[1]) < stop.vocabulary
     token = select(jnp.where(real, logits_BxV, -jnp.inf), keys, selection)
     token = jnp.where(done, 0, token)
     here = jnp.arange(old.tokens.shape[1]) == old.length[:, None]
     tokens = jnp.where(here & ~done[:, None], token[:, None], old.tokens)
-    matched, tail = _match(slots.tail, token, stop)
+    matched, tail = _match(rows.tail, token, stop)
     ended = jnp.any(token[:, None] == jnp.asarray(stop.ends, jnp.int32), axis=1)
     finished = old.finished | (~done & (ended | matched))
-    generated = Generated(tokens, old.length + ~done, finished)
-    return dataclasses.replace(slots, token=token, generated=generated, tail=tail)
+    return Rows(token, Generated(tokens, old.length + ~done, finished), tail, rows.number)
 
 
-def _unwritten(
-    number_B: jax.Array, finished_B: jax.Array, cache: kv.Cache, *, budget: int, stop: Stop
-) -> Slots:
-    """Slots in which nothing is written yet."""
-    (rows,) = number_B.shape
-    none = jnp.zeros((rows,), jnp.int32)
-    generated = Generated(jnp.zeros((rows, budget), jnp.int32), none, finished_B)
-    tail = jnp.zeros((rows, max(len(stop.text) - 1, 0)), jnp.uint8)
-    return Slots(none, generated, tail, number_B, cache, jnp.int32(0), jnp.int32(0))
+def _unwritten(number_B: jax.Array, finished_B: jax.Array, *, budget: int, stop: Stop) -> Rows:
+    """Rows that have written nothing yet."""
+    none = jnp.zeros_like(number_B)
+    generated = Generated(jnp.zeros((*none.shape, budget), jnp.int32), none, finished_B)
+    tail = jnp.zeros((*none.shape, max(len(stop.text) - 1, 0)), jnp.uint8)
+    return Rows(none, generated, tail, number_B)
+
+
+def _opened(rows: Rows, cache: kv.Cache) -> Slots:
+    return Slots(rows, cache, jnp.int32(0), jnp.int32(0))
 
 
 def _match(tail_BxK: jax.Array, token_B: jax.Array, stop: Stop) -> tuple[jax.Array, jax.Array]:

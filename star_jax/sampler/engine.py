@@ -9,7 +9,8 @@ slot it happened to be in.
 
 import collections
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -79,17 +80,19 @@ class Slots(Protocol):
     """B slots of a shape on the devices, N new tokens each at most; all are free at first.
 
     Attributes:
-        newcomers: R, how many rows are admitted at a time.
         count: B.
         fewer: how many slots there are once there are fewer; 0: they stay as many.
     """
 
-    newcomers: int
     count: int
     fewer: int
 
-    def admit(self, tokens: NDArray, start: NDArray, number: NDArray, places: NDArray) -> None:
-        """Puts rows, tokens [R, P] padded on the left, into slots; a place of B is none."""
+    def room(self, rows: Sequence[Row]) -> int:
+        """How many of the first of these rows can be admitted at a time, at least one."""
+        ...
+
+    def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
+        """Puts rows into slots."""
         ...
 
     def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -161,19 +164,19 @@ def complete(
     found: dict[int, Completion] = {}
     while waiting or inside:
         free = [place for place in range(slots.count) if place not in inside]
-        while waiting and free:
-            count = min(slots.newcomers, len(free), len(waiting))
-            places, free = free[:count], free[count:]
-            new = [waiting.popleft() for _ in places]
-            inside |= {place: (row, place) for place, row in zip(places, new, strict=True)}
-            _admit(chunk.shape, slots, places, new)
+        while (wave := _next(slots, waiting)) and len(wave) <= len(free):
+            places, free = free[: len(wave)], free[len(wave) :]
+            slots.admit(wave, places)
+            inside |= {place: (row, place) for place, row in zip(places, wave, strict=True)}
+            for _ in wave:
+                waiting.popleft()
         while not waiting and len(inside) <= slots.fewer:
             before = slots.count
             inside = dict(zip(slots.shrink(list(inside)), inside.values(), strict=True))
             if slots.count == before:
                 break
-        more = min(slots.newcomers, len(waiting)) or max(1, len(inside) - slots.fewer)
-        tokens, length, finished = slots.advance(slots.count - len(inside) + more)
+        least = slots.count - len(inside) + max(1, len(inside) - slots.fewer)
+        tokens, length, finished = slots.advance(len(wave) or least)
         ended = [place for place in inside if finished[place] or length[place] >= budget]
         for place in ended:
             row, slot = inside.pop(place)
@@ -183,10 +186,7 @@ def complete(
     return [found[row.number] for row in chunk.rows]
 
 
-def _admit(shape: Shape, slots: Slots, places: Sequence[int], new: Sequence[Row]) -> None:
-    among = dataclasses.replace(shape, rows=slots.newcomers)
-    number = np.zeros((slots.newcomers,), np.int32)
-    number[: len(new)] = [row.number for row in new]
-    where = np.full((slots.newcomers,), shape.rows, np.int32)
-    where[: len(new)] = places
-    slots.admit(*left_padded([row.tokens for row in new], among), number, where)
+def _next(slots: Slots, waiting: Iterable[Row]) -> list[Row]:
+    """The rows that are to be admitted next, together."""
+    first = list(itertools.islice(waiting, slots.count))
+    return first[: slots.room(first)] if first else []

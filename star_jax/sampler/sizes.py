@@ -1,4 +1,4 @@
-"""The few static sizes that sampling is compiled for: of rings, prompts, newcomers and slots."""
+"""The static sizes that sampling is compiled for: of rings and slots."""
 
 import dataclasses
 
@@ -6,10 +6,6 @@ from star_jax.sampler.engine import Shape
 
 FIRST_WINDOW = 64  # new tokens the first cache has room for
 WINDOW_GROWTH = 2  # each further cache is this much longer
-_PROMPTS = 6  # at most so many lengths of prompt have a program,
-_APART = 24  # which are so many places apart at least
-_WAVES = 16  # newcomers are prefilled when so small a part of the slots is free,
-_LEAST = 4  # or so many slots
 _HALVINGS = 2  # so often the slots become half as many when no row waits for one,
 _FEWEST = 8  # if so many are left of every shard
 
@@ -20,19 +16,6 @@ def windows(budget: int) -> list[int]:
     while sizes[-1] < budget:
         sizes.append(min(int(sizes[-1] * WINDOW_GROWTH), budget))
     return sizes
-
-
-def prompts(shape: Shape) -> list[int]:
-    """Places that newcomers' prompts are read in: the fewest that hold the longest of them."""
-    parts = range(1, _PROMPTS + 1)
-    ends = (-(-shape.prompt * n // _PROMPTS // _APART) * _APART for n in parts)
-    return sorted({min(shape.prompt, end) for end in ends})
-
-
-def newcomers(shape: Shape, shards: int) -> int:
-    """How many rows are admitted at a time, R."""
-    each = shape.rows // shards
-    return shards * max(min(each, _LEAST), each // _WAVES)
 
 
 def fewer(shape: Shape, shards: int) -> list[Shape]:

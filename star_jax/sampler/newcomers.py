@@ -1,0 +1,74 @@
+"""How the prompts of newcomers are packed to be read together, whatever their lengths.
+
+They lie one after the other, as examples do in training (`packing.py`): one program reads them all,
+and little of it is padding.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from star_jax.sampler.engine import Row, Shape
+
+_WAVES = 16  # prompts are read when about so small a part of the slots is free,
+_LEAST = 4  # or about so many slots
+_TILE = 16  # tokens come in multiples of it
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """What newcomers' prompts are read in together.
+
+    Attributes:
+        groups: G, one a shard.
+        tokens: T, of a group.
+        rows: N, at most, of a group.
+    """
+
+    groups: int
+    tokens: int
+    rows: int
+
+    def share_out(self, lengths: Iterable[int]) -> list[int]:
+        """The group of each of the first prompts, as many as there is room for."""
+        free, seats = [self.tokens] * self.groups, [self.rows] * self.groups
+        found: list[int] = []
+        for length in lengths:
+            group = max(range(self.groups), key=lambda one: (seats[one] > 0, free[one]))
+            if not seats[group] or free[group] < length:
+                break
+            seats[group] -= 1
+            free[group] -= length
+            found.append(group)
+        return found
+
+
+def room(shape: Shape, shards: int) -> Room:
+    """Room for a wave of prompts that are half as long as the longest, or for twice as many."""
+    each = shape.rows // shards
+    wave = max(min(each, _LEAST), each // _WAVES)
+    tokens = max(shape.prompt, wave * -(-shape.prompt // 2))
+    return Room(shards, -(-tokens // _TILE) * _TILE, min(each, 2 * wave))
+
+
+def pack(
+    rows: Sequence[Row], places: Sequence[int], shape: Shape, room: Room
+) -> tuple[NDArray[np.int32], ...]:
+    """The arrays of `decode.Newcomers`, without the seed, for rows that get these slots."""
+    tokens, segments, positions = np.zeros((3, room.groups, room.tokens), np.int32)
+    end, start, number, slot = np.zeros((4, room.groups, room.rows), np.int32)
+    start[:], slot[:] = shape.prompt, shape.rows
+    filled, seats = [0] * room.groups, [0] * room.groups
+    groups = room.share_out(len(row.tokens) for row in rows)
+    for row, place, group in zip(rows, places, groups, strict=True):
+        at = group, seats[group]
+        inside = group, slice(filled[group], filled[group] + len(row.tokens))
+        tokens[inside], segments[inside] = row.tokens, 1 + seats[group]
+        positions[inside] = np.arange(len(row.tokens))
+        filled[group] += len(row.tokens)
+        seats[group] += 1
+        end[at], start[at] = filled[group], shape.prompt - len(row.tokens)
+        number[at], slot[at] = row.number, place
+    return tokens, segments, positions, end, start, number, slot

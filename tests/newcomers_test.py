@@ -1,0 +1,42 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from star_jax.sampler import newcomers
+from star_jax.sampler.engine import Row, Shape
+from star_jax.sampler.newcomers import Room
+
+
+def test_room_for_waves_of_newcomers():
+    assert newcomers.room(Shape(8, 160, 64), 1) == Room(1, 320, 8)
+    assert newcomers.room(Shape(8, 144, 128), 1) == Room(1, 576, 16)
+    assert newcomers.room(Shape(8, 48, 512), 2) == Room(2, 384, 32)
+    assert newcomers.room(Shape(8, 100, 2), 1) == Room(1, 112, 2)  # the longest prompt fits
+    assert newcomers.room(Shape(8, 1, 8), 8) == Room(8, 16, 1)
+
+
+def test_prompts_go_where_most_room_is():
+    room = Room(2, 10, 3)
+    assert room.share_out([4, 6, 5, 4, 2]) == [0, 1, 0, 1]  # one token is left in the first
+    assert room.share_out([10, 1, 1, 1, 1]) == [0, 1, 1, 1]  # no seat is left
+    assert room.share_out([]) == [] and room.share_out([11]) == []
+
+
+@given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 4), st.integers(1, 100))
+def test_a_prompt_has_room_and_none_is_passed_over(lengths: list[int], shards: int, each: int):
+    room = newcomers.room(Shape(8, 60, each * shards), shards)
+    groups = room.share_out(lengths)
+    assert len(groups) >= min(1, len(lengths))
+    for group in range(room.groups):
+        own = [length for length, one in zip(lengths, groups, strict=False) if one == group]
+        assert sum(own) <= room.tokens and len(own) <= room.rows
+
+
+def test_prompts_are_packed_one_after_the_other():
+    given = [Row(5, [7, 8, 9], 4), Row(3, [4], 4), Row(1, [6, 6], 4)]
+    packed = newcomers.pack(given, [2, 0, 3], Shape(4, 3, 4), Room(2, 5, 2))
+    tokens, segments, positions, end, start, number, slot = (x.tolist() for x in packed)
+    assert tokens == [[7, 8, 9, 0, 0], [4, 6, 6, 0, 0]]
+    assert segments == [[1, 1, 1, 0, 0], [1, 2, 2, 0, 0]]
+    assert positions == [[0, 1, 2, 0, 0], [0, 0, 1, 0, 0]]
+    assert end == [[3, 0], [1, 3]] and start == [[0, 3], [2, 1]]
+    assert number == [[5, 0], [3, 1]] and slot == [[2, 4], [0, 3]]
