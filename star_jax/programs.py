@@ -99,7 +99,8 @@ class Programs:
         self._lowered |= self._learning_programs("pretrain")
         self._lowered |= self.sampling.programs()
         self._lowered |= self._learning_programs("train")
-        self._pool = concurrent.futures.ThreadPoolExecutor(2)
+        # A core is left for data and weights; and what is compiled takes memory.
+        self._pool = concurrent.futures.ThreadPoolExecutor(min(4, -(-(os.cpu_count() or 1) // 2)))
         self._jobs: dict[Any, concurrent.futures.Future[Any]] = {}
 
     def __len__(self) -> int:
@@ -117,9 +118,8 @@ class Programs:
     def start(self) -> None:
         """Begins to compile all programs, a few at a time; who needs one waits for it."""
         for name, lower in self._lowered.items():
-            if name in self._jobs:
-                continue
-            self._jobs[name] = self._pool.submit(lambda lower=lower: lower().compile())
+            if name not in self._jobs:
+                self._jobs[name] = self._pool.submit(lambda lower=lower: lower().compile())
 
     def stop(self) -> None:
         """Compiles no more than what has been begun."""

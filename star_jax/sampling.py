@@ -114,10 +114,10 @@ class Sampling:
         for shared, shape in itertools.product(reversed(self.shared), self.shapes):
             windows = sizes.windows(shape.budget)
             found["open", shape] = functools.partial(self._lower_open, shape)
+            found["admit", shape, shared] = functools.partial(self._lower_admit, shape, shared)
             found["advance", shape, windows[0], shared] = functools.partial(
                 self._lower_advance, shape, windows[0], shared
             )
-            found["admit", shape, shared] = functools.partial(self._lower_admit, shape, shared)
             for before, after in itertools.pairwise((shape, *sizes.fewer(shape, self.shards))):
                 for window in windows if before == shape else windows[-1:]:
                     found["shrink", before, window] = functools.partial(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from star_jax.sampler.engine import Row, Shape
 
-_WAVES = 16  # prompts are read when about so small a part of the slots is free,
+_WAVES = 32  # prompts are read when about so small a part of the slots is free,
 _LEAST = 4  # or about so many slots
 _TILE = 16  # tokens come in multiples of it
 
