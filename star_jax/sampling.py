@@ -118,6 +118,13 @@ class Sampling:
             found["advance", shape, windows[0], shared] = functools.partial(
                 self._lower_advance, shape, windows[0], shared
             )
+            for small, large in itertools.pairwise(windows):
+                found["grow", shape, small] = functools.partial(
+                    self._lower_grow, shape, small, large
+                )
+                found["advance", shape, large, shared] = functools.partial(
+                    self._lower_advance, shape, large, shared
+                )
             for before, after in itertools.pairwise((shape, *sizes.fewer(shape, self.shards))):
                 for window in windows if before == shape else windows[-1:]:
                     found["shrink", before, window] = functools.partial(
@@ -125,13 +132,6 @@ class Sampling:
                     )
                 found["advance", after, windows[-1], shared] = functools.partial(
                     self._lower_advance, after, windows[-1], shared
-                )
-            for small, large in itertools.pairwise(windows):
-                found["grow", shape, small] = functools.partial(
-                    self._lower_grow, shape, small, large
-                )
-                found["advance", shape, large, shared] = functools.partial(
-                    self._lower_advance, shape, large, shared
                 )
         return found
 
@@ -288,19 +288,19 @@ class OpenSlots:
         self._slots: Slots = sampling.run(("open", shape), policy.weights)
         self._smaller = [*sizes.fewer(shape, sampling.shards), dataclasses.replace(shape, rows=0)]
         self.count, self.fewer = shape.rows, self._smaller[0].rows
+        by_shard = np.arange(shape.rows).reshape(sampling.shards, -1)
+        self.order: Sequence[int] = by_shard.T.ravel().tolist()  # all shards get as many
         self._steps = self._busy = 0
 
     def shrink(self, places: Sequence[int]) -> Sequence[int]:
-        """Goes on with these rows in fewer slots, unless a shard has more of them than it keeps."""
-        shards, going = self._sampling.shards, set(places)
-        each, fewer = self.count // shards, self.fewer // shards
-        # Of every shard the rows that go on, then others to fill it.
-        parts = [
-            sorted(range(first, first + each), key=lambda place: place not in going)[:fewer]
-            for first in range(0, self.count, each)
-        ]
-        kept = [place for part in parts for place in part]
-        if not going <= set(kept):
+        """Goes on with these rows in fewer slots, unless the longer ring outweighs that.
+
+        Nor does it where a shard has more rows than it keeps.
+        """
+        before, after, shards = self._shape, self._smaller[0], self._sampling.shards
+        longer = after.rows * (after.prompt + self._windows[-1])
+        kept = sizes.kept(places, before.rows, after.rows, shards)
+        if not kept or longer > before.rows * (before.prompt + self._windows[0]):
             return places
         at = mesh_lib.place(self._sampling.mesh, np.asarray(kept, np.int32), "batch")
         self._slots = self._sampling.run(("shrink", self._shape, self._windows[0]), self._slots, at)

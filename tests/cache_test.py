@@ -36,6 +36,7 @@ def on_model(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 make_prefix, prefill, step = map(on_model, (kv.make_prefix, kv.prefill, kv.step))
+read_packed = on_model(lambda model, *given: kv.read(model, *given[:-2], len(given[-2]), given[-1]))
 ring = on_model(lambda model, asked, places: kv.ring(model, asked, len(places)))
 forward = on_model(
     lambda model, tokens: model.logits(
@@ -104,6 +105,28 @@ def test_a_cache_that_grows_gives_the_same(config: ModelConfig):
 @pytest.mark.parametrize("length", [6, 4, 1])
 def test_a_prefix_is_the_same_tokens_before_every_prompt(config: ModelConfig, length: int):
     expect(config, read(config, shared(config, length, 8), [12]), PREFIX[:length])
+
+
+@BOTH
+@pytest.mark.parametrize("length", [0, 6])
+def test_packed_prompts_are_read_as_padded_ones_are(config: ModelConfig, length: int):
+    prefix = shared(config, length, 8) if length else None
+    tokens, start = padded(0)
+    expected, asked = prefill(config, tokens, start, prefix)
+    # Two groups of eight tokens and two seats; the last seat is empty.
+    [first, second, third] = [d[:size] for d, size in zip(DOCUMENTS, PROMPTS, strict=True)]
+    packed = [[*first, *third, 0, 0], [*second, 0]]
+    segments = [[1] * 5 + [2, 0, 0], [1] * 7 + [0]]
+    places = [[*range(5), 0, 0, 0], [*range(7), 0]]
+    ends, starts = [[5, 6], [7, 0]], [[2, 6], [0, PLACES]]
+    given = [jnp.asarray(x, jnp.int32) for x in (packed, segments, places, ends, starts)]
+    logits, found = read_packed(config, *given, jnp.zeros(PLACES), prefix)
+    assert found.start.tolist() == [2, 6, 0, PLACES]
+    for seat, row in enumerate([0, 2, 1]):
+        np.testing.assert_allclose(logits[seat], expected[row], rtol=1e-4, atol=1e-4)
+        for mine, theirs in ((found.keys, asked.keys), (found.values, asked.values)):
+            mine, theirs = (np.asarray(x)[..., int(start[row]) :, :] for x in (mine, theirs))
+            np.testing.assert_allclose(mine[:, seat], theirs[:, row], rtol=1e-4, atol=1e-5)
 
 
 @BOTH

@@ -64,6 +64,7 @@ class Slots:
     ) -> None:
         self.newcomers, self.shape, self.count = newcomers, shape, shape.rows
         self.fewer, *self.further = *fewer, 0
+        self.order: Sequence[int] = range(shape.rows)
         self.refusals = refusals
         self.tokens = np.zeros((shape.rows, shape.budget), np.int32)
         self.length = np.zeros(shape.rows, np.int32)

@@ -171,7 +171,7 @@ class FakeSlots:
     """Rows in it have written all they will as soon as they are admitted."""
 
     def __init__(self, devices: Devices, shape: Shape) -> None:
-        self.count = shape.rows
+        self.count, self.order = shape.rows, range(shape.rows)
         self.fewer, self._devices, self._shape = 0, devices, shape
         self._tokens = np.zeros((shape.rows, shape.budget), np.int32)
         self._length, self._finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)

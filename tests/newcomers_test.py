@@ -8,8 +8,9 @@ from star_jax.sampler.newcomers import Room
 
 def test_room_for_waves_of_newcomers():
     assert newcomers.room(Shape(8, 160, 64), 1) == Room(1, 320, 8)
-    assert newcomers.room(Shape(8, 144, 128), 1) == Room(1, 576, 16)
-    assert newcomers.room(Shape(8, 48, 512), 2) == Room(2, 384, 32)
+    assert newcomers.room(Shape(8, 144, 128), 1) == Room(1, 288, 8)
+    assert newcomers.room(Shape(8, 48, 512), 2) == Room(2, 192, 16)
+    assert newcomers.room(Shape(8, 400, 128), 1) == Room(1, 512, 8)
     assert newcomers.room(Shape(8, 100, 2), 1) == Room(1, 112, 2)  # the longest prompt fits
     assert newcomers.room(Shape(8, 1, 8), 8) == Room(8, 16, 1)
 

@@ -24,3 +24,9 @@ def test_the_last_rows_go_on_in_fewer_slots(each: int, shards: int):
         assert after == Shape(8, 16, before.rows // 2) and after.rows >= 8 * shards
         assert after.rows % shards == 0
     assert len(found) == 1 + (each % 2 == 0 and each >= 16) + (each % 4 == 0 and each >= 32)
+
+
+def test_a_shard_keeps_what_goes_on_and_fills_up_with_others():
+    assert sizes.kept([6, 1, 3], 8, 4, 1) == [1, 3, 6, 0]
+    assert sizes.kept([6, 1], 8, 4, 2) == [1, 0, 6, 4]
+    assert sizes.kept([6, 7, 5], 8, 4, 2) == []  # three in the second shard, which keeps two

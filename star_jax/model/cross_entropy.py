@@ -32,7 +32,8 @@ def cross_entropy(
 ) -> Sums:
     """Summed weighted cross-entropy in nats, [], and how many weighted tokens were right, [].
 
-    A gradient flows to `head` and `x_BxTxE` alone.
+    A token is right whose logit is the highest, or as high as that. A gradient flows to `head` and
+    `x_BxTxE` alone.
     """
 
     def add(sums: Sums, part: tuple[jax.Array, ...]) -> tuple[Sums, None]:

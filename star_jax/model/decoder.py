@@ -92,10 +92,7 @@ def _add(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
 
 
 class Attention(nnx.Module):
-    """Multi-head attention; keys and values may have fewer heads than queries.
-
-    Products are written as a CPU does them without transposing the weights first.
-    """
+    """Multi-head attention; keys and values may have fewer heads than queries."""
 
     def __init__(self, make: _Weights) -> None:
         config = self.config = make.config
@@ -139,6 +136,7 @@ class Attention(nnx.Module):
     def _heads(
         self, x: jax.Array, weight: nnx.Param, bias: nnx.Param | None, norm: Norm | None
     ) -> jax.Array:
+        # In this order of axes, and `out` in two: a CPU would transpose the weights for another.
         y = jnp.einsum("bte,ehd->bthd", x, weight[...].astype(x.dtype)).swapaxes(1, 2)
         if bias is not None:
             y = y + bias[...].astype(x.dtype)[:, None]

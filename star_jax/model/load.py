@@ -88,6 +88,7 @@ def load(source: str, mesh: Mesh, *, dtype: str = "float32", weights: str = "flo
         for name, leaf in leaves.items()
     ]
     params = jax.tree.unflatten(jax.tree.structure(abstract), arrays)
+    _gguf.cache_clear()  # or the file would stay mapped
     return Loaded(config, family, params, dict(files.config), path)
 
 
@@ -211,7 +212,7 @@ def _read_run(run: pathlib.Path) -> tuple[Family, ModelConfig, dict[str, Any]]:
 
 
 def _config_of(path: pathlib.Path) -> dict[str, Any]:
-    return dict(GgufFile(path).config if path.is_file() else read_object(path / "config.json"))
+    return dict(_files(path).config if path.is_file() else read_object(path / "config.json"))
 
 
 def _places(

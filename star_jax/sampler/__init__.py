@@ -1,6 +1,8 @@
 """From prompts to rationales.
 
-engine.py   rows, chunks and padding, on the host
-decode.py   the loop on the device: prefill, then one token a step until every row has stopped
-select.py   logits to a token: greedy, temperature, top-k, top-p
+engine.py     rows, chunks and who gets a slot, on the host
+newcomers.py  how the prompts of those who get one are packed
+sizes.py      the static sizes that sampling is compiled for
+decode.py     the loop on the device: prompts are read, then a token a step until rows have stopped
+select.py     logits to a token: greedy, temperature, top-k, top-p
 """

@@ -81,10 +81,12 @@ class Slots(Protocol):
 
     Attributes:
         count: B.
+        order: all of them, in the order in which free ones are taken.
         fewer: how many slots there are once there are fewer; 0: they stay as many.
     """
 
     count: int
+    order: Sequence[int]
     fewer: int
 
     def room(self, rows: Sequence[Row]) -> int:
@@ -163,7 +165,7 @@ def complete(
     inside: dict[int, tuple[Row, int]] = {}  # by place; and the slot it was admitted to
     found: dict[int, Completion] = {}
     while waiting or inside:
-        free = [place for place in range(slots.count) if place not in inside]
+        free = [place for place in slots.order if place not in inside]
         while (wave := _next(slots, waiting)) and len(wave) <= len(free):
             places, free = free[: len(wave)], free[len(wave) :]
             slots.admit(wave, places)

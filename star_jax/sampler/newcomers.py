@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from star_jax.sampler.engine import Row, Shape
 
 _WAVES = 32  # prompts are read when about so small a part of the slots is free,
-_LEAST = 4  # or about so many slots
+_LEAST = 4  # or about so many slots,
+_MOST = 512  # and at most so many tokens of them at a time, but for one long prompt,
 _TILE = 16  # tokens come in multiples of it
 
 
@@ -49,7 +50,7 @@ def room(shape: Shape, shards: int) -> Room:
     """Room for a wave of prompts that are half as long as the longest, or for twice as many."""
     each = shape.rows // shards
     wave = max(min(each, _LEAST), each // _WAVES)
-    tokens = max(shape.prompt, wave * -(-shape.prompt // 2))
+    tokens = max(shape.prompt, min(_MOST, wave * -(-shape.prompt // 2)))
     return Room(shards, -(-tokens // _TILE) * _TILE, min(each, 2 * wave))
 
 

@@ -1,6 +1,7 @@
 """The static sizes that sampling is compiled for: of rings and slots."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from star_jax.sampler.engine import Shape
 
@@ -26,3 +27,17 @@ def fewer(shape: Shape, shards: int) -> list[Shape]:
         each //= 2
         found.append(dataclasses.replace(shape, rows=shards * each))
     return found
+
+
+def kept(going: Sequence[int], count: int, fewer: int, shards: int) -> list[int]:
+    """Which slots are kept where there are `fewer`: of every shard those that go on, and others.
+
+    None, where a shard has more that go on than it keeps.
+    """
+    each = count // shards
+    parts = [
+        sorted(range(first, first + each), key=lambda place: place not in going)[: fewer // shards]
+        for first in range(0, count, each)
+    ]
+    found = [place for part in parts for place in part]
+    return found if set(going) <= set(found) else []
