@@ -36,7 +36,11 @@ def on_model(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 make_prefix, prefill, step = map(on_model, (kv.make_prefix, kv.prefill, kv.step))
-read_packed = on_model(lambda model, *given: kv.read(model, *given[:-2], len(given[-2]), given[-1]))
+read_packed = on_model(
+    lambda model, tokens, segments, positions, end, start, places, prefix: kv.read(
+        model, tokens, segments, positions, end, start, len(places), prefix
+    )
+)
 ring = on_model(lambda model, asked, places: kv.ring(model, asked, len(places)))
 forward = on_model(
     lambda model, tokens: model.logits(
