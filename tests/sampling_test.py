@@ -59,7 +59,7 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
     assert lengths[0] < 20 and sizes.windows(BUDGET) == [64, lengths[-1]]
     written = sum(lengths)
     assert sampling.busy == written - len(ROWS)  # first tokens are written before any step
-    assert written / sampling.slot_steps > 0.2
+    assert written / sampling.slot_steps > (0.3 if shape.rows <= 32 else 0.2)  # of 64, 22 have rows
     assert slots.count == min(shape.rows, 8 * sampling.shards)
 
 

@@ -21,7 +21,6 @@ import jax.numpy as jnp
 
 from star_jax.model import layers
 from star_jax.model.attention import Attend, Layer, Source, attention, plain_segments, within
-from star_jax.model.attention import attend_segments as attend_packed
 from star_jax.model.decoder import Decoder
 from star_jax.model.layers import Index, Kept, Stacked
 
@@ -109,27 +108,22 @@ def grow(cache: Cache, length: int) -> Cache:
 
 def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
     """The cache of some rows: `take` gives those of an array, whose axis of rows it is told."""
-
-    def each(x: jax.Array) -> jax.Array:
-        return take(x, x.ndim - 4)
-
-    asked = cache.asked
-    prompts = Asked(
-        jax.tree.map(each, asked.keys), jax.tree.map(each, asked.values), take(asked.start, 0)
-    )
-    keys, values = jax.tree.map(each, (cache.keys, cache.values))
-    return Cache(prompts, keys, values, cache.cursor, take(cache.written, 0))
+    return jax.tree.map(lambda x: take(x, _axis(x)) if x.ndim else x, cache)
 
 
 def admit(cache: Cache, new: Asked, rows_R: jax.Array) -> Cache:
     """The cache with the prompts of R new rows at `rows_R`; those from B on are left out."""
 
     def put(old: jax.Array, x: jax.Array) -> jax.Array:
-        axis = max(old.ndim - 4, 0)
-        return old.at[(slice(None),) * axis + (rows_R,)].set(x, mode="drop")
+        return old.at[(slice(None),) * _axis(old) + (rows_R,)].set(x, mode="drop")
 
     written = cache.written.at[rows_R].set(0, mode="drop")
     return dataclasses.replace(cache, asked=jax.tree.map(put, cache.asked, new), written=written)
+
+
+def _axis(x: jax.Array) -> int:
+    """Which axis of a cache's array is that of the rows: after the layers, where it has them."""
+    return max(x.ndim - 4, 0)
 
 
 def apart(prefix: Prefix) -> Prefix:
@@ -199,11 +193,8 @@ def read(
         places: P, that are kept of each.
         prefix: before all of them.
     """
-    if prefix is None:
-        inside = attend_packed(segments_GxT)
-    else:
-        positions_GxT = positions_GxT + prefix.length
-        inside = attend_segments(segments_GxT, positions_GxT, prefix)
+    positions_GxT = _positions(positions_GxT, prefix)
+    inside = attend_segments(segments_GxT, positions_GxT, prefix)
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
@@ -260,7 +251,9 @@ def step(
     return model.logits(x)[:, 0], cache
 
 
-def attend_segments(segments_BxT: jax.Array, positions_BxT: jax.Array, prefix: Prefix) -> Attend:
+def attend_segments(
+    segments_BxT: jax.Array, positions_BxT: jax.Array, prefix: Prefix | None
+) -> Attend:
     """As `attention.attend_segments`, every segment after the prefix; positions count it.
 
     `Decoder.hidden` must be given the prefix too.
