@@ -50,6 +50,26 @@ def test_a_program_holds_one_period_of_the_layers(apart):
     assert size(windows) == 2 * size(eight)
 
 
+@pytest.mark.parametrize("windows", [(), (3, 0) * 4], ids=["alike", "in pairs"])
+@pytest.mark.parametrize("keep", ["products", "inputs"])
+def test_a_gradient_keeps_no_copy_of_the_weights(keep: Keep, windows):
+    config = toys.replace(toys.SMALL, layers=8, windows=windows)
+
+    def loss(params):
+        model = nnx.merge(toys.graph(config), params)
+        return model.hidden(TOKENS, POSITIONS, attend_segments(TOKENS * 0 + 1), keep=keep)[0].sum()
+
+    def kept(weights) -> list[tuple[int, ...]]:
+        found = jax.make_jaxpr(jax.grad(loss))(weights).jaxpr.eqns
+        forward = next(each for each in found if each.primitive.name == "scan")
+        return [each.aval.shape[1:] for each in forward.outvars]
+
+    params = toys.params(config)
+    layer = {x.shape[1:] for x in jax.tree.leaves(params["blocks"]) if x.ndim > 2}
+    assert (16, 24) in layer and (2, 9, 16) in kept(params)
+    assert not layer & set(kept(params))
+
+
 @pytest.mark.parametrize("layer", [1, jnp.int32(1)], ids=["known", "traced"])
 def test_what_is_put_into_a_layer_is_there_and_nowhere_else(layer):
     stack = jnp.zeros((3, 2, 4, 2))

@@ -232,10 +232,12 @@ def attention(
     keys = sources[0][0].shape[-3]
     q = (q_BxHxTxD * layer.scale).reshape(rows, keys, heads // keys * length, size)
     found = [_attend(layer, q, length, *source) for source in sources]
-    highest = functools.reduce(jnp.maximum, [one.highest for one in found])
-    shares = [jnp.exp(one.highest - highest) for one in found]
-    total = sum(one.total * share for one, share in zip(found, shares, strict=True))
-    mixed = sum(one.mixed * share for one, share in zip(found, shares, strict=True))
+    total, mixed = found[0].total, found[0].mixed
+    if len(found) > 1:
+        highest = functools.reduce(jnp.maximum, [one.highest for one in found])
+        shares = [jnp.exp(one.highest - highest) for one in found]
+        total = sum(one.total * share for one, share in zip(found, shares, strict=True))
+        mixed = sum(one.mixed * share for one, share in zip(found, shares, strict=True))
     return jnp.divide(mixed, total).astype(q.dtype).reshape(rows, heads, length, size)
 
 

@@ -289,17 +289,17 @@ class Decoder(nnx.Module):
             window = config.window(place)
             layer = Layer(index, window, scale, config.attention_cap, tuple(own))
 
-            def run(x: jax.Array, kept: Kept) -> tuple[jax.Array, Kept]:
-                return block(x, positions_BxT, layer, attend, kept, layout)
+            return block(x, positions_BxT, layer, attend, kept, layout)
 
-            if keep == "everything":
-                return run(x, kept)
+        rest = (config.period, each, given, layout.between(x), kept)
+        if keep == "everything":
+            x, kept = layers.run(self.blocks, *rest)
+        else:
             # Inside of a loop nothing can take the second computation for the first.
             alone = config.period == config.layers
             policy = _PRODUCTS if keep == "products" else None
-            return jax.checkpoint(run, prevent_cse=alone, policy=policy)(x, kept)
-
-        x, kept = layers.run(self.blocks, config.period, each, given, layout.between(x), kept)
+            remat = functools.partial(jax.checkpoint, prevent_cse=alone, policy=policy)
+            x, kept = layers.run(self.blocks, *rest, remat)
         return self.norm(x), kept
 
     @property

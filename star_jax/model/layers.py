@@ -23,6 +23,7 @@ M = TypeVar("M", bound=nnx.Module)
 Stacked = jax.Array | tuple[jax.Array, ...]  # [L, ...], or L arrays [...]
 Kept = tuple[Stacked, ...]  # what is stacked, and each layer reads and writes its own part of
 Index = jax.Array | int  # of a layer; an int where the stacks are taken apart
+Remat = Callable[[Callable[..., Any]], Callable[..., Any]]
 AXIS = "layers"  # the first axis of a stacked weight
 
 
@@ -88,6 +89,7 @@ def run(
     given: tuple[Stacked, ...],
     x: jax.Array,
     kept: Kept,
+    remat: Remat = lambda layer: layer,
 ) -> tuple[jax.Array, Kept]:
     """Runs the layers in their order.
 
@@ -99,22 +101,26 @@ def run(
         given: what is stacked beside the weights, to be read.
         x: what the first layer gets.
         kept: what is stacked beside the weights, to be read and written.
+        remat: makes of what computes a layer what a gradient goes through. It sees the stacks: what
+            is cut out of them inside is not kept beside them.
 
     Returns:
         `x` and `kept` as the last layer gives them.
     """
     if isinstance(block, nnx.List):
-        return _run_apart(block, period, each, given, x, kept)
+        return _run_apart(block, period, each, given, x, kept, remat)
     graph, weights = nnx.split(block)
     stacks = (weights, tuple(given))
     cycles = len(jax.tree.leaves(weights)[0]) // period
 
+    def one(place: int, number: Index, parts: Any, x: jax.Array, kept: Kept) -> Any:
+        weights, own = jax.tree.map(lambda x: x[place], parts)
+        layer = number * period + place
+        return each(nnx.merge(graph, weights), layer, place, own, x, kept)
+
     def cycle(carry: Any, xs: Any) -> tuple[Any, None]:
-        number, parts = xs
         for place in range(period):
-            weights, own = _layer(parts, place)
-            layer = number * period + place
-            carry = each(nnx.merge(graph, weights), layer, place, own, *carry)
+            carry = remat(functools.partial(one, place))(*xs, *carry)
         return carry, None
 
     parts = jax.tree.map(lambda x: x.reshape(cycles, period, *x.shape[1:]), stacks)
@@ -128,6 +134,7 @@ def _run_apart(
     given: tuple[Stacked, ...],
     x: jax.Array,
     kept: Kept,
+    remat: Remat,
 ) -> tuple[jax.Array, Kept]:
     """As `run`; Python goes through a layer once for all that are alike."""
 
@@ -135,7 +142,10 @@ def _run_apart(
     def one(
         graph: nnx.GraphDef, place: int, weights: Any, own: Any, x: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        return each(nnx.merge(graph, weights), 0, place, own, x, kept)
+        def layer(weights: Any, own: Any, x: jax.Array, kept: Kept) -> tuple[jax.Array, Kept]:
+            return each(nnx.merge(graph, weights), 0, place, own, x, kept)
+
+        return remat(layer)(weights, own, x, kept)
 
     written = []
     for layer, block in enumerate(blocks):
@@ -154,10 +164,6 @@ def names(name: str, count: int) -> list[str]:
     """
     first, _, rest = name.partition(".")
     return [f"blocks.{layer}.{rest}" for layer in range(count)] if first == "blocks" else [name]
-
-
-def _layer(stacks: Any, layer: int) -> Any:
-    return jax.tree.map(lambda x: x[layer], stacks)
 
 
 def _is_weight(x: Any) -> bool:
