@@ -9,23 +9,19 @@ questions come out differently.)
 
 import dataclasses
 import math
-import mmap
 import os
-import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from star_jax import gguf_head
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SPACE = "▁"  # how SentencePiece writes a space
 
-# Of a value: its code in the file -> how struct unpacks it. 8 is a string, 9 an array.
-_FORMATS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
-_STRING, _ARRAY = 8, 9
 _NORMAL, _UNKNOWN, _CONTROL, _USER = 1, 2, 3, 4  # of a token: its type
 _ORDERED = ("gemma", "gemma2", "gemma3")  # architectures whose scores do not order their merges
-_MOST = 1 << 24  # entries of a list, bytes of a string: more is a torn file
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _LLAMA3 = (
@@ -88,7 +84,7 @@ def open_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
         ValueError: it is no GGUF file, it is cut off, or it names a tokenizer that is not known;
             the message names the file, the field and the remedy.
     """
-    metadata = read_metadata(path)
+    metadata = gguf_head.read(path).metadata
     try:
         return _vocabulary(metadata)
     except KeyError as error:
@@ -102,75 +98,6 @@ def open_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
         ) from error
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
-
-
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """All keys and values of a GGUF file's head, in a fraction of a second.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no GGUF file of version 2 or 3, or it is cut off.
-    """
-    name = os.fspath(path)
-    with open(name, "rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ValueError(f"{name}: not a GGUF file (its first bytes are not 'GGUF')")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            try:
-                return dict(_entries(data))
-            except (struct.error, IndexError, UnicodeDecodeError) as error:
-                raise ValueError(
-                    f"{name}: its metadata is cut off or damaged ({error}); fetch the file again"
-                ) from error
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
-
-
-def _entries(data: mmap.mmap) -> Iterator[tuple[str, Any]]:
-    version, _, count = struct.unpack_from("<IQQ", data, 4)
-    if version not in (2, 3):
-        raise ValueError(f"GGUF version {version}; versions 2 and 3 (little-endian) are read")
-    place = 24
-    for _ in range(count):
-        key, place = _string(data, place)
-        (kind,) = struct.unpack_from("<I", data, place)
-        value, place = _value(data, kind, place + 4)
-        yield key, value
-
-
-def _value(data: mmap.mmap, kind: int, place: int) -> tuple[Any, int]:
-    """The value at `place`, and the place after it."""
-    if kind == _STRING:
-        return _string(data, place)
-    if kind != _ARRAY:
-        (values, place) = _numbers(data, kind, 1, place)
-        return values[0], place
-    kind, count = struct.unpack_from("<IQ", data, place)
-    place += 12
-    if count > _MOST:
-        raise IndexError(f"a list of {count} entries at byte {place}")
-    if kind != _STRING:
-        return _numbers(data, kind, count, place)
-    strings = []
-    for _ in range(count):
-        string, place = _string(data, place)
-        strings.append(string)
-    return strings, place
-
-
-def _numbers(data: mmap.mmap, kind: int, count: int, place: int) -> tuple[list[Any], int]:
-    if kind not in _FORMATS:
-        raise IndexError(f"a value of unknown type {kind} at byte {place}")
-    layout = f"<{count}{_FORMATS[kind]}"
-    return list(struct.unpack_from(layout, data, place)), place + struct.calcsize(layout)
-
-
-def _string(data: mmap.mmap, place: int) -> tuple[str, int]:
-    (size,) = struct.unpack_from("<Q", data, place)
-    end = place + 8 + size
-    if size > _MOST or end > len(data):
-        raise IndexError(f"a string of {size} bytes at byte {place}")
-    return data[place + 8 : end].decode(), end
 
 
 def _vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:

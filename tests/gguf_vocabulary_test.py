@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 import smollm2
-from star_jax import gguf_vocabulary
+from star_jax import gguf_head, gguf_vocabulary
 from star_jax.byte_table import byte_alphabet
-from star_jax.gguf_vocabulary import CUTS, open_vocabulary, read_metadata
+from star_jax.gguf_vocabulary import CUTS, open_vocabulary
 from texts import questions, solutions
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -78,41 +78,7 @@ def spelled(backend: tokenizers.Tokenizer, text: str) -> list[str]:
     return backend.encode(text, add_special_tokens=False).tokens
 
 
-class TestMetadata:
-    def test_is_what_was_written(self, tmp_path: pathlib.Path):
-        writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
-        writer.add_uint8("u8", 200)
-        writer.add_int8("i8", -3)
-        writer.add_uint16("u16", 60_000)
-        writer.add_int16("i16", -30_000)
-        writer.add_int32("i32", -(2**31))
-        writer.add_uint64("u64", 2**63)
-        writer.add_int64("i64", -(2**63))
-        writer.add_float32("f32", 0.5)
-        writer.add_float64("f64", math.pi)
-        writer.add_bool("yes", True)
-        writer.add_string("text", "né ▁")
-        writer.add_array("words", ["", "é", "a b"])
-        writer.add_array("numbers", [1, -2, 3])
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.close()
-        found = read_metadata(tmp_path / "a.gguf")
-        assert found.pop("general.architecture") == "llama"
-        assert list(found.values()) == [
-            *(200, -3, 60_000, -30_000, -(2**31), 2**63, -(2**63), 0.5, math.pi, True),
-            *("né ▁", ["", "é", "a b"], [1, -2, 3]),
-        ]
-
-    def test_cut_off_anywhere_it_is_refused(self, tmp_path: pathlib.Path):
-        whole = write(tmp_path / "whole.gguf", **sentencepiece()).read_bytes()
-        end = len(whole.rstrip(b"\0"))
-        cut = tmp_path / "cut.gguf"
-        for size in [*range(300), *range(300, end - 1, 97)]:
-            cut.write_bytes(whole[:size])
-            with pytest.raises(ValueError, match=r"cut\.gguf: .*(cut off or damaged|not a GGUF)"):
-                read_metadata(cut)
-
+class TestDamage:
     @settings(max_examples=200, deadline=None)
     @given(st.data())
     def test_damage_is_refused_or_harmless(self, tmp_path_factory, data: st.DataObject):
@@ -125,13 +91,6 @@ class TestMetadata:
             open_vocabulary(path)
         except ValueError as error:
             assert str(path) in str(error)
-
-    def test_other_versions_are_refused(self, tmp_path: pathlib.Path):
-        path = write(tmp_path / "a.gguf", **byte_level())
-        raw = path.read_bytes()
-        path.write_bytes(raw[:4] + b"\x01" + raw[5:])
-        with pytest.raises(ValueError, match=r"a\.gguf: GGUF version 1; versions 2 and 3"):
-            read_metadata(path)
 
     def test_a_missing_file_is_missing(self, tmp_path: pathlib.Path):
         with pytest.raises(FileNotFoundError):
@@ -259,7 +218,7 @@ class Reference:
     """Byte-level BPE over the tokens and merges of a GGUF file, from its definition."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        metadata = read_metadata(path)
+        metadata = gguf_head.read(path).metadata
         tokens = metadata["tokenizer.ggml.tokens"]
         self.ids = {token: id_ for id_, token in enumerate(tokens)}
         merges = metadata["tokenizer.ggml.merges"]
@@ -291,13 +250,6 @@ class Reference:
 
 
 class TestSmolLM2:
-    def test_metadata_is_that_of_llama_cpps_reader(self):
-        fields = gguf.GGUFReader(smollm2.gguf()).fields
-        found = read_metadata(smollm2.gguf())
-        assert found.keys() == {name for name in fields if not name.startswith("GGUF.")}
-        for name, value in found.items():
-            assert fields[name].contents() == value, name
-
     def test_ids_are_those_of_its_tokens_and_merges(self):
         reference, backend = Reference(smollm2.gguf()), smollm2.vocabulary().backend
         texts = (
@@ -314,7 +266,8 @@ class TestSmolLM2:
         theirs = importlib.import_module(name)
         prefix = "tokenizer.ggml."
         fields = {
-            key.removeprefix(prefix): value for key, value in read_metadata(smollm2.gguf()).items()
+            key.removeprefix(prefix): value
+            for key, value in gguf_head.read(smollm2.gguf()).metadata.items()
         }
         names = {"tokenizer_type": "model", "pre_tokenizer_type": "pre"}
         fields |= {name: fields[short] for name, short in names.items()}

@@ -1,6 +1,7 @@
 """GGUF files as a model in transformers' names; quantized tensors become float32, part by part."""
 
 import importlib
+import math
 import pathlib
 import re
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from star_jax import gguf_head
 from star_jax.model.config import RopeScaling
 from star_jax.model.rotary import frequencies
 from star_jax.model.sources import LoadError, Tensor
@@ -51,9 +53,9 @@ _INSIDE = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_PLAIN = {"F32": np.float32, "F16": np.float16}  # kinds of tensors that are not in blocks
 _STRETCH = "rope_freqs.weight"
 _ROWS = 4096  # of a tensor that are dequantized at once; it takes several times their memory
-_BROKEN = (ValueError, KeyError, IndexError, TypeError, OverflowError, AttributeError, OSError)
 
 
 class GgufFile:
@@ -70,15 +72,17 @@ class GgufFile:
     def __init__(self, where: pathlib.Path) -> None:
         self.where = where
         self._gguf = _library(where)
-        reader = _open(self._gguf, where)
-        metadata = {name: _contents(where, name, field) for name, field in reader.fields.items()}
-        self.architecture = str(metadata.get("general.architecture"))
-        self._tensors = {self._name(tensor.name): tensor for tensor in reader.tensors}
+        try:
+            head = gguf_head.read(where)
+        except ValueError as error:
+            raise LoadError(str(error)) from error
+        self.architecture = str(head.metadata.get("general.architecture"))
+        self._packed = {self._name(tensor.name): tensor for tensor in head.tensors}
+        self._bytes = self._lay_out(head)
         self.tensors = {
-            name: Tensor(tuple(reversed(tensor.shape.tolist())), "F32", where)
-            for name, tensor in self._tensors.items()
+            name: Tensor(tensor.shape, "F32", where) for name, tensor in self._packed.items()
         }
-        self.config = self._config(metadata)
+        self.config = self._config(head.metadata)
         if _STRETCH in self.tensors:
             self.config["rope_scaling"] = self._stretch()
 
@@ -86,19 +90,42 @@ class GgufFile:
         """See `Source`."""
         return self._heads(name, ranges) if self._interleaved(name) else self._rows(name, ranges)
 
+    def _lay_out(self, head: gguf_head.Head) -> dict[str, np.ndarray]:
+        """What lies in the file of every tensor: numbers, or blocks of them; none is read yet."""
+        data, end, found = np.memmap(self.where, np.uint8, "r").view(np.ndarray), head.size, {}
+        try:
+            for name, tensor in sorted(self._packed.items(), key=lambda item: item[1].at):
+                kind = self._gguf.GGMLQuantizationType(tensor.kind)
+                dtype = _PLAIN.get(kind.name, np.uint8)
+                shape = tensor.shape
+                if kind.name not in _PLAIN:
+                    shape = self._gguf.quant_shape_to_byte_shape(shape, kind)
+                if tensor.at < end:
+                    raise ValueError(f"tensor {tensor.name} overlaps another")
+                end = tensor.at + math.prod(shape) * np.dtype(dtype).itemsize
+                if end > len(data):
+                    raise ValueError(f"it ends at byte {len(data)}, inside of {tensor.name}")
+                found[name] = data[tensor.at : end].view(dtype).reshape(shape)
+        except ValueError as error:
+            raise LoadError(
+                f"{self.where}: not a whole GGUF file ({error}); copy or download it again"
+            ) from error
+        return found
+
     def _rows(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
-        tensor, (first, last) = self._tensors[name], ranges[0]
+        tensor, rows, (first, last) = self._packed[name], self._bytes[name], ranges[0]
+        kind = self._gguf.GGMLQuantizationType(tensor.kind)
         within = tuple(slice(*range_) for range_ in ranges[1:])
         found = np.empty([stop - start for start, stop in ranges], np.float32)
         try:
             for start in range(first, last, _ROWS):
-                packed = tensor.data[start : min(start + _ROWS, last)]
-                part = self._gguf.quants.dequantize(packed, tensor.tensor_type)
+                packed = rows[start : min(start + _ROWS, last)]
+                part = self._gguf.quants.dequantize(packed, kind)
                 found[start - first :][: len(packed)] = part[(slice(None), *within)]
             return found
         except NotImplementedError as error:
             raise LoadError(
-                f"{self.where}: {tensor.name} is quantized as {tensor.tensor_type.name}, which "
+                f"{self.where}: {tensor.name} is quantized as {kind.name}, which "
                 "cannot be read; take a file with Q8_0, Q4_1, F16 or the like"
             ) from error
 
@@ -154,7 +181,7 @@ class GgufFile:
                 f"these are: {', '.join(_ARCHITECTURES)}"
             )
         own = {
-            name.removeprefix(f"{self.architecture}."): value
+            name.removeprefix(f"{self.architecture}."): _shortest(value)
             for name, value in metadata.items()
             if name.startswith(f"{self.architecture}.")
         }
@@ -206,39 +233,6 @@ def _library(where: pathlib.Path) -> Any:
         raise LoadError(f"{where}: needs the package gguf: pip install gguf") from error
 
 
-def _open(gguf: Any, where: pathlib.Path) -> Any:
-    class Reader(gguf.GGUFReader):
-        """Stops at the file's end, where the library would go on with empty arrays."""
-
-        def _get(self, offset: int, dtype: Any, count: int = 1, *rest: Any, **more: Any) -> Any:
-            if isinstance(self.data, np.memmap):
-                self.data = self.data.view(np.ndarray)  # slices of it take half the time
-            found = super()._get(offset, dtype, count, *rest, **more)
-            if len(found) != int(count):
-                raise ValueError(f"it ends at byte {len(self.data)}, inside of what it lists")
-            return found
-
-    try:
-        reader = Reader(where)
-        end = reader.data_offset
-        for tensor in sorted(reader.tensors, key=lambda tensor: tensor.data_offset):
-            if tensor.data_offset < end:
-                raise ValueError(f"tensor {tensor.name} overlaps another")
-            end = tensor.data_offset + tensor.n_bytes
-    except _BROKEN as error:
-        raise LoadError(
-            f"{where}: not a whole GGUF file ({error}); copy or download it again"
-        ) from error
-    return reader
-
-
-def _contents(where: pathlib.Path, name: str, field: Any) -> Any:
-    """The value of a metadata field; lists of the vocabulary are not needed and None."""
-    if name.startswith("tokenizer.") and len(field.data) > 1:
-        return None
-    try:
-        value = field.contents()
-    except _BROKEN as error:
-        raise LoadError(f"{where}: {name} cannot be read ({error}); download it again") from error
-    # A float32 that was written as 1e-05 is that number, not 9.999999747378752e-06.
+def _shortest(value: Any) -> Any:
+    """A float32 that was written as 1e-05 is that number, not 9.999999747378752e-06."""
     return float(str(np.float32(value))) if isinstance(value, float) else value

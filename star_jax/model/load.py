@@ -6,7 +6,6 @@ comes with a model is run.
 """
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -88,7 +87,6 @@ def load(source: str, mesh: Mesh, *, dtype: str = "float32", weights: str = "flo
         for name, leaf in leaves.items()
     ]
     params = jax.tree.unflatten(jax.tree.structure(abstract), arrays)
-    _gguf.cache_clear()  # or the file would stay mapped
     return Loaded(config, family, params, dict(files.config), path)
 
 
@@ -149,15 +147,8 @@ def _find(source: str, patterns: list[str]) -> pathlib.Path:
 
 def _files(path: pathlib.Path) -> Source:
     if path.is_file():
-        stat = path.stat()
-        return _gguf(path, stat.st_mtime_ns, stat.st_size)
+        return GgufFile(path)
     return Folder(path, read_object(path / "config.json"))
-
-
-@functools.lru_cache(maxsize=1)
-def _gguf(path: pathlib.Path, changed: int, size: int) -> GgufFile:
-    """Opened once for `check` and `load`: a vocabulary takes long to go through."""
-    return GgufFile(path)
 
 
 def _read_config(values: Mapping[str, Any], where: pathlib.Path) -> tuple[Family, ModelConfig]:
