@@ -101,8 +101,8 @@ def run(
         given: what is stacked beside the weights, to be read.
         x: what the first layer gets.
         kept: what is stacked beside the weights, to be read and written.
-        remat: makes of what computes a layer what a gradient goes through. It sees the stacks: what
-            is cut out of them inside is not kept beside them.
+        remat: wraps what computes a layer, as `jax.checkpoint` does. A layer's weights are cut out
+            of their stack inside of it, or a gradient would keep a copy of them.
 
     Returns:
         `x` and `kept` as the last layer gives them.
