@@ -75,6 +75,8 @@ def _head(data: mmap.mmap) -> Head:
     place, metadata = 24, {}
     for _ in range(entries):
         key, place = _string(data, place)
+        if key in metadata:
+            raise IndexError(f"{key} twice")
         (kind,) = struct.unpack_from("<I", data, place)
         metadata[key], place = _value(data, kind, place + 4)
     found = []
@@ -84,7 +86,7 @@ def _head(data: mmap.mmap) -> Head:
     if len({tensor.name for tensor in found}) < len(found):
         raise IndexError("the same tensor twice")
     multiple = metadata.get("general.alignment", _ALIGNMENT)
-    if not isinstance(multiple, int) or multiple < 1:
+    if type(multiple) is not int or multiple < 1 or multiple & (multiple - 1):
         raise IndexError(f"general.alignment = {multiple!r}")
     size = -(-place // multiple) * multiple
     moved = (dataclasses.replace(tensor, at=size + tensor.at) for tensor in found)
@@ -98,6 +100,8 @@ def _tensor(data: mmap.mmap, place: int) -> tuple[Packed, int]:
     if not 0 < axes <= _AXES:
         raise IndexError(f"tensor {name} of {axes} axes")
     *shape, kind, at = struct.unpack_from(f"<{axes}QIQ", data, place + 4)
+    if 0 in shape:
+        raise IndexError(f"tensor {name} without numbers")
     return Packed(name, tuple(reversed(shape)), kind, at), place + 16 + 8 * axes
 
 

@@ -286,6 +286,35 @@ def test_a_file_cut_or_changed_anywhere_is_refused(tmp_path: pathlib.Path):
             assert str(path) in str(error)
 
 
+def moved(path: pathlib.Path, name: str, kind: int | None = None, at: int | None = None) -> None:
+    """Writes another kind or place into the entry of a tensor of two axes."""
+    raw = bytearray(path.read_bytes())
+    entry = raw.index(name.encode()) + len(name) + 4 + 2 * 8
+    if kind is not None:
+        raw[entry : entry + 4] = kind.to_bytes(4, "little")
+    if at is not None:
+        raw[entry + 4 : entry + 12] = at.to_bytes(8, "little")
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"at": 32}, r"not a whole GGUF file \(tensor .* overlaps another\)"),
+        ({"at": 1 << 40}, r"not a whole GGUF file \(it ends at byte \d+, inside of token_embd"),
+        ({"kind": 9_999}, r"token_embd.weight is quantized in a way \(number 9999\)"),
+    ],
+)
+def test_tensors_that_cannot_be_there_are_refused(
+    change: dict[str, int], message: str, tmp_path: pathlib.Path
+):
+    path = tmp_path / "m.gguf"
+    write(path, tensors())
+    moved(path, "token_embd.weight", **change)
+    with pytest.raises(LoadError, match=f"m.gguf: {message}"):
+        load.open_config(str(path))
+
+
 def test_without_the_package_it_says_what_to_install(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ):

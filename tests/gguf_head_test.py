@@ -63,12 +63,26 @@ def test_it_is_that_of_llama_cpps_reader(made: bool, tmp_path: pathlib.Path):
 
 def test_cut_off_anywhere_it_is_refused(tmp_path: pathlib.Path):
     whole = write(tmp_path / "whole.gguf").read_bytes()
-    start = gguf_head.read(tmp_path / "whole.gguf").size
+    last = whole.index(b"two") + len("two") + 4 + 2 * 8 + 4 + 8  # axes, shape, kind, place
     cut = tmp_path / "cut.gguf"
-    for size in range(start - 64):  # padding may follow
+    for size in range(last):
         cut.write_bytes(whole[:size])
         with pytest.raises(ValueError, match=r"cut\.gguf: .*(cut off or damaged|not a GGUF)"):
             gguf_head.read(cut)
+    cut.write_bytes(whole[:last])
+    assert gguf_head.read(cut) == gguf_head.read(tmp_path / "whole.gguf")
+
+
+def test_damage_anywhere_is_refused_or_harmless(tmp_path: pathlib.Path):
+    path = write(tmp_path / "a.gguf")
+    whole = path.read_bytes()
+    for place in range(gguf_head.read(path).size):
+        for flipped in (0x01, 0x80, 0xFF):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ flipped]) + whole[place + 1 :])
+            try:
+                gguf_head.read(path)
+            except ValueError as error:
+                assert str(path) in str(error)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +91,11 @@ def test_cut_off_anywhere_it_is_refused(tmp_path: pathlib.Path):
         (b"GGUF\x03", b"GGUF\x01", "GGUF version 1; versions 2 and 3"),
         (b"two\x02", b"two\x05", "tensor two of 5 axes"),
         (b"two\x02", b"one\x02", "the same tensor twice"),
+        (b"two\x02\0\0\0\x40", b"two\x02\0\0\0\0", "tensor two without numbers"),
+        (b"\0\0u8\0", b"\0\0i8\0", "i8 twice"),
         (b"alignment\x04\0\0\0\x40", b"alignment\x04\0\0\0\0", "general.alignment = 0"),
+        (b"alignment\x04\0\0\0\x40", b"alignment\x04\0\0\0\x30", "general.alignment = 48"),
+        (b"alignment\x04\0\0\0\x40", b"alignment\x07\0\0\0\x01", "general.alignment = True"),
     ],
 )
 def test_what_cannot_be_is_refused(old: bytes, new: bytes, message: str, tmp_path: pathlib.Path):

@@ -288,18 +288,16 @@ class Decoder(nnx.Module):
         ) -> tuple[jax.Array, Kept]:
             window = config.window(place)
             layer = Layer(index, window, scale, config.attention_cap, tuple(own))
-
             return block(x, positions_BxT, layer, attend, kept, layout)
 
-        rest = (config.period, each, given, layout.between(x), kept)
-        if keep == "everything":
-            x, kept = layers.run(self.blocks, *rest)
-        else:
+        remat: layers.Remat = layers.as_it_is
+        if keep != "everything":
             # Inside of a loop nothing can take the second computation for the first.
-            alone = config.period == config.layers
+            alone = self.is_apart or config.period == config.layers
             policy = _PRODUCTS if keep == "products" else None
             remat = functools.partial(jax.checkpoint, prevent_cse=alone, policy=policy)
-            x, kept = layers.run(self.blocks, *rest, remat)
+        x = layout.between(x)
+        x, kept = layers.run(self.blocks, config.period, each, given, x, kept, remat)
         return self.norm(x), kept
 
     @property

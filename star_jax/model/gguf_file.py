@@ -53,7 +53,7 @@ _INSIDE = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_PLAIN = {"F32": np.float32, "F16": np.float16}  # kinds of tensors that are not in blocks
+_PLAIN = {"F32": np.float32, "F16": np.float16}  # kinds that numpy reads as they are
 _STRETCH = "rope_freqs.weight"
 _ROWS = 4096  # of a tensor that are dequantized at once; it takes several times their memory
 
@@ -74,7 +74,7 @@ class GgufFile:
         self._gguf = _library(where)
         try:
             head = gguf_head.read(where)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise LoadError(str(error)) from error
         self.architecture = str(head.metadata.get("general.architecture"))
         self._packed = {self._name(tensor.name): tensor for tensor in head.tensors}
@@ -95,9 +95,8 @@ class GgufFile:
         data, end, found = np.memmap(self.where, np.uint8, "r").view(np.ndarray), head.size, {}
         try:
             for name, tensor in sorted(self._packed.items(), key=lambda item: item[1].at):
-                kind = self._gguf.GGMLQuantizationType(tensor.kind)
+                kind, shape = self._kind(tensor), tensor.shape
                 dtype = _PLAIN.get(kind.name, np.uint8)
-                shape = tensor.shape
                 if kind.name not in _PLAIN:
                     shape = self._gguf.quant_shape_to_byte_shape(shape, kind)
                 if tensor.at < end:
@@ -112,9 +111,19 @@ class GgufFile:
             ) from error
         return found
 
+    def _kind(self, tensor: gguf_head.Packed) -> Any:
+        """How it is quantized, in the library's words."""
+        try:
+            return self._gguf.GGMLQuantizationType(tensor.kind)
+        except ValueError as error:
+            raise LoadError(
+                f"{self.where}: {tensor.name} is quantized in a way (number {tensor.kind}) that "
+                "the installed gguf does not know; update it, or take a file with Q8_0 or the like"
+            ) from error
+
     def _rows(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
         tensor, rows, (first, last) = self._packed[name], self._bytes[name], ranges[0]
-        kind = self._gguf.GGMLQuantizationType(tensor.kind)
+        kind = self._kind(tensor)
         within = tuple(slice(*range_) for range_ in ranges[1:])
         found = np.empty([stop - start for start, stop in ranges], np.float32)
         try:

@@ -82,6 +82,11 @@ def put(stacked: Stacked, layer: Index, x: jax.Array, at: Sequence[Index] = ()) 
     return jax.lax.dynamic_update_slice(stacked, x[None], (layer, *at))
 
 
+def as_it_is(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """A gradient keeps all that it needs."""
+    return compute
+
+
 def run(
     block: Any,
     period: int,
@@ -89,7 +94,7 @@ def run(
     given: tuple[Stacked, ...],
     x: jax.Array,
     kept: Kept,
-    remat: Remat = lambda layer: layer,
+    remat: Remat = as_it_is,
 ) -> tuple[jax.Array, Kept]:
     """Runs the layers in their order.
 
@@ -114,9 +119,8 @@ def run(
     cycles = len(jax.tree.leaves(weights)[0]) // period
 
     def one(place: int, number: Index, parts: Any, x: jax.Array, kept: Kept) -> Any:
-        weights, own = jax.tree.map(lambda x: x[place], parts)
-        layer = number * period + place
-        return each(nnx.merge(graph, weights), layer, place, own, x, kept)
+        mine, own = jax.tree.map(lambda part: part[place], parts)
+        return each(nnx.merge(graph, mine), number * period + place, place, own, x, kept)
 
     def cycle(carry: Any, xs: Any) -> tuple[Any, None]:
         for place in range(period):
@@ -142,10 +146,10 @@ def _run_apart(
     def one(
         graph: nnx.GraphDef, place: int, weights: Any, own: Any, x: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        def layer(weights: Any, own: Any, x: jax.Array, kept: Kept) -> tuple[jax.Array, Kept]:
+        def compute(weights: Any, own: Any, x: jax.Array, kept: Kept) -> tuple[jax.Array, Kept]:
             return each(nnx.merge(graph, weights), 0, place, own, x, kept)
 
-        return remat(layer)(weights, own, x, kept)
+        return remat(compute)(weights, own, x, kept)
 
     written = []
     for layer, block in enumerate(blocks):
