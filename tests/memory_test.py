@@ -118,9 +118,8 @@ def residuals(config: ModelConfig, rows: int, length: int) -> int:
 
     kept = jax.eval_shape(lambda p, t: jax.vjp(lambda q: loss(q, t), p)[1], params, tokens)
     whole = {x.shape for x in jax.tree.leaves(params)}
-    layers = {shape[1:] for shape in whole if len(shape) > 2}  # those of a layer, in a period
-    kept = [x for x in jax.tree.leaves(kept) if x.shape not in whole and x.shape[1:] not in layers]
-    return sum(x.size * x.dtype.itemsize for x in kept)
+    whole |= {(shape[0] // config.period, config.period, *shape[1:]) for shape in whole}  # scanned
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(kept) if x.shape not in whole)
 
 
 class TestRows:
