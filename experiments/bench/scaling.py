@@ -119,6 +119,7 @@ def plot(found: dict[str, Growth], path: pathlib.Path) -> None:
         axis.set(xscale="log", yscale="log", title=title)
         axis.set(xlabel="size, the smallest = 1", ylabel="cost, of the smallest = 1")
         axis.set_xticks([1, 2, 4, 8], labels=["1", "2", "4", "8"])
+        axis.set_yticks([1, 2, 4, 8], labels=["1", "2", "4", "8"])
         axis.minorticks_off()
         axis.legend(title="exponent", fontsize=8)
     figure.savefig(path, dpi=120)
