@@ -1,12 +1,13 @@
 """Training: ours against a plain PyTorch loop, on packed GSM8K solutions: time and memory.
 
     python -m experiments.bench.training --model=MODEL --data=DATA [--batches=4x512,8x1024]
-        [--dtypes=float32,bfloat16] [--steps=3] [--repeats=3] [--json=FILE]
+        [--micro_batch=0] [--dtypes=float32,bfloat16] [--steps=3] [--repeats=3] [--json=FILE]
 
 MODEL and DATA as in `workload`. Each run is a process of its own, for its memory's sake, and they
 take turns; of `--steps` updates the first is not counted, and compilation is before it. The peer
 has every micro-batch and checkpointing of `peer_training.SETTINGS`; where one fails, such as for
-want of memory, it is left out. A token of the roofline is three passes of its products.
+want of memory, it is left out. `--micro_batch` is of ours: rows at a time, 0 for all. A token of
+the roofline is three passes of its products.
 """
 
 import argparse
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     workload.add_arguments(parser)
     parser.add_argument("--batches", default=",".join(f"{n}x{t}" for n, t in workload.BATCHES))
+    parser.add_argument("--micro_batch", type=int, default=0, help="of ours; 0 is the whole batch")
     parser.add_argument("--dtypes", default="float32,bfloat16", help="of the peer")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
@@ -64,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             path = folder.parent / f"{size}.npz"
             peer_training.save(workload.batch(tokenizer, given.data, rows, length), path)
             runs = Runs()
-            ours = runs.side("ours", lambda path=path: _ours(given.model, path, given.steps))
+            ours = runs.side(
+                "ours",
+                lambda path=path: _ours(given.model, path, given.steps, given.micro_batch),
+            )
             found[size] = compare.compare(
                 ours,
                 _peers(runs, folder, path, given.dtypes.split(","), given.steps),
@@ -80,10 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     compare.write(given.json, found, peak_mib=peaks)
 
 
-def _ours(model: str, batch: pathlib.Path, steps: int) -> Trained:
-    return peer_training.run(
-        "experiments.bench.our_training", model, str(batch), f"--steps={steps}"
-    )
+def _ours(model: str, batch: pathlib.Path, steps: int, micro_batch: int) -> Trained:
+    flags = (f"--steps={steps}", f"--micro_batch={micro_batch}")
+    return peer_training.run("experiments.bench.our_training", model, str(batch), *flags)
 
 
 def _peers(
