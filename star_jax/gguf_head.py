@@ -54,18 +54,19 @@ def read(path: str | os.PathLike[str]) -> Head:
         ValueError: it is no GGUF file of version 2 or 3, or its head is cut off or damaged.
     """
     name = os.fspath(path)
-    with open(name, "rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ValueError(f"{name}: not a GGUF file (its first bytes are not 'GGUF')")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            try:
+    try:
+        with open(name, "rb") as file:
+            if file.read(4) != b"GGUF":
+                raise IndexError("its first bytes are not 'GGUF'")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _head(data)
-            except (struct.error, IndexError, UnicodeDecodeError) as error:
-                raise ValueError(
-                    f"{name}: its head is cut off or damaged ({error}); fetch the file again"
-                ) from error
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{name}: not a whole GGUF file (cut off or damaged: {error}); copy or download it "
+            "again"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _head(data: mmap.mmap) -> Head:

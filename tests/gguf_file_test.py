@@ -271,9 +271,7 @@ def test_a_file_cut_or_changed_anywhere_is_refused(tmp_path: pathlib.Path):
     whole = path.read_bytes()
     for size in [0, 3, 7, 20, *range(30, len(whole) - 1, len(whole) // 20)]:
         path.write_bytes(whole[:size])
-        with pytest.raises(
-            LoadError, match="m.gguf: (not a (whole )?GGUF file|its head is|has no|.* missing)"
-        ):
+        with pytest.raises(LoadError, match="m.gguf: (not a whole GGUF file|has no|.* missing)"):
             load.load(str(path), toys.one_device())
     draws = np.random.default_rng(0)
     for _ in range(60):  # in the header; of the weights, any bytes may be meant

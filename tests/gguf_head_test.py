@@ -67,7 +67,7 @@ def test_cut_off_anywhere_it_is_refused(tmp_path: pathlib.Path):
     cut = tmp_path / "cut.gguf"
     for size in range(last):
         cut.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"cut\.gguf: .*(cut off or damaged|not a GGUF)"):
+        with pytest.raises(ValueError, match=r"cut\.gguf: .*cut off or damaged"):
             gguf_head.read(cut)
     cut.write_bytes(whole[:last])
     assert gguf_head.read(cut) == gguf_head.read(tmp_path / "whole.gguf")
