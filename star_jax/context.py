@@ -207,7 +207,7 @@ def _model(settings: Settings, tokenizer: Tokenizer, grid: Mesh) -> ModelConfig:
                 f"tokens and its model {rows} rows for them; one of them is of another model"
             )
         return found
-    return ModelConfig(
+    made = ModelConfig(
         layers=model.layers,
         width=model.width,
         heads=model.heads,
@@ -216,8 +216,8 @@ def _model(settings: Settings, tokenizer: Tokenizer, grid: Mesh) -> ModelConfig:
         rotary=model.rotary,
         vocab=rounded(tokenizer.vocab_size),
         context=model.context,
-        dtype=model.dtype,
     )
+    return load.fit(made, grid, dtype=model.dtype)
 
 
 def _fused(

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 import reference
-from star_jax.model.config import RopeScaling
-from star_jax.model.rotary import rotate
+from star_jax.model import rotary
+from star_jax.model.config import ModelConfig, RopeScaling
 from toys import SMALL
+
+
+def rotate(
+    x: jax.Array, positions: jax.Array, config: ModelConfig, local: bool = False
+) -> jax.Array:
+    return rotary.rotate(x, rotary.turns(positions, config, local=local), config)
 
 
 @pytest.mark.parametrize("base", [10_000.0, 100.0])
@@ -86,3 +92,13 @@ def test_a_windowed_layer_may_have_a_base_of_its_own_that_is_not_scaled():
 def test_without_rotation_nothing_turns():
     x = jax.random.normal(jax.random.key(0), (1, 2, 3, 8))
     assert rotate(x, jnp.arange(3)[None], dataclasses.replace(SMALL, rotary=0)) is x
+
+
+@pytest.mark.parametrize("rotary_base", [10_000.0, 5e5])
+def test_turns_that_are_computed_once_are_the_same_to_the_bit(rotary_base: float):
+    config = dataclasses.replace(SMALL, rotary=8, rotary_base=rotary_base)
+    positions = jnp.asarray([[0, 1, 2, 500, 4_000], [7, 100_000, 3, 1, 0]], jnp.int32)
+    found, expected = (rotary.turns(positions, config, once=once) for once in (True, False))
+    assert found is not None and expected is not None
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == (2, 1, 5, 4) and (one == other).all()

@@ -268,17 +268,22 @@ def _attend(
         q = q_BxKxNxD.swapaxes(0, 1)  # [K, B, N, D]
         scores = jnp.einsum("kbnd,kds->kbns", q, k, preferred_element_type=jnp.float32)
         mask = mask if mask.ndim == 1 else mask.swapaxes(0, 1)
-    elif length == 1:
+    elif length == 1 and k.dtype.itemsize > 2:
         scores = jnp.einsum("bksd,bknd->bksn", k, q_BxKxNxD, preferred_element_type=jnp.float32)
         scores = jax.lax.optimization_barrier(scores).swapaxes(2, 3)
     else:
         scores = jnp.einsum("bknd,bksd->bkns", q_BxKxNxD, k, preferred_element_type=jnp.float32)
     if layer.cap:
         scores = capped(scores, layer.cap)
-    scores = jnp.where(_for_groups(mask, q_BxKxNxD.shape[2] // length), scores, -1e30)
-    # No gradient needs to flow through it: it cancels.
-    highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
-    weights = jnp.exp(scores - highest)
+    # No gradient needs to flow through the highest: it cancels.
+    if mask.ndim == 1:
+        highest = jax.lax.stop_gradient(jnp.where(mask[0], scores.max(-1, keepdims=True), -1e30))
+        scores = jnp.where(mask, scores - highest, -1e30)
+    else:
+        scores = jnp.where(_for_groups(mask, q_BxKxNxD.shape[2] // length), scores, -1e30)
+        highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+        scores = scores - highest
+    weights = jnp.exp(scores)
     total, weights = weights.sum(-1, keepdims=True), weights.astype(v.dtype)
     axes = "kbns,kds->kbnd" if shared else "bkns,bksd->bknd"
     mixed = jnp.einsum(axes, weights, v, preferred_element_type=jnp.float32)
@@ -288,7 +293,7 @@ def _attend(
 
 def _for_groups(mask: jax.Array, shared_by: int) -> jax.Array:
     """A mask of [.., T, S] for the queries of all heads that share a key, [.., G * T, S]."""
-    if shared_by == 1 or mask.ndim == 1 or mask.shape[-2] == 1:
+    if shared_by == 1 or mask.shape[-2] == 1:
         return mask
     return jnp.concatenate([mask] * shared_by, axis=-2)
 

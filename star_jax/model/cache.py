@@ -102,20 +102,25 @@ def grow(cache: Cache, length: int) -> Cache:
         x = jnp.roll(x, turn, axis=-2)
         return jnp.pad(x, (*[(0, 0)] * (x.ndim - 2), (0, length - size), (0, 0)))
 
-    keys, values = jax.tree.map(open_, (cache.keys, cache.values))
+    keys, values = jax.tree.map(functools.partial(layers.moved, open_), (cache.keys, cache.values))
     return dataclasses.replace(cache, keys=keys, values=values, cursor=filled)
 
 
 def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
     """The cache of some rows: `take` gives those of an array, whose axis of rows it is told."""
-    return jax.tree.map(lambda x: take(x, _axis(x)) if x.ndim else x, cache)
+
+    def some(x: jax.Array) -> jax.Array:
+        return layers.moved(lambda x: take(x, _axis(x)), x) if x.ndim else x
+
+    return jax.tree.map(some, cache)
 
 
 def admit(cache: Cache, new: Asked, rows_R: jax.Array) -> Cache:
     """The cache with the prompts of R new rows at `rows_R`; those from B on are left out."""
 
     def put(old: jax.Array, x: jax.Array) -> jax.Array:
-        return old.at[(slice(None),) * _axis(old) + (rows_R,)].set(x, mode="drop")
+        rows = (slice(None),) * _axis(old) + (rows_R,)
+        return layers.moved(lambda old, x: old.at[rows].set(x, mode="drop"), old, x)
 
     written = cache.written.at[rows_R].set(0, mode="drop")
     return dataclasses.replace(cache, asked=jax.tree.map(put, cache.asked, new), written=written)
@@ -141,7 +146,8 @@ def make_prefix(model: Decoder, tokens_S: jax.Array, length: jax.Array) -> Prefi
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        kept = _put(kept, layer, k[0].swapaxes(1, 2), v[0].swapaxes(1, 2))
+        keys = jnp.where(place[:, None] < length, k[0], k[0, :, :1])  # see `attention`
+        kept = _put(kept, layer, keys.swapaxes(1, 2), v[0].swapaxes(1, 2))
         return attention(layer, q, [(k, v, causal & within(layer.window, place, place))]), kept
 
     room = _room(model, (model.config.key_heads, model.config.head_dim, size))
@@ -203,8 +209,9 @@ def read(
 
     def cut(x: jax.Array) -> jax.Array:
         """[.., G, K, T, D] to [.., R, K, P, D]."""
-        if x.ndim > 4:
-            return jax.vmap(cut)(x)
+        return jax.vmap(cut)(x) if x.ndim > 4 else layers.moved(cut_one, x)
+
+    def cut_one(x: jax.Array) -> jax.Array:
         x = jnp.pad(x, ((0, 0), (0, 0), (places, 0), (0, 0)))
         one = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=places, axis=1)
         found = jax.vmap(jax.vmap(one, (None, 0)))(x, end_GxN)

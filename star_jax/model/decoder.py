@@ -24,7 +24,8 @@ from star_jax.model import layers
 from star_jax.model.attention import Attend, Layer, capped
 from star_jax.model.config import ModelConfig
 from star_jax.model.layers import Index, Kept, Stacked
-from star_jax.model.rotary import rotate
+from star_jax.model.product import product
+from star_jax.model.rotary import Turns, rotate, turns
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
@@ -87,6 +88,10 @@ class Norm(nnx.Module):
         return y.astype(x.dtype)
 
 
+def _product(x: jax.Array, weight: jax.Array, config: ModelConfig) -> jax.Array:
+    return checkpoint_name(product(x, weight, wide=config.wide).astype(x.dtype), "product")
+
+
 def _add(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
     return x if bias is None else x + bias[...].astype(x.dtype)
 
@@ -119,25 +124,24 @@ class Attention(nnx.Module):
         self.out_bias = make.bias(config.out_bias, (config.width,), ("embed",))
 
     def __call__(
-        self, x: jax.Array, positions: jax.Array, layer: Layer, attend: Attend, kept: Kept
+        self, x: jax.Array, turned: Turns | None, layer: Layer, attend: Attend, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        """The heads' outputs, summed: [B, T, E] to [B, T, E]; `positions` is [B, T]."""
+        """The heads' outputs, summed: [B, T, E] to [B, T, E]; `turned` is what positions are."""
         q = self._heads(x, self.q, self.q_bias, self.q_norm)
         k = self._heads(x, self.k, self.k_bias, self.k_norm)
         v = self._heads(x, self.v, self.v_bias, None)
-        local = bool(layer.window)
-        q, k = (rotate(y, positions, self.config, local) for y in (q, k))
+        q, k = (rotate(y, turned, self.config) for y in (q, k))
         out, kept = attend(layer, q, k, v, kept)
         out = checkpoint_name(out, "attention")
         heads = out.swapaxes(1, 2).reshape(*x.shape[:2], -1)
-        out = heads @ self.out[...].astype(x.dtype).reshape(heads.shape[-1], -1)
+        out = _product(heads, self.out[...].reshape(heads.shape[-1], -1), self.config)
         return _add(out, self.out_bias), kept
 
     def _heads(
         self, x: jax.Array, weight: nnx.Param, bias: nnx.Param | None, norm: Norm | None
     ) -> jax.Array:
         # In this order of axes, and `out` in two: a CPU would transpose the weights for another.
-        y = jnp.einsum("bte,ehd->bthd", x, weight[...].astype(x.dtype)).swapaxes(1, 2)
+        y = _product(x, weight[...], self.config).swapaxes(1, 2)
         if bias is not None:
             y = y + bias[...].astype(x.dtype)[:, None]
         return y if norm is None else norm(y)
@@ -147,8 +151,7 @@ class Mlp(nnx.Module):
     """Two matrices around an activation, or three with a gate."""
 
     def __init__(self, make: _Weights) -> None:
-        config = make.config
-        self.activation = config.activation
+        config = self.config = make.config
         inward, axes = (config.width, config.hidden), ("embed", "hidden")
         self.up = make.normal(inward, axes, config.width)
         self.gate = make.normal(inward, axes, config.width) if config.gated else None
@@ -160,14 +163,17 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, E] to [B, T, E], each token by itself."""
-        activation = _ACTIVATIONS[self.activation]
         shape, x = x.shape, x.reshape(-1, x.shape[-1])  # a CPU transposes for two axes of tokens
-        h = _add(x @ self.up[...].astype(x.dtype), self.up_bias)
+        h = _add(_product(x, self.up[...], self.config), self.up_bias)
         if self.gate is None:
-            h = activation(h)
+            h = self._activate(h)
         else:
-            h = h * activation(_add(x @ self.gate[...].astype(x.dtype), self.gate_bias))
-        return _add(h @ self.down[...].astype(x.dtype), self.down_bias).reshape(shape)
+            h = h * self._activate(_add(_product(x, self.gate[...], self.config), self.gate_bias))
+        return _add(_product(h, self.down[...], self.config), self.down_bias).reshape(shape)
+
+    def _activate(self, x: jax.Array) -> jax.Array:
+        """In float32: a CPU is slow at exponentials of anything less."""
+        return _ACTIVATIONS[self.config.activation](x.astype(jnp.float32)).astype(x.dtype)
 
 
 class Block(nnx.Module):
@@ -190,15 +196,15 @@ class Block(nnx.Module):
     def __call__(
         self,
         x: jax.Array,
-        positions: jax.Array,
+        turned: Turns | None,
         layer: Layer,
         attend: Attend,
         kept: Kept,
         layout: "Layout",
     ) -> tuple[jax.Array, Kept]:
-        """The residual stream [B, T, E] after this block; `positions` is [B, T]."""
+        """The residual stream [B, T, E] after this block."""
         h = layout.within(self.norm(x))
-        mixed, kept = self.attention(h, positions, layer, attend, kept)
+        mixed, kept = self.attention(h, turned, layer, attend, kept)
         mixed = mixed if self.post_norm is None else self.post_norm(mixed)
         middle = x if self.parallel else x + mixed
         h = h if self.mlp_norm is None else layout.within(self.mlp_norm(middle))
@@ -226,10 +232,7 @@ ANY = Layout()
 # What a gradient keeps of a block beside its input: everything; the products with its weights and
 # what comes of attention, the rest being cheap to compute again; or nothing.
 Keep = Literal["everything", "products", "inputs"]
-_PRODUCTS = jax.checkpoint_policies.save_from_both_policies(
-    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    jax.checkpoint_policies.save_only_these_names("attention"),
-)
+_PRODUCTS = jax.checkpoint_policies.save_only_these_names("product", "attention")
 
 
 class Decoder(nnx.Module):
@@ -282,13 +285,14 @@ class Decoder(nnx.Module):
             x = x + self.positions[...].astype(dtype)[positions_BxT]
         config = self.config
         scale = config.scale or config.head_dim**-0.5
+        turned = [turns(positions_BxT, config, local=x, once=self.is_apart) for x in (False, True)]
 
         def each(
             block: Block, index: Index, place: int, own: Any, x: jax.Array, kept: Kept
         ) -> tuple[jax.Array, Kept]:
             window = config.window(place)
             layer = Layer(index, window, scale, config.attention_cap, tuple(own))
-            return block(x, positions_BxT, layer, attend, kept, layout)
+            return block(x, turned[bool(window)], layer, attend, kept, layout)
 
         remat: layers.Remat = layers.as_it_is
         if keep != "everything":
@@ -336,9 +340,7 @@ class Head(NamedTuple):
 
 def logits(config: ModelConfig, head: Head, x_BxTxE: jax.Array) -> jax.Array:
     """The residual stream to float32 logits, [B, T, V]; those of padding rows are -1e30."""
-    matrix = head.matrix.astype(x_BxTxE.dtype)
-    found = jnp.einsum("bte,ve->btv" if config.tied else "bte,ev->btv", x_BxTxE, matrix)
-    found = found.astype(jnp.float32)
+    found = product(x_BxTxE, head.matrix, wide=config.wide, rows=config.tied).astype(jnp.float32)
     if head.bias is not None:
         found = found + head.bias.astype(jnp.float32)
     if config.logit_cap:

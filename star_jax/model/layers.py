@@ -77,9 +77,20 @@ def put(stacked: Stacked, layer: Index, x: jax.Array, at: Sequence[Index] = ()) 
     """
     at = tuple(at) or (0,) * x.ndim
     if isinstance(stacked, tuple):
-        new = jax.lax.dynamic_update_slice(stacked[layer], x, at)
+        write = functools.partial(jax.lax.dynamic_update_slice, start_indices=at)
+        new = moved(write, stacked[layer], x)
         return tuple(new if i == layer else old for i, old in enumerate(stacked))
     return jax.lax.dynamic_update_slice(stacked, x[None], (layer, *at))
+
+
+def moved(move: Callable[..., jax.Array], *parts: jax.Array) -> jax.Array:
+    """What `move` makes of arrays of one type: it puts their values elsewhere and changes none.
+
+    It sees integers, or a CPU would turn 16 bits to 32 and back. No gradient goes through.
+    """
+    if parts[0].dtype.itemsize > 2:
+        return move(*parts)
+    return move(*(x.view(jnp.uint16) for x in parts)).view(parts[0].dtype)
 
 
 def as_it_is(compute: Callable[..., Any]) -> Callable[..., Any]:

@@ -121,7 +121,9 @@ def open_config(source: str) -> ModelConfig:
 def fit(
     config: ModelConfig, mesh: Mesh, *, dtype: str = "float32", weights: str = "float32"
 ) -> ModelConfig:
-    """`config` with these types, and with the vocabulary padded so that it splits over the mesh.
+    """`config` with these types, as these devices compute it best.
+
+    The vocabulary is padded so that it splits over the mesh.
 
     Raises:
         ValueError: for another type than "float32" and "bfloat16".
@@ -134,7 +136,12 @@ def fit(
     tokens = config.vocab - config.padding
     vocab = config.vocab if config.vocab % parts == 0 else tokens + -tokens % parts
     return dataclasses.replace(
-        config, vocab=vocab, padding=vocab - tokens, dtype=dtype, weights=weights
+        config,
+        vocab=vocab,
+        padding=vocab - tokens,
+        dtype=dtype,
+        weights=weights,
+        wide=mesh.devices.flat[0].platform == "cpu",
     )
 
 

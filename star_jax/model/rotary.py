@@ -4,6 +4,7 @@ Shapes: B rows, H heads, T tokens, D head_dim.
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +12,27 @@ import jax.numpy as jnp
 from star_jax.model.config import ModelConfig, RopeScaling
 
 
-def rotate(
-    x_BxHxTxD: jax.Array, positions_BxT: jax.Array, config: ModelConfig, local: bool = False
-) -> jax.Array:
-    """Rotary position embedding (Su et al., 2021, eq. 34) of the first `rotary` dimensions.
+class Turns(NamedTuple):
+    """Sine and cosine of each position's angles, float32 [B, 1, T, rotary / 2]."""
 
-    Positions are int32 [B, T]; shape and type of the result are those of x. `local` is for a layer
-    with a window, which may have a base of its own.
+    sin: jax.Array
+    cos: jax.Array
+
+
+def turns(
+    positions_BxT: jax.Array, config: ModelConfig, *, local: bool = False, once: bool = False
+) -> Turns | None:
+    """By how much heads are turned at these positions, int32; None where they are not.
+
+    Args:
+        positions_BxT: int32.
+        config: of the model.
+        local: for layers with a window, which may have a base of their own.
+        once: for layers that run one after the other. XLA computes sines again for each of their
+            heads, unless they come out of a product.
     """
     if not config.rotary:
-        return x_BxHxTxD
+        return None
     own = local and config.rotary_local_base
     radians = frequencies(
         config.rotary,
@@ -28,17 +40,30 @@ def rotate(
         None if own else config.rope_scaling,
     )
     angles = positions_BxT[:, None, :, None].astype(jnp.float32) * radians
-    sin, cos = jnp.sin(angles), jnp.cos(angles)
-    turned, kept = x_BxHxTxD[..., : config.rotary], x_BxHxTxD[..., config.rotary :]
-    turned = turned.astype(jnp.float32)
+    found = Turns(jnp.sin(angles), jnp.cos(angles))
+    if not once:
+        return found
+    one = jnp.eye(config.rotary // 2)
+    return Turns(*(jnp.matmul(x, one, precision=jax.lax.Precision.HIGHEST) for x in found))
+
+
+def rotate(x_BxHxTxD: jax.Array, turned: Turns | None, config: ModelConfig) -> jax.Array:
+    """Rotary position embedding (Su et al., 2021, eq. 34) of the first `rotary` dimensions.
+
+    Shape and type of the result are those of x.
+    """
+    if turned is None:
+        return x_BxHxTxD
+    first, kept = x_BxHxTxD[..., : config.rotary], x_BxHxTxD[..., config.rotary :]
+    first = first.astype(jnp.float32)
     adjacent = config.rotary_pairs == "adjacent"
-    a, b = (turned[..., i::2] for i in (0, 1)) if adjacent else jnp.split(turned, 2, axis=-1)
-    pairs = (a * cos - b * sin, b * cos + a * sin)
+    a, b = (first[..., i::2] for i in (0, 1)) if adjacent else jnp.split(first, 2, axis=-1)
+    pairs = (a * turned.cos - b * turned.sin, b * turned.cos + a * turned.sin)
     if adjacent:
-        turned = jnp.stack(pairs, axis=-1).reshape(turned.shape)
+        first = jnp.stack(pairs, axis=-1).reshape(first.shape)
     else:
-        turned = jnp.concatenate(pairs, axis=-1)
-    return jnp.concatenate((turned.astype(x_BxHxTxD.dtype), kept), axis=-1)
+        first = jnp.concatenate(pairs, axis=-1)
+    return jnp.concatenate((first.astype(x_BxHxTxD.dtype), kept), axis=-1)
 
 
 def frequencies(rotary: int, base: float, scaling: RopeScaling | None) -> jax.Array:

@@ -1,0 +1,66 @@
+"""Products of activations with weights, the way each kind of device is fast at them.
+
+A CPU that multiplies bfloat16 has such products come out in float32, from sides that lie in memory
+as they are: asked for bfloat16, or for a product of what has just been transposed, XLA turns both
+sides to float32 first, and takes twice as long. Other devices round as they write.
+
+Shapes: M tokens, E and N widths.
+"""
+
+import functools
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+
+from star_jax.model import layers
+
+
+def product(x: jax.Array, weight: jax.Array, *, wide: bool, rows: bool = False) -> jax.Array:
+    """Of x [.., E] and a weight [E, N..], or [N, E] with `rows`; [.., N..].
+
+    It is in the type of x, or with `wide` in float32 (`ModelConfig.wide`). The weight is multiplied
+    in the type of x; its gradient has its own.
+    """
+    if not wide or x.dtype == jnp.float32:
+        return jnp.tensordot(x, weight.astype(x.dtype), ((-1,), (1,)) if rows else 1)
+    shape = weight.shape[:1] if rows else weight.shape[1:]
+    x_MxE, matrix = x.reshape(-1, x.shape[-1]), weight.reshape(weight.shape[0], -1)
+    return cast(jax.Array, _wide(rows, x_MxE, matrix)).reshape(*x.shape[:-1], *shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _wide(rows: bool, x_MxE: jax.Array, weight: jax.Array) -> jax.Array:
+    return _multiply(x_MxE, weight.astype(x_MxE.dtype), 1, int(rows))
+
+
+def _forward(
+    rows: bool, x: jax.Array, weight: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _wide(rows, x, weight), (x, weight)
+
+
+def _backward(
+    rows: bool, kept: tuple[jax.Array, jax.Array], wanted_MxN: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Its products, too, are of two sides in the type of x."""
+    x, weight = kept
+    wanted = wanted_MxN.astype(x.dtype)
+    of_x = _multiply(wanted, weight.astype(x.dtype), 1, int(not rows))
+    left, right = (wanted, x) if rows else (x, wanted)
+    of_weight = _multiply(_transposed(left), right, 1, 0)
+    return of_x.astype(x.dtype), of_weight.astype(weight.dtype)
+
+
+_wide.defvjp(_forward, _backward)
+
+
+def _multiply(a: jax.Array, b: jax.Array, over_a: int, over_b: int) -> jax.Array:
+    axes = (((over_a,), (over_b,)), ((), ()))
+    return jax.lax.dot_general(a, b, axes, preferred_element_type=jnp.float32)
+
+
+def _transposed(x: jax.Array) -> jax.Array:
+    """Picked row by row, so that XLA cannot make it part of a product."""
+    rows = jnp.arange(x.shape[1])
+    return layers.moved(lambda x: x.T[rows], x)

@@ -1,0 +1,86 @@
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import toys
+from star_jax import train
+from star_jax.model.abstract import graph
+from star_jax.model.config import ModelConfig
+from star_jax.model.product import product
+from star_jax.state import Params, init_params
+
+SHAPES = [
+    ((2, 5, 24), (24, 3, 8), False),
+    ((1, 1, 24), (24, 7), False),
+    ((130, 64), (200, 64), True),
+]
+
+
+def drawn(x: tuple[int, ...], weight: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    return jax.random.normal(jax.random.key(0), x), jax.random.normal(jax.random.key(1), weight)
+
+
+@pytest.mark.parametrize(("x", "weight", "rows"), SHAPES)
+@pytest.mark.parametrize("wide", [False, True])
+def test_float32_is_the_plain_product(x, weight, rows, wide):
+    a, b = drawn(x, weight)
+    expected = np.tensordot(a, b, ((-1,), (1,)) if rows else 1)
+    np.testing.assert_allclose(product(a, b, wide=wide, rows=rows), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("x", "weight", "rows"), SHAPES)
+@pytest.mark.parametrize("kept", [jnp.float32, jnp.bfloat16])
+def test_wide_products_of_bfloat16_are_those_of_float32_of_the_same_numbers(x, weight, rows, kept):
+    a, b = (y.astype(jnp.bfloat16) for y in drawn(x, weight))
+    b = b.astype(kept)
+    towards = jax.random.normal(jax.random.key(2), (*x[:-1], *(weight[:1] if rows else weight[1:])))
+    towards = towards.astype(jnp.bfloat16)  # a gradient that is a number of bfloat16, too
+
+    @jax.jit
+    def wide(a: jax.Array, b: jax.Array) -> jax.Array:
+        return product(a, b, wide=True, rows=rows)
+
+    def plain(a: jax.Array, b: jax.Array) -> jax.Array:
+        return product(a, b, wide=False, rows=rows)
+
+    found, back = jax.vjp(wide, a, b)
+    expected, plainly = jax.vjp(plain, *(y.astype(jnp.float32) for y in (a, b)))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+    for one, other, given in zip(
+        back(towards.astype(found.dtype)), plainly(towards.astype(jnp.float32)), (a, b), strict=True
+    ):
+        assert one.dtype == given.dtype and one.shape == given.shape
+        exact = given.dtype == jnp.float32
+        np.testing.assert_allclose(
+            one.astype(jnp.float32), other, rtol=1e-5 if exact else 2**-8, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("config", [toys.SMALL, toys.EVERYTHING], ids=["gpt-j", "everything else"])
+def test_the_gradient_of_a_wide_decoder_is_no_further_from_that_of_float32(config: ModelConfig):
+    params = init_params(config, jax.random.key(0))
+    tokens = jax.random.randint(jax.random.key(1), (2, 24), 0, config.vocab)
+    weights = jnp.ones(tokens.shape)
+    batch = train.Batch(tokens, jnp.ones_like(tokens), jnp.arange(48).reshape(2, 24) % 24, weights)
+
+    def gradient(**changes: Any) -> np.ndarray:
+        @jax.jit
+        def loss(params: Params) -> jax.Array:
+            model = nnx.merge(graph(dataclasses.replace(config, **changes)), params)
+            return train.token_loss(model, batch, None)[0]
+
+        found = jax.tree.leaves(jax.grad(loss)(params))
+        return np.concatenate([np.asarray(x, np.float64).ravel() for x in found])
+
+    exact = gradient()
+    plain, wide = (
+        np.linalg.norm(gradient(dtype="bfloat16", wide=each) - exact) / np.linalg.norm(exact)
+        for each in (False, True)
+    )
+    assert 0 < wide < 1.15 * plain < 0.1
