@@ -116,6 +116,11 @@ def held(array: jax.Array) -> np.ndarray:
     return found
 
 
+def of_cpus(mesh: Mesh) -> bool:
+    """Whether the devices are CPUs; an abstract mesh has none."""
+    return isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu"
+
+
 def batch_multiple(mesh: Mesh) -> int:
     """The number of shards of the "batch" axis: a batch must be a multiple of it."""
     return mesh.shape["data"] * mesh.shape["fsdp"]

@@ -22,4 +22,6 @@ def test_both_sides_make_the_same_updates(
     peer = Peer(pathlib.Path(model), Setting())
     theirs = [peer.update(batch) for _ in range(3)]
     assert found.losses == pytest.approx(theirs, rel=1e-5)
+    half = our_training.Ours(model, batch, 1, "none", "bfloat16")
+    assert half.update(batch) == pytest.approx(theirs[0], rel=1e-2)
     assert found.tokens == (batch.segments > 0).sum() and len(found.seconds) == 2

@@ -17,7 +17,7 @@ def test_sides_that_run_are_compared(
     def run(module: str, *arguments: str) -> Trained:
         assert peer_training.load_batch(pathlib.Path(arguments[1])).tokens.shape == (2, 1024)
         if "our_training" in module:
-            assert arguments[2:] == ("--steps=3", "--micro_batch=2")
+            assert arguments[2:] == ("--steps=3", "--micro_batch=2", "--dtype=bfloat16")
             return Trained(100, [1.0], [0.5, 0.5], 10.0)
         assert "--dtype=float32" in arguments
         if "--micro_batch=0" in arguments:
@@ -28,7 +28,13 @@ def test_sides_that_run_are_compared(
     monkeypatch.setattr(peer_training, "run", run)
     found = tmp_path / "found.json"
     flags = [f"--model={bench_toys.model(tmp_path)}", f"--data={bench_toys.data(tmp_path)}"]
-    flags += ["--batches=2x1024", "--micro_batch=2", "--dtypes=float32", f"--json={found}"]
+    flags += [
+        "--batches=2x1024",
+        "--micro_batch=2",
+        "--dtype=bfloat16",
+        "--dtypes=float32",
+        f"--json={found}",
+    ]
     training.main(flags)
     written = json.loads(found.read_text())
     one = written["2x1024"]

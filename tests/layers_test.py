@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,6 +78,21 @@ def test_what_is_put_into_a_layer_is_there_and_nowhere_else(layer):
     assert (layers.take(put, layer)[:, 2] == 1).all() and jnp.sum(jnp.asarray(put)) == 4
     apart = layers.put(layers.apart(stack), 1, new, (0, 2, 0))
     assert jnp.array_equal(jnp.stack(list(apart)), jnp.asarray(put))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_moved_values_are_the_same_to_the_bit_and_never_turned_to_another_type(dtype):
+    odd = jnp.asarray([0.0, -0.0, 1e-40, jnp.inf, -jnp.inf, jnp.nan, 1.0, -3.0], dtype)
+    old, new, rows = jnp.tile(odd, (6, 1)), odd[None, ::-1], jnp.asarray([4])
+
+    def move(old: jax.Array, new: jax.Array) -> jax.Array:
+        return old.at[rows].set(new)
+
+    program = jax.jit(functools.partial(layers.moved, move)).lower(old, new).compile()
+    found, expected = (np.asarray(x).view(np.uint8) for x in (program(old, new), old))
+    assert (np.delete(found, 4, 0) == np.delete(expected, 4, 0)).all()
+    assert (found[4] == np.asarray(new[0]).view(np.uint8)).all()
+    assert " convert(" not in (program.as_text() or " convert(")
 
 
 def test_names_of_the_layers():

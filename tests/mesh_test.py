@@ -1,3 +1,5 @@
+from typing import Any, cast
+
 import jax
 import numpy as np
 import pytest
@@ -111,3 +113,9 @@ def test_an_axis_that_does_not_divide_is_whole(shape: tuple[int, ...], expected:
     made = mesh.make_mesh(1, 2, 4)
     found = mesh.fitting(made, shape, ("embed", "kv_heads", "head_dim"))
     assert found.spec == PartitionSpec(*expected)
+
+
+def test_of_cpus_is_asked_of_devices_that_are_there():
+    here = mesh.make_mesh(devices=jax.devices()[:1])
+    assert mesh.of_cpus(here) == (jax.default_backend() == "cpu")
+    assert not mesh.of_cpus(cast(Any, jax.sharding.AbstractMesh((1, 1, 1), mesh.AXES)))

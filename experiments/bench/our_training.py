@@ -32,10 +32,12 @@ Remat = Literal["none", "blocks"]
 class Ours:
     """A model that is open and compiled, with its optimizer."""
 
-    def __init__(self, model: str, batch: Packed, micro_batch: int, remat: Remat) -> None:
-        """Opens the model, for batches of one shape; arguments as in `Learning`."""
+    def __init__(
+        self, model: str, batch: Packed, micro_batch: int, remat: Remat, dtype: str = "float32"
+    ) -> None:
+        """Opens the model, for batches of one shape; arguments as in `Learning` and `load`."""
         grid = mesh.make_mesh(devices=jax.devices()[:1])
-        loaded = load.load(model, grid)
+        loaded = load.load(model, grid, dtype=dtype)
         rows, length = batch.tokens.shape
         optimizer = train.make_optimizer(clip=CLIP)
         self._programs = Programs(
@@ -64,10 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("batch", metavar="BATCH", type=pathlib.Path)
     parser.add_argument("--micro_batch", type=int, default=0)
     parser.add_argument("--remat", default="none", choices=("none", "blocks"))
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--steps", type=int, default=3, help="the first one is not timed")
     given = parser.parse_args(arguments)
     batch = peer_training.load_batch(given.batch)
-    ours = Ours(given.model, batch, given.micro_batch, given.remat)
+    ours = Ours(given.model, batch, given.micro_batch, given.remat, given.dtype)
     done = peer_training.repeat(lambda: ours.update(batch), batch, given.steps)
     print(json.dumps(dataclasses.asdict(done)))
 

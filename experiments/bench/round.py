@@ -1,8 +1,8 @@
 """A whole round: ours against a plain loop of transformers' `generate` and PyTorch updates.
 
     python -m experiments.bench.round --model=MODEL --data=DATA [--questions=128] [--held_out=64]
-        [--updates=40] [--batch=4x512] [--rows=64] [--dtypes=float32,bfloat16] [--trial=32]
-        [--repeats=1] [--json=FILE]
+        [--updates=40] [--batch=4x512] [--rows=64] [--dtype=float32] [--dtypes=float32,bfloat16]
+        [--trial=32] [--repeats=1] [--json=FILE]
 
 MODEL and DATA as in `workload`. A round of configs/gsm8k.py:smollm2 with these sizes: rationales
 for all questions behind six worked examples, a second try with the hint where they are wrong, the
@@ -10,7 +10,7 @@ filter, updates on what is kept, and what the new model makes of the held-out qu
 grade, filter and pack with the same functions; ours also writes its ledger and weights to disk and
 reads its model anew for each phase, as a run does. Compilation is apart (`compile_seconds`). A
 token is one that was written or trained on. The peer samples with its best setting on `--trial`
-questions.
+questions, and trains in that setting's type; ours does both in `--dtype`.
 """
 
 import argparse
@@ -40,6 +40,7 @@ def configured(given: argparse.Namespace) -> Settings:
     config = gsm8k.get_config("smollm2")
     changes: dict[str, Any] = {
         "model.source": given.model,
+        "model.dtype": given.dtype,
         "task.data": given.data,
         "rounds.count": 1,
         "rounds.problems": given.questions,
@@ -101,7 +102,7 @@ class Loop:
     def run(self) -> tuple[int, float]:
         """One round; a side of the comparison."""
         sampler = peer_sampling.Peer(self._model, self._setting)
-        trainer = peer_training.Peer(self._model, peer_training.Setting())
+        trainer = peer_training.Peer(self._model, peer_training.Setting(self._setting.dtype))
         problems, held_out = self._context.problems.train(1), self._context.problems.held_out
         begun = time.perf_counter()
         first = self._sample(sampler, problems, hint=False)

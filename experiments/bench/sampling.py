@@ -1,16 +1,17 @@
 """Sampling: ours against transformers' `generate`, on GSM8K behind a few-shot prompt, greedily.
 
     python -m experiments.bench.sampling --model=MODEL --data=DATA [--kinds=natural,forced]
-        [--dtypes=float32,bfloat16] [--questions=256] [--trial=64] [--rows=64] [--repeats=3]
-        [--peer=SETTING] [--json=FILE]
+        [--dtype=float32] [--dtypes=float32,bfloat16] [--questions=256] [--trial=64] [--rows=64]
+        [--repeats=3] [--peer=SETTING] [--json=FILE]
 
 MODEL and DATA as in `workload`. Natural completions end as in a run, forced ones have 128 tokens
 each. The peer's best setting is chosen first, on `--trial` questions, unless it is named, such as
 "static cache, batch 32, float32"; then both have all questions, by turns. Seconds are from text to
 text. Ours has compiled before that (`compile_seconds`). Where a text is not the peer's, its two
-logits are told apart (`largest_margin`). The roofline is of one decoding step of `--rows`: prompts
-are not in it, nor is attention. On a CPU that has no products of bfloat16 (see lscpu) torch takes 7
-times as long for them: --dtypes=float32.
+logits are told apart (`largest_margin`). The roofline is of one decoding step of `--rows`, in
+float32: prompts are not in it, nor is attention. `--dtype` is ours, `--dtypes` are what the peer
+may choose from. On a CPU that has no products of bfloat16 (see lscpu) torch takes 7 times as long
+for them: --dtypes=float32.
 """
 
 import argparse
@@ -52,7 +53,7 @@ class Ours:
         """Compiles.
 
         Args:
-            loaded: the model on its mesh, float32.
+            loaded: the model on its mesh.
             questions: the work.
             rows: decoded at a time.
         """
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peer", choices=[str(one) for one in peer_sampling.SETTINGS])
     given = parser.parse_args(arguments)
     tokenizer = HuggingFaceTokenizer.open(given.model)
-    loaded = load.load(given.model, mesh.make_mesh(devices=jax.devices()[:1]))
+    loaded = load.load(given.model, mesh.make_mesh(devices=jax.devices()[:1]), dtype=given.dtype)
     dtypes = given.dtypes.split(",")
     settings = [
         setting

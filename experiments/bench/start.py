@@ -1,7 +1,7 @@
 """How long a run takes to its first sampled token: at its first start, and when started again.
 
     python -m experiments.bench.start --model=MODEL --data=DATA [--rows=0] [--batch=4x512]
-        [--repeats=3] [--json=FILE]
+        [--dtype=float32] [--repeats=3] [--json=FILE]
 
 MODEL and DATA as in `workload`. Each start is a process of its own that does what a run of
 configs/gsm8k.py:smollm2 does first, from its imports to the first token of the first questions
@@ -59,6 +59,7 @@ def begin(given: argparse.Namespace) -> Started:
     batch_size, length = map(int, given.batch.split("x"))
     changes: dict[str, Any] = {
         "model.source": given.model,
+        "model.dtype": given.dtype,
         "task.data": given.data,
         "sampler.rows": given.rows,
         "train.batch_size": batch_size,
@@ -94,7 +95,7 @@ def begin(given: argparse.Namespace) -> Started:
 
 def start(given: argparse.Namespace, workdir: pathlib.Path) -> tuple[float, int]:
     """A start in a process of its own: seconds to the first token, and programs compiled."""
-    fields = ("model", "data", "rows", "batch")
+    fields = ("model", "data", "rows", "batch", "dtype")
     flags = [f"--{name}={getattr(given, name)}" for name in fields]
     begun = time.time()
     done = subprocess.run(

@@ -1,13 +1,15 @@
 """Training: ours against a plain PyTorch loop, on packed GSM8K solutions: time and memory.
 
     python -m experiments.bench.training --model=MODEL --data=DATA [--batches=4x512,8x1024]
-        [--micro_batch=0] [--dtypes=float32,bfloat16] [--steps=3] [--repeats=3] [--json=FILE]
+        [--micro_batch=0] [--dtype=float32] [--dtypes=float32,bfloat16] [--steps=3] [--repeats=3]
+        [--json=FILE]
 
 MODEL and DATA as in `workload`. Each run is a process of its own, for its memory's sake, and they
 take turns; of `--steps` updates the first is not counted, and compilation is before it. The peer
 has every micro-batch and checkpointing of `peer_training.SETTINGS`; where one fails, such as for
-want of memory, it is left out. `--micro_batch` is of ours: rows at a time, 0 for all. A token of
-the roofline is three passes of its products.
+want of memory, it is left out. `--micro_batch` is of ours: rows at a time, 0 for all. `--dtype`
+is ours, `--dtypes` are the peer's. A token of the roofline is three passes of its products, in
+float32.
 """
 
 import argparse
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             runs = Runs()
             ours = runs.side(
                 "ours",
-                lambda path=path: _ours(given.model, path, given.steps, given.micro_batch),
+                lambda path=path: _ours(given, path),
             )
             found[size] = compare.compare(
                 ours,
@@ -85,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     compare.write(given.json, found, peak_mib=peaks)
 
 
-def _ours(model: str, batch: pathlib.Path, steps: int, micro_batch: int) -> Trained:
-    flags = (f"--steps={steps}", f"--micro_batch={micro_batch}")
-    return peer_training.run("experiments.bench.our_training", model, str(batch), *flags)
+def _ours(given: argparse.Namespace, batch: pathlib.Path) -> Trained:
+    flags = [f"--{name}={getattr(given, name)}" for name in ("steps", "micro_batch", "dtype")]
+    return peer_training.run("experiments.bench.our_training", given.model, str(batch), *flags)
 
 
 def _peers(

@@ -101,7 +101,10 @@ def export(model: str, folder: pathlib.Path) -> pathlib.Path:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line that the benchmarks have in common: --model, --data and --json."""
+    """The command line that the benchmarks have in common."""
     parser.add_argument("--model", required=True, help="such as $(make -s smollm2)")
     parser.add_argument("--data", required=True, help="folder of GSM8K's train.jsonl, test.jsonl")
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16"), help="of our computation"
+    )
     parser.add_argument("--json", type=pathlib.Path, help="where to write the figures too")

@@ -81,7 +81,7 @@ def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax
 
 def block(mesh: Mesh) -> int:
     """Tokens of a sequence come in multiples of it where kernels shall take them."""
-    return 1 if mesh.devices.flat[0].platform == "cpu" else _BLOCKS[-1]
+    return 1 if mesh_lib.of_cpus(mesh) else _BLOCKS[-1]
 
 
 def _splits(mesh: Mesh, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> bool:

@@ -40,7 +40,8 @@ class ModelConfig:
         padding: how many of the last rows of the embedding are no token (they make it split over a
             mesh); their logits are never the largest.
         dtype: of the computation, "float32" or "bfloat16".
-        wide: products of bfloat16 come out in float32 and are rounded then (`model/product.py`).
+        cpu: devices are CPUs: the same is computed, by what XLA is fast at there
+            (`model/product.py`, `model/rotary.py`).
         weights: type the weights are kept in, "float32" or "bfloat16".
         kv_heads: heads of keys and values, each shared by heads / kv_heads queries; 0 = `heads`.
         parallel: attention and MLP read the same residual and are added to it together; otherwise
@@ -78,7 +79,7 @@ class ModelConfig:
     context: int
     padding: int = 0
     dtype: str = "float32"
-    wide: bool = False
+    cpu: bool = False
     weights: str = "float32"
     kv_heads: int = 0
     parallel: bool = True

@@ -89,7 +89,8 @@ class Norm(nnx.Module):
 
 
 def _product(x: jax.Array, weight: jax.Array, config: ModelConfig) -> jax.Array:
-    return checkpoint_name(product(x, weight, wide=config.wide).astype(x.dtype), "product")
+    found = checkpoint_name(product(x, weight, wide=config.cpu), "product")
+    return found.astype(x.dtype)
 
 
 def _add(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
@@ -277,15 +278,14 @@ class Decoder(nnx.Module):
             keep: what a gradient keeps of each block.
             layout: of the activations.
         """
-        dtype = jnp.dtype(self.config.dtype)
+        config, dtype = self.config, jnp.dtype(self.config.dtype)
         x = self.embedding[...].astype(dtype)[tokens_BxT]
-        if self.config.embedding_scale != 1:
-            x = x * jnp.asarray(self.config.embedding_scale, dtype)
+        if config.embedding_scale != 1:
+            x = x * jnp.asarray(config.embedding_scale, dtype)
         if self.positions is not None:
             x = x + self.positions[...].astype(dtype)[positions_BxT]
-        config = self.config
         scale = config.scale or config.head_dim**-0.5
-        turned = [turns(positions_BxT, config, local=x, once=self.is_apart) for x in (False, True)]
+        turned = [turns(positions_BxT, config, local=x, once=config.cpu) for x in (False, True)]
 
         def each(
             block: Block, index: Index, place: int, own: Any, x: jax.Array, kept: Kept
@@ -340,7 +340,7 @@ class Head(NamedTuple):
 
 def logits(config: ModelConfig, head: Head, x_BxTxE: jax.Array) -> jax.Array:
     """The residual stream to float32 logits, [B, T, V]; those of padding rows are -1e30."""
-    found = product(x_BxTxE, head.matrix, wide=config.wide, rows=config.tied).astype(jnp.float32)
+    found = product(x_BxTxE, head.matrix, wide=config.cpu, rows=config.tied).astype(jnp.float32)
     if head.bias is not None:
         found = found + head.bias.astype(jnp.float32)
     if config.logit_cap:

@@ -147,13 +147,14 @@ class Family:
 
 
 def said(config: ModelConfig) -> ModelConfig:
-    """What config.json can say of a model: no padding, no types, no two ways to say one thing."""
+    """What config.json can say of a model: no padding, types, devices, no two ways to say one thing."""
     return dataclasses.replace(
         config,
         vocab=config.vocab - config.padding,
         padding=0,
         dtype="float32",
         weights="float32",
+        cpu=False,
         kv_heads=0 if config.kv_heads == config.heads else config.kv_heads,
         windows=config.windows if any(config.windows) else (),
     )

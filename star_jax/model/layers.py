@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from star_jax import mesh as mesh_lib
+
 M = TypeVar("M", bound=nnx.Module)
 Stacked = jax.Array | tuple[jax.Array, ...]  # [L, ...], or L arrays [...]
 Kept = tuple[Stacked, ...]  # what is stacked, and each layer reads and writes its own part of
@@ -60,7 +62,7 @@ def apart(stacked: Stacked) -> tuple[jax.Array, ...]:
 
 def taken_apart(mesh: Mesh) -> bool:
     """Whether sampling on these devices takes stacks apart."""
-    return mesh.devices.flat[0].platform == "cpu"
+    return mesh_lib.of_cpus(mesh)
 
 
 def take(stacked: Stacked, layer: Index) -> jax.Array:
@@ -86,11 +88,16 @@ def put(stacked: Stacked, layer: Index, x: jax.Array, at: Sequence[Index] = ()) 
 def moved(move: Callable[..., jax.Array], *parts: jax.Array) -> jax.Array:
     """What `move` makes of arrays of one type: it puts their values elsewhere and changes none.
 
-    It sees integers, or a CPU would turn 16 bits to 32 and back. No gradient goes through.
+    On a CPU it sees integers in the place of 16 bits, which would be turned to 32 and back. No
+    gradient goes through.
     """
     if parts[0].dtype.itemsize > 2:
         return move(*parts)
-    return move(*(x.view(jnp.uint16) for x in parts)).view(parts[0].dtype)
+
+    def of_bits(*parts: jax.Array) -> jax.Array:
+        return move(*(x.view(jnp.uint16) for x in parts)).view(parts[0].dtype)
+
+    return jax.lax.platform_dependent(*parts, cpu=of_bits, default=move)
 
 
 def as_it_is(compute: Callable[..., Any]) -> Callable[..., Any]:

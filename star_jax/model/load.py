@@ -141,7 +141,7 @@ def fit(
         padding=vocab - tokens,
         dtype=dtype,
         weights=weights,
-        wide=mesh.devices.flat[0].platform == "cpu",
+        cpu=mesh_lib.of_cpus(mesh),
     )
 
 

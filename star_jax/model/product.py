@@ -19,7 +19,7 @@ from star_jax.model import layers
 def product(x: jax.Array, weight: jax.Array, *, wide: bool, rows: bool = False) -> jax.Array:
     """Of x [.., E] and a weight [E, N..], or [N, E] with `rows`; [.., N..].
 
-    It is in the type of x, or with `wide` in float32 (`ModelConfig.wide`). The weight is multiplied
+    It is in the type of x, or with `wide` in float32 (`ModelConfig.cpu`). The weight is multiplied
     in the type of x; its gradient has its own.
     """
     if not wide or x.dtype == jnp.float32:

@@ -28,8 +28,8 @@ def turns(
         positions_BxT: int32.
         config: of the model.
         local: for layers with a window, which may have a base of their own.
-        once: for layers that run one after the other. XLA computes sines again for each of their
-            heads, unless they come out of a product.
+        once: XLA computes sines again for each head of each layer, unless they come out of a
+            product, as they do then.
     """
     if not config.rotary:
         return None
