@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -8,11 +9,12 @@ import pytest
 from flax import nnx
 
 import toys
-from star_jax import train
-from star_jax.model.abstract import graph
+from star_jax import mesh, train
+from star_jax.model.abstract import abstract_params, graph
 from star_jax.model.config import ModelConfig
 from star_jax.model.product import product
 from star_jax.state import Params, init_params
+from toys import eight_devices
 
 SHAPES = [
     ((2, 5, 24), (24, 3, 8), False),
@@ -62,21 +64,33 @@ def test_wide_products_of_bfloat16_are_those_of_float32_of_the_same_numbers(x, w
         )
 
 
-@pytest.mark.parametrize("config", [toys.SMALL, toys.EVERYTHING], ids=["gpt-j", "everything else"])
+BOTH = pytest.mark.parametrize("config", [toys.SMALL, toys.EVERYTHING], ids=["gpt-j", "others"])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def gradients(config: ModelConfig, params: Params) -> Params:
+    """Of the loss of eight sequences."""
+    tokens = jax.random.randint(jax.random.key(1), (8, 24), 0, config.vocab)
+    positions = jnp.arange(24)[None].repeat(8, 0)
+    batch = train.Batch(tokens, jnp.ones_like(tokens), positions, jnp.ones(tokens.shape))
+
+    def loss(params: Params) -> jax.Array:
+        return train.token_loss(nnx.merge(graph(config), params), batch)[0]
+
+    return jax.grad(loss)(params)
+
+
+def joined(params: Params) -> np.ndarray:
+    """All weights in a row."""
+    return np.concatenate([np.asarray(x, np.float64).ravel() for x in jax.tree.leaves(params)])
+
+
+@BOTH
 def test_the_gradient_of_a_wide_decoder_is_no_further_from_that_of_float32(config: ModelConfig):
     params = init_params(config, jax.random.key(0))
-    tokens = jax.random.randint(jax.random.key(1), (2, 24), 0, config.vocab)
-    weights = jnp.ones(tokens.shape)
-    batch = train.Batch(tokens, jnp.ones_like(tokens), jnp.arange(48).reshape(2, 24) % 24, weights)
 
     def gradient(**changes: Any) -> np.ndarray:
-        @jax.jit
-        def loss(params: Params) -> jax.Array:
-            model = nnx.merge(graph(dataclasses.replace(config, **changes)), params)
-            return train.token_loss(model, batch, None)[0]
-
-        found = jax.tree.leaves(jax.grad(loss)(params))
-        return np.concatenate([np.asarray(x, np.float64).ravel() for x in found])
+        return joined(gradients(dataclasses.replace(config, **changes), params))
 
     exact = gradient()
     plain, wide = (
@@ -84,3 +98,13 @@ def test_the_gradient_of_a_wide_decoder_is_no_further_from_that_of_float32(confi
         for each in (False, True)
     )
     assert 0 < wide < 1.15 * plain < 0.1
+
+
+@eight_devices
+@BOTH
+def test_eight_devices_find_the_same_gradient(config: ModelConfig):
+    config = dataclasses.replace(config, dtype="bfloat16", cpu=True)
+    params = init_params(config, jax.random.key(0))
+    layouts = jax.tree.map(lambda x: x.sharding, abstract_params(config, mesh.make_mesh(2, 2, 2)))
+    one, many = (joined(gradients(config, x)) for x in (params, jax.device_put(params, layouts)))
+    assert np.linalg.norm(many - one) < 0.02 * np.linalg.norm(one)
