@@ -147,7 +147,7 @@ class Family:
 
 
 def said(config: ModelConfig) -> ModelConfig:
-    """What config.json can say of a model: no padding, types or devices, no two ways to say a thing."""
+    """What config.json can say: no padding, types or devices, and no two ways to say one thing."""
     return dataclasses.replace(
         config,
         vocab=config.vocab - config.padding,
