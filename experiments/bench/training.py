@@ -68,10 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             path = folder.parent / f"{size}.npz"
             peer_training.save(workload.batch(tokenizer, given.data, rows, length), path)
             runs = Runs()
-            ours = runs.side(
-                "ours",
-                lambda path=path: _ours(given, path),
-            )
+            ours = runs.side("ours", lambda path=path: _ours(given, path))
             found[size] = compare.compare(
                 ours,
                 _peers(runs, folder, path, given.dtypes.split(","), given.steps),

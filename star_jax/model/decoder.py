@@ -127,7 +127,7 @@ class Attention(nnx.Module):
     def __call__(
         self, x: jax.Array, turned: Turns | None, layer: Layer, attend: Attend, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        """The heads' outputs, summed: [B, T, E] to [B, T, E]; `turned` is what positions are."""
+        """The heads' outputs, summed: [B, T, E] to [B, T, E]; `turned` is of their positions."""
         q = self._heads(x, self.q, self.q_bias, self.q_norm)
         k = self._heads(x, self.k, self.k_bias, self.k_norm)
         v = self._heads(x, self.v, self.v_bias, None)
@@ -285,7 +285,7 @@ class Decoder(nnx.Module):
         if self.positions is not None:
             x = x + self.positions[...].astype(dtype)[positions_BxT]
         scale = config.scale or config.head_dim**-0.5
-        turned = [turns(positions_BxT, config, local=x, once=config.cpu) for x in (False, True)]
+        turned = [turns(positions_BxT, config, local) for local in (False, True)]
 
         def each(
             block: Block, index: Index, place: int, own: Any, x: jax.Array, kept: Kept

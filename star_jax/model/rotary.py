@@ -19,17 +19,10 @@ class Turns(NamedTuple):
     cos: jax.Array
 
 
-def turns(
-    positions_BxT: jax.Array, config: ModelConfig, *, local: bool = False, once: bool = False
-) -> Turns | None:
+def turns(positions_BxT: jax.Array, config: ModelConfig, local: bool = False) -> Turns | None:
     """By how much heads are turned at these positions, int32; None where they are not.
 
-    Args:
-        positions_BxT: int32.
-        config: of the model.
-        local: for layers with a window, which may have a base of their own.
-        once: XLA computes sines again for each head of each layer, unless they come out of a
-            product, as they do then.
+    `local` is for layers with a window, which may have a base of their own.
     """
     if not config.rotary:
         return None
@@ -41,8 +34,9 @@ def turns(
     )
     angles = positions_BxT[:, None, :, None].astype(jnp.float32) * radians
     found = Turns(jnp.sin(angles), jnp.cos(angles))
-    if not once:
+    if not config.cpu:
         return found
+    # On a CPU XLA computes sines again for each head of each layer, unless a product gives them.
     one = jnp.eye(config.rotary // 2)
     return Turns(*(jnp.matmul(x, one, precision=jax.lax.Precision.HIGHEST) for x in found))
 
