@@ -106,19 +106,3 @@ def test_a_kernel_is_for_what_splits_evenly(rows: int, heads: int, keys: int, sp
     grid = jax.sharding.AbstractMesh((1, 2, 4), mesh_lib.AXES)
     q, k = (cast(Any, jax.ShapeDtypeStruct((rows, n, 128, 64), "float32")) for n in (heads, keys))
     assert attention._splits(cast(Any, grid), q, k) == splits
-
-
-@pytest.mark.parametrize("length", [0, 1, 5, 8])
-def test_a_shared_source_counts_as_far_as_it_is_filled(length: int):
-    """Also where its first key, which the rest repeats, fits the queries far better than theirs."""
-    layer = LAYERS["plain"]
-    q, own, other = (drawn(heads, seed)[:, :, :4] for heads, seed in ((4, 0), (2, 1), (2, 2)))
-    seen = (own, other, jnp.tril(jnp.ones((4, 4), bool)))
-    keys, values = (drawn(2, seed)[0, :, :8].swapaxes(1, 2) for seed in (3, 4))
-    keys = jnp.concatenate([1e3 * q[0, ::2, 0, :, None], keys[..., 1:]], axis=-1)
-    padded = jnp.where(jnp.arange(8) < length, keys, keys[..., :1])
-    mask = jnp.arange(8) < length
-    found = attention.attention(layer, q, [seen, (padded, values, mask)])
-    cut = (keys[..., :length], values[..., :length], jnp.ones(length, bool))
-    expected = attention.attention(layer, q, [seen, *([cut] if length else [])])
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

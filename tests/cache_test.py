@@ -67,7 +67,7 @@ def read(
     found = [found]
     cache, sizes = ring(config, asked, jnp.zeros(sizes[0])), sizes[1:]
     for n in range(min(len(d) - p for d, p in zip(DOCUMENTS, PROMPTS, strict=True))):
-        if cache.cursor == cache.keys[0].shape[-2]:
+        if cache.cursor == cache.keys[0].shape[-1]:
             cache, sizes = GROW(cache, sizes[0]), sizes[1:]
         token = [document[p + n] for document, p in zip(DOCUMENTS, PROMPTS, strict=True)]
         logits, cache = step(config, jnp.asarray(token, jnp.int32), cache, prefix)
@@ -128,7 +128,8 @@ def test_packed_prompts_are_read_as_padded_ones_are(config: ModelConfig, length:
     assert found.start.tolist() == [2, 6, 0, PLACES]
     for seat, row in enumerate([0, 2, 1]):
         np.testing.assert_allclose(logits[seat], expected[row], rtol=1e-4, atol=1e-4)
-        for mine, theirs in ((found.keys, asked.keys), (found.values, asked.values)):
+        of_keys = (found.keys.swapaxes(-2, -1), asked.keys.swapaxes(-2, -1))
+        for mine, theirs in (of_keys, (found.values, asked.values)):
             mine, theirs = (np.asarray(x)[..., int(start[row]) :, :] for x in (mine, theirs))
             np.testing.assert_allclose(mine[:, seat], theirs[:, row], rtol=1e-4, atol=1e-5)
 
@@ -152,7 +153,8 @@ def test_grow_keeps_what_is_filled(config: ModelConfig):
         _, cache = step(config, jnp.full(3, token, jnp.int32), cache, None)
     grown = GROW(cache, 8)
     assert (cache.cursor, grown.cursor, grown.asked.start.tolist()) == (5, 3, [2, 0, 6])
-    for small, large in ((cache.keys, grown.keys), (cache.values, grown.values)):
+    of_keys = (cache.keys.swapaxes(-2, -1), grown.keys.swapaxes(-2, -1))
+    for small, large in (of_keys, (cache.values, grown.values)):
         assert large.shape == (config.layers, 3, config.key_heads, 8, config.head_dim)
         assert (large[..., :3, :] == small[..., jnp.array([2, 0, 1]), :]).all()
         assert not large[..., 3:, :].any()

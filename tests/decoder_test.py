@@ -11,7 +11,7 @@ from flax import nnx
 import reference
 import toys
 from star_jax import packing
-from star_jax.model.attention import Layer, attend_segments, attention
+from star_jax.model.attention import attend_segments
 from star_jax.model.config import ModelConfig
 from star_jax.packing import Packed
 from star_jax.state import Params
@@ -55,33 +55,6 @@ def test_bfloat16_computes_roughly_and_answers_in_float32():
     real = PACKED.segments > 0
     difference = np.abs(rough - fine)[real].mean()
     assert 1e-4 < difference < 0.15
-
-
-def test_attention_over_two_sources_is_attention_over_both_as_one():
-    draws = np.random.default_rng(2)
-
-    def draw(*shape: int) -> jax.Array:
-        return jnp.asarray(draws.normal(size=shape), jnp.float32)
-
-    q, own, shared = (
-        draw(3, 2, 4, 8),
-        (draw(3, 2, 6, 8), draw(3, 2, 6, 8)),
-        (draw(2, 8, 5), draw(2, 8, 5)),
-    )
-    seen_own = jnp.asarray(draws.random((3, 1, 4, 6)) < 0.7).at[..., 0].set(True)
-    seen_shared = jnp.arange(5) < 3
-    layer = Layer(0, window=0, scale=8**-0.5, cap=0.0)
-    found = jax.jit(attention, static_argnums=0)(
-        layer, q, [(*own, seen_own), (*shared, seen_shared)]
-    )
-    keys, values = (
-        jnp.concatenate((x, jnp.broadcast_to(y.swapaxes(1, 2), (3, 2, 5, 8))), axis=2)
-        for x, y in zip(own, shared, strict=True)
-    )
-    seen = jnp.concatenate((seen_own, jnp.broadcast_to(seen_shared, (3, 1, 4, 5))), axis=-1)
-    scores = np.einsum("bhtd,bhsd->bhts", q, keys) / np.sqrt(8)
-    weights = reference.softmax(np.where(seen, scores, -np.inf))
-    np.testing.assert_allclose(found, np.einsum("bhts,bhsd->bhtd", weights, values), atol=1e-5)
 
 
 def test_nothing_is_seen_of_other_documents_nor_of_what_comes_later():

@@ -1,7 +1,6 @@
-"""Attention: which kernel, and the plain formula that all of them compute.
+"""Attention of packed sequences: `kernel` chooses among what the devices offer.
 
-Sampling attends with `attention`, over several sources of keys at once. Training attends with
-`attend_segments`, for which `kernel` chooses among what the devices offer.
+All compute the same, which is `plain_attention.attention`; sampling calls that.
 
 Shapes: B rows, T queries, S keys, H heads, K heads of keys and values, D head_dim.
 """
@@ -9,10 +8,11 @@ Shapes: B rows, T queries, S keys, H heads, K heads of keys and values, D head_d
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.experimental.pallas.ops.tpu.splash_attention import (
     splash_attention_kernel as splash,
 )
@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 
 from star_jax import mesh as mesh_lib
 from star_jax.model.layers import Index, Kept
+from star_jax.model.plain_attention import Source, attention
 
 Kernel = Literal["splash", "cudnn", "xla"]
 _OLD_TPUS = ("TPU v2", "TPU v3")  # their kernels multiply no bfloat16 matrices
@@ -52,7 +53,6 @@ class Layer:
 
 # (layer, q_BxHxTxD, k_BxKxTxD, v_BxKxTxD, kept) -> out_BxHxTxD, kept
 Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array, Kept], tuple[jax.Array, Kept]]
-Source = tuple[jax.Array, jax.Array, jax.Array]  # keys, values, mask: see `attention`
 
 
 def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> Kernel:
@@ -118,7 +118,7 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
             out_specs=heads,
             check_vma=False,  # kernels do not say how their results vary over the mesh
         )
-        return sharded(q, k, v, segments_BxT), kept
+        return checkpoint_name(sharded(q, k, v, segments_BxT), "attention"), kept
 
     return attend
 
@@ -133,9 +133,8 @@ def plain_segments(
 ) -> jax.Array:
     """As `attend_segments`, by the plain formula, for some queries at a time.
 
-    Those meet no key that comes after all of them, or that is out of the window of all of them. A
-    gradient computes their scores again: nothing of size [T, T] is kept. `shared` gives further
-    sources of keys for some of the queries.
+    Those meet no key that comes after all of them, or that is out of the window of all of them.
+    `shared` gives further sources of keys for some of the queries.
     """
     length, place = q_BxHxTxD.shape[2], jnp.arange(q_BxHxTxD.shape[2])
 
@@ -143,15 +142,15 @@ def plain_segments(
         causal = place[queries, None] >= place[keys]
         mask = causal & within(layer.window, place[queries], place[keys])
         mask = mask & (segments_BxT[:, queries, None] == segments_BxT[:, None, keys])
-        own = (k_BxKxTxD[:, :, keys], v_BxKxTxD[:, :, keys], mask[:, None])
-        return attention(layer, q_BxHxTxD[:, :, queries], [own, *shared(queries)])
+        own = Source(k_BxKxTxD[:, :, keys], v_BxKxTxD[:, :, keys], mask[:, None])
+        sources = [own, *shared(queries)]
+        return attention(q_BxHxTxD[:, :, queries], sources, scale=layer.scale, cap=layer.cap)
 
     found = []
     for first in range(0, length, _QUERIES):
         queries = slice(first, min(first + _QUERIES, length))
         least = max(0, first - layer.window + 1) if layer.window else 0
-        again = jax.checkpoint(functools.partial(some, queries, slice(least, queries.stop)))
-        found.append(again())
+        found.append(some(queries, slice(least, queries.stop)))
     return jnp.concatenate(found, axis=2)
 
 
@@ -209,93 +208,6 @@ def dot_product_segments(
         q, k, v, mask=mask, is_causal=True, scale=layer.scale, implementation=implementation
     )
     return out.swapaxes(1, 2)
-
-
-def capped(x: jax.Array, cap: float) -> jax.Array:
-    """Soft cap: x where it is small, never beyond `cap`."""
-    return cap * jnp.tanh(x / cap)
-
-
-def attention(
-    layer: Layer,
-    q_BxHxTxD: jax.Array,
-    sources: list[Source],
-) -> jax.Array:
-    """Softmax attention of the queries over several sources of keys at once, [B, H, T, D].
-
-    A source is (keys, values, mask): keys and values [B, K, S, D], or both [K, D, S] when all rows
-    share them (then the products are dense ones of matrices); the mask broadcasts to [B, 1, T, S]
-    and is True where a key may be seen. Each source is attended to by itself, in float32, and what
-    comes of it weighs as much as its keys together (log-sum-exp).
-    """
-    rows, heads, length, size = q_BxHxTxD.shape
-    keys = sources[0][0].shape[-3]
-    q = (q_BxHxTxD * layer.scale).reshape(rows, keys, heads // keys * length, size)
-    found = [_attend(layer, q, length, *source) for source in sources]
-    total, mixed = found[0].total, found[0].mixed
-    if len(found) > 1:
-        highest = functools.reduce(jnp.maximum, [one.highest for one in found])
-        shares = [jnp.exp(one.highest - highest) for one in found]
-        total = sum(one.total * share for one, share in zip(found, shares, strict=True))
-        mixed = sum(one.mixed * share for one, share in zip(found, shares, strict=True))
-    return jnp.divide(mixed, total).astype(q.dtype).reshape(rows, heads, length, size)
-
-
-class _Attended(NamedTuple):
-    """What one source says: [B, K, N, 1] (`mixed`: D in place of 1) of N = G * T queries.
-
-    Attributes:
-        highest: score.
-        total: of exp(score - highest).
-        mixed: the values, weighted by these.
-    """
-
-    highest: jax.Array
-    total: jax.Array
-    mixed: jax.Array
-
-
-def _attend(
-    layer: Layer, q_BxKxNxD: jax.Array, length: int, k: jax.Array, v: jax.Array, mask: jax.Array
-) -> _Attended:
-    """One source; the layouts of the products are those that are fast on a CPU.
-
-    Keys of a row times its few queries are 3 times as fast as queries times keys, but not in 16
-    bits; what all rows share is fastest with the rows' queries as one matrix.
-    """
-    shared = k.ndim == 3
-    if shared:
-        q = q_BxKxNxD.swapaxes(0, 1)  # [K, B, N, D]
-        scores = jnp.einsum("kbnd,kds->kbns", q, k, preferred_element_type=jnp.float32)
-        mask = mask if mask.ndim == 1 else mask.swapaxes(0, 1)
-    elif length == 1 and k.dtype.itemsize > 2:
-        scores = jnp.einsum("bksd,bknd->bksn", k, q_BxKxNxD, preferred_element_type=jnp.float32)
-        scores = jax.lax.optimization_barrier(scores).swapaxes(2, 3)
-    else:
-        scores = jnp.einsum("bknd,bksd->bkns", q_BxKxNxD, k, preferred_element_type=jnp.float32)
-    if layer.cap:
-        scores = capped(scores, layer.cap)
-    # No gradient needs to flow through the highest: it cancels.
-    if mask.ndim == 1:
-        highest = jax.lax.stop_gradient(jnp.where(mask[0], scores.max(-1, keepdims=True), -1e30))
-        scores = jnp.where(mask, scores - highest, -1e30)
-    else:
-        scores = jnp.where(_for_groups(mask, q_BxKxNxD.shape[2] // length), scores, -1e30)
-        highest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
-        scores = scores - highest
-    weights = jnp.exp(scores)
-    total, weights = weights.sum(-1, keepdims=True), weights.astype(v.dtype)
-    axes = "kbns,kds->kbnd" if shared else "bkns,bksd->bknd"
-    mixed = jnp.einsum(axes, weights, v, preferred_element_type=jnp.float32)
-    found = (highest, total, mixed)
-    return _Attended(*(x.swapaxes(0, 1) for x in found) if shared else found)
-
-
-def _for_groups(mask: jax.Array, shared_by: int) -> jax.Array:
-    """A mask of [.., T, S] for the queries of all heads that share a key, [.., G * T, S]."""
-    if shared_by == 1 or mask.shape[-2] == 1:
-        return mask
-    return jnp.concatenate([mask] * shared_by, axis=-2)
 
 
 def within(window: int, query: jax.Array, key: jax.Array) -> jax.Array:

@@ -15,14 +15,16 @@ prompt, W the ring's present length; R new rows, whose prompts come in G groups.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 
 from star_jax.model import layers
-from star_jax.model.attention import Attend, Layer, Source, attention, plain_segments, within
+from star_jax.model.attention import Attend, Layer, plain_segments, within
 from star_jax.model.decoder import Decoder
 from star_jax.model.layers import Index, Kept, Stacked
+from star_jax.model.plain_attention import Source, attention
 
 
 @jax.tree_util.register_dataclass
@@ -47,7 +49,7 @@ class Asked:
     """The rows' prompts.
 
     Attributes:
-        keys: [L, B, K, P, D], or apart.
+        keys: [L, B, K, D, P], or apart.
         values: [L, B, K, P, D], or apart.
         start: [B] int32, the first place that holds a token of the row; P: an empty row.
     """
@@ -64,7 +66,7 @@ class Cache:
 
     Attributes:
         asked: their prompts.
-        keys: [L, B, K, W, D], or apart: the ring.
+        keys: [L, B, K, D, W], or apart: the ring.
         values: [L, B, K, W, D], or apart: the ring.
         cursor: [] int32, the tokens that any row has written, and so the next place (mod W).
         written: [B] int32, tokens that the row has written since its prompt; at most W.
@@ -79,30 +81,35 @@ class Cache:
 
 def empty(model: Decoder, rows: int, places: int, length: int) -> Cache:
     """A cache of empty rows, with `places` for a prompt and room for `length` tokens."""
-    keys, values = _room(model, (rows, model.config.key_heads, places, model.config.head_dim))
+    keys, values = _own_room(model, rows, places)
     return ring(model, Asked(keys, values, jnp.full((rows,), places)), length)
 
 
 def ring(model: Decoder, asked: Asked, length: int) -> Cache:
     """A cache in which nothing is written yet, with room for `length` tokens a row."""
     rows = asked.start.shape[0]
-    keys, values = _room(model, (rows, model.config.key_heads, length, model.config.head_dim))
+    keys, values = _own_room(model, rows, length)
     return Cache(asked, keys, values, jnp.int32(0), jnp.zeros((rows,), jnp.int32))
 
 
 def grow(cache: Cache, length: int) -> Cache:
     """The cache with room for `length` tokens a row: the ring is opened where it is oldest."""
-    size = cache.keys[0].shape[-2]
+    size = cache.keys[0].shape[-1]
     if size == length:
         return cache
     filled = jnp.minimum(cache.cursor, size)
     turn = -(cache.cursor % size) * (cache.cursor >= size)
 
-    def open_(x: jax.Array) -> jax.Array:
-        x = jnp.roll(x, turn, axis=-2)
-        return jnp.pad(x, (*[(0, 0)] * (x.ndim - 2), (0, length - size), (0, 0)))
+    def open_(axis: int, x: jax.Array) -> jax.Array:
+        room = [(0, 0)] * x.ndim
+        room[axis] = (0, length - size)
+        return jnp.pad(jnp.roll(x, turn, axis), room)
 
-    keys, values = jax.tree.map(functools.partial(layers.moved, open_), (cache.keys, cache.values))
+    def opened(axis: int, stacked: Stacked) -> Stacked:
+        move = functools.partial(layers.moved, functools.partial(open_, axis))
+        return cast(Stacked, jax.tree.map(move, stacked))
+
+    keys, values = opened(-1, cache.keys), opened(-2, cache.values)
     return dataclasses.replace(cache, keys=keys, values=values, cursor=filled)
 
 
@@ -148,7 +155,8 @@ def make_prefix(model: Decoder, tokens_S: jax.Array, length: jax.Array) -> Prefi
     ) -> tuple[jax.Array, Kept]:
         keys = jnp.where(place[:, None] < length, k[0], k[0, :, :1])  # see `attention`
         kept = _put(kept, layer, keys.swapaxes(1, 2), v[0].swapaxes(1, 2))
-        return attention(layer, q, [(k, v, causal & within(layer.window, place, place))]), kept
+        own = Source(k, v, causal & within(layer.window, place, place))
+        return _attention(layer, q, [own]), kept
 
     room = _room(model, (model.config.key_heads, model.config.head_dim, size))
     _, (keys, values) = model.hidden(tokens_S[None], place[None], attend, room)
@@ -168,11 +176,11 @@ def prefill(
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        kept = _put(kept, layer, k, v)
-        own = (k, v, mask & within(layer.window, place, place))
-        return attention(layer, q, [own, *_shared(prefix, layer, positions)]), kept
+        kept = _put(kept, layer, k.swapaxes(2, 3), v)
+        own = Source(k, v, mask & within(layer.window, place, place))
+        return _attention(layer, q, [own, *_shared(prefix, layer, positions)]), kept
 
-    room = _room(model, (rows, model.config.key_heads, size, model.config.head_dim))
+    room = _own_room(model, rows, size)
     x, (keys, values) = model.hidden(tokens_BxP, positions, attend, room, given=_stacks(prefix))
     return model.logits(x[:, -1:])[:, 0], Asked(keys, values, start_B)
 
@@ -207,22 +215,26 @@ def read(
     ) -> tuple[jax.Array, Kept]:
         return inside(layer, q, k, v, ())[0], _put(kept, layer, k, v)
 
-    def cut(x: jax.Array) -> jax.Array:
-        """[.., G, K, T, D] to [.., R, K, P, D]."""
-        return jax.vmap(cut)(x) if x.ndim > 4 else layers.moved(cut_one, x)
+    def cut(across: bool, x: jax.Array) -> jax.Array:
+        """[.., G, K, T, D] to [.., R, K, P, D], or [.., R, K, D, P]."""
+        if x.ndim > 4:
+            return jax.vmap(functools.partial(cut, across))(x)
+        return layers.moved(functools.partial(cut_one, across), x)
 
-    def cut_one(x: jax.Array) -> jax.Array:
+    def cut_one(across: bool, x: jax.Array) -> jax.Array:
         x = jnp.pad(x, ((0, 0), (0, 0), (places, 0), (0, 0)))
         one = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=places, axis=1)
         found = jax.vmap(jax.vmap(one, (None, 0)))(x, end_GxN)
-        return found.reshape(-1, *found.shape[2:])
+        found = found.reshape(-1, *found.shape[2:])
+        return found.swapaxes(2, 3) if across else found
 
     groups, length = tokens_GxT.shape
     room = _room(model, (groups, model.config.key_heads, length, model.config.head_dim))
-    x, kept = model.hidden(tokens_GxT, positions_GxT, attend, room, given=_stacks(prefix))
+    x, (keys, values) = model.hidden(tokens_GxT, positions_GxT, attend, room, given=_stacks(prefix))
     last = jnp.take_along_axis(x, jnp.maximum(end_GxN - 1, 0)[..., None], axis=1)
     logits = model.logits(last)
-    keys, values = jax.tree.map(cut, kept)
+    keys = jax.tree.map(functools.partial(cut, True), keys)
+    values = jax.tree.map(functools.partial(cut, False), values)
     return logits.reshape(-1, logits.shape[-1]), Asked(keys, values, start_GxN.reshape(-1))
 
 
@@ -231,7 +243,7 @@ def step(
 ) -> tuple[jax.Array, Cache]:
     """Feeds one token a row and returns the next token's logits [B, V] and the cache with it."""
     asked, written = cache.asked, cache.written[:, None]
-    places, size = asked.keys[0].shape[-2], cache.keys[0].shape[-2]
+    places, size = asked.keys[0].shape[-1], cache.keys[0].shape[-1]
     at = cache.cursor % size
     # How many tokens of its row each place is behind the one that is fed, [P] and [W].
     place, behind = jnp.arange(places), (at - jnp.arange(size)) % size
@@ -242,15 +254,18 @@ def step(
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        kept = _put(kept, layer, k, v, (0, 0, at, 0))
+        kept = _put(kept, layer, k.swapaxes(2, 3), v, at)
         keys, values = (layers.take(x, layer.index) for x in kept)
         seen = [
             (mask & (back < layer.window) if layer.window else mask)[:, None, None]
             for mask, back in zip(masks, behinds, strict=True)
         ]
         prompt_keys, prompt_values = layer.given[:2]
-        sources = [(prompt_keys, prompt_values, seen[0]), (keys, values, seen[1])]
-        return attention(layer, q, [*sources, *_shared(prefix, layer, positions, 2)]), kept
+        sources = [
+            Source(prompt_keys, prompt_values, seen[0], kept=True),
+            Source(keys, values, seen[1], kept=True),
+        ]
+        return _attention(layer, q, [*sources, *_shared(prefix, layer, positions, 2)]), kept
 
     kept, given = (cache.keys, cache.values), (asked.keys, asked.values, *_stacks(prefix))
     x, (keys, values) = model.hidden(token_B[:, None], positions, attend, kept, given=given)
@@ -277,6 +292,10 @@ def attend_segments(
     return attend
 
 
+def _attention(layer: Layer, q: jax.Array, sources: Sequence[Source]) -> jax.Array:
+    return attention(q, sources, scale=layer.scale, cap=layer.cap)
+
+
 def _shared(
     prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array, at: int = 0
 ) -> list[Source]:
@@ -288,7 +307,7 @@ def _shared(
     mask = place < prefix.length
     if layer.window:
         mask = mask & within(layer.window, positions_BxT, place)[:, None]
-    return [(keys, values, mask)]
+    return [Source(keys, values, mask)]
 
 
 def _stacks(prefix: Prefix | None) -> tuple[Stacked, ...]:
@@ -301,9 +320,23 @@ def _room(model: Decoder, shape: tuple[int, ...]) -> Kept:
     return (layers.apart(empty),) * 2 if model.is_apart else (empty,) * 2
 
 
-def _put(kept: Kept, layer: Layer, k: jax.Array, v: jax.Array, at: Sequence[Index] = ()) -> Kept:
+def _own_room(model: Decoder, rows: int, places: int) -> tuple[Stacked, Stacked]:
+    """Empty keys [.., B, K, D, P] and values [.., B, K, P, D] of rows."""
+    heads, size = model.config.key_heads, model.config.head_dim
+    (keys, _), (_, values) = (
+        _room(model, (rows, heads, *each)) for each in ((size, places), (places, size))
+    )
+    return keys, values
+
+
+def _put(kept: Kept, layer: Layer, k: jax.Array, v: jax.Array, at: Index = 0) -> Kept:
+    """With the part of one layer, from the place `at` on, where keys have the places last."""
     keys, values = kept
-    return layers.put(keys, layer.index, k, at), layers.put(values, layer.index, v, at)
+    before = (0,) * (v.ndim - 2)
+    return (
+        layers.put(keys, layer.index, k, (*before, 0, at)),
+        layers.put(values, layer.index, v, (*before, at, 0)),
+    )
 
 
 def _positions(place_BxT: jax.Array, prefix: Prefix | None) -> jax.Array:

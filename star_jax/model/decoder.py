@@ -21,9 +21,10 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from star_jax.model import layers
-from star_jax.model.attention import Attend, Layer, capped
+from star_jax.model.attention import Attend, Layer
 from star_jax.model.config import ModelConfig
 from star_jax.model.layers import Index, Kept, Stacked
+from star_jax.model.plain_attention import capped
 from star_jax.model.product import product
 from star_jax.model.rotary import Turns, rotate, turns
 
@@ -133,7 +134,6 @@ class Attention(nnx.Module):
         v = self._heads(x, self.v, self.v_bias, None)
         q, k = (rotate(y, turned, self.config) for y in (q, k))
         out, kept = attend(layer, q, k, v, kept)
-        out = checkpoint_name(out, "attention")
         heads = out.swapaxes(1, 2).reshape(*x.shape[:2], -1)
         out = _product(heads, self.out[...].reshape(heads.shape[-1], -1), self.config)
         return _add(out, self.out_bias), kept

@@ -218,7 +218,7 @@ def admit(
     selection: Selection,
 ) -> Slots:
     """The slots with newcomers in some of them; each writes its first token."""
-    places = slots.cache.asked.keys[0].shape[-2]
+    places = slots.cache.asked.keys[0].shape[-1]
     number, slot = new.number.reshape(-1), new.slot.reshape(-1)
     logits, asked = kv.read(
         model, new.tokens, new.segments, new.positions, new.end, new.start, places, prefix
@@ -268,7 +268,7 @@ def advance(
     wanted: jax.Array | None = None,
 ) -> Slots:
     """Writes tokens until `wanted` [] slots have ended (None: all), or the cache has to grow."""
-    window = slots.cache.keys[0].shape[-2]
+    window = slots.cache.keys[0].shape[-1]
     keys = row_keys(seed, slots.rows.number)
 
     def goes_on(slots: Slots) -> jax.Array:
@@ -304,8 +304,10 @@ def _write(
     """The rows with the token that is drawn for each that has not ended."""
     old, done = rows.generated, rows.ended()
     keys = jax.vmap(jax.random.fold_in)(keys_B, old.length)
-    real = jnp.arange(logits_BxV.shape[1]) < stop.vocabulary
-    token = select(jnp.where(real, logits_BxV, -jnp.inf), keys, selection)
+    if stop.vocabulary < logits_BxV.shape[1]:
+        real = jnp.arange(logits_BxV.shape[1]) < stop.vocabulary
+        logits_BxV = jnp.where(real, logits_BxV, -jnp.inf)
+    token = select(logits_BxV, keys, selection)
     token = jnp.where(done, 0, token)
     here = jnp.arange(old.tokens.shape[1]) == old.length[:, None]
     tokens = jnp.where(here & ~done[:, None], token[:, None], old.tokens)
