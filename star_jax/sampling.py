@@ -308,9 +308,9 @@ class OpenSlots:
         self.count, self.fewer = self._shape.rows, self._smaller[0].rows
         return [kept.index(place) for place in places]
 
-    def room(self, rows: Sequence[Row]) -> int:
-        """How many of the first of these rows can be admitted at a time, at least one."""
-        return len(self._room.share_out(len(row.tokens) for row in rows))
+    def choose(self, rows: Sequence[Row]) -> list[int]:
+        """Which of these rows are admitted next, together, in this order; the first is."""
+        return [one for one, _ in self._room.share_out([len(row.tokens) for row in rows])]
 
     def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
         """Puts rows into slots."""

@@ -76,8 +76,8 @@ class Slots:
         most = np.where(self.number == 3, 99, self.number + 1)
         return (self.number < 0) | (self.length >= most)
 
-    def room(self, rows: Sequence[Row]) -> int:
-        return min(self.newcomers, len(rows))
+    def choose(self, rows: Sequence[Row]) -> list[int]:
+        return [0, *range(len(rows) - 1, 0, -1)][: self.newcomers]
 
     def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
         assert 0 < len(rows) <= self.newcomers

@@ -176,8 +176,8 @@ class FakeSlots:
         self._tokens = np.zeros((shape.rows, shape.budget), np.int32)
         self._length, self._finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
 
-    def room(self, rows: Sequence[engine.Row]) -> int:
-        return len(rows)
+    def choose(self, rows: Sequence[engine.Row]) -> list[int]:
+        return list(range(len(rows)))
 
     def admit(self, rows: Sequence[engine.Row], places: Sequence[int]) -> None:
         for row, place in zip(rows, places, strict=True):

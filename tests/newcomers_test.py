@@ -15,21 +15,27 @@ def test_room_for_waves_of_newcomers():
     assert newcomers.room(Shape(8, 1, 8), 8) == Room(8, 16, 1)
 
 
-def test_prompts_go_where_most_room_is():
+def test_the_first_prompt_is_read_and_with_it_what_fills_the_room():
     room = Room(2, 10, 3)
-    assert room.share_out([4, 6, 5, 4, 2]) == [0, 1, 0, 1]  # one token is left in the first
-    assert room.share_out([10, 1, 1, 1, 1]) == [0, 1, 1, 1]  # no seat is left
+    # The second group gets 6, the longest; then 4 into each; and nobody has room for 5 any more.
+    assert room.share_out([3, 4, 5, 6, 4]) == [(0, 0), (3, 1), (2, 0), (1, 1)]
+    assert room.share_out([10, 1, 1, 1, 1]) == [(0, 0), (1, 1), (2, 1), (3, 1)]  # no seat is left
+    assert room.share_out([1, 9, 9, 9]) == [(0, 0), (1, 1), (2, 0)]
     assert room.share_out([]) == [] and room.share_out([11]) == []
 
 
 @given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 4), st.integers(1, 100))
-def test_a_prompt_has_room_and_none_is_passed_over(lengths: list[int], shards: int, each: int):
+def test_a_prompt_has_room_and_is_read_once(lengths: list[int], shards: int, each: int):
     room = newcomers.room(Shape(8, 60, each * shards), shards)
-    groups = room.share_out(lengths)
-    assert len(groups) >= min(1, len(lengths))
+    shared = room.share_out(lengths)
+    chosen = [one for one, _ in shared]
+    assert chosen[:1] == [0][: len(lengths)] and len(set(chosen)) == len(chosen)
     for group in range(room.groups):
-        own = [length for length, one in zip(lengths, groups, strict=False) if one == group]
+        own = [lengths[one] for one, other in shared if other == group]
         assert sum(own) <= room.tokens and len(own) <= room.rows
+    # When they are packed they are shared out again, in that order: to the same groups.
+    again = room.share_out([lengths[one] for one in chosen])
+    assert again == [(place, group) for place, (_, group) in enumerate(shared)]
 
 
 def test_prompts_are_packed_one_after_the_other():

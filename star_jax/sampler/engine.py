@@ -7,10 +7,8 @@ last ones go on in fewer slots. A completion depends on the row and its number o
 slot it happened to be in.
 """
 
-import collections
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -89,8 +87,8 @@ class Slots(Protocol):
     order: Sequence[int]
     fewer: int
 
-    def room(self, rows: Sequence[Row]) -> int:
-        """How many of the first of these rows can be admitted at a time, at least one."""
+    def choose(self, rows: Sequence[Row]) -> list[int]:
+        """Which of these rows are admitted next, together, in this order; the first is."""
         ...
 
     def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
@@ -161,24 +159,25 @@ def complete(
         heard: is told how many rows have ended, whenever some have.
     """
     budget = chunk.shape.budget
-    waiting = collections.deque(chunk.rows)
+    waiting = list(chunk.rows)
+    wave: list[int] = []  # of those that wait, to be admitted next
     inside: dict[int, tuple[Row, int]] = {}  # by place; and the slot it was admitted to
     found: dict[int, Completion] = {}
     while waiting or inside:
         free = [place for place in slots.order if place not in inside]
-        while (wave := _next(slots, waiting)) and len(wave) <= len(free):
+        while waiting and len(wave := slots.choose(waiting[: slots.count])) <= len(free):
             places, free = free[: len(wave)], free[len(wave) :]
-            slots.admit(wave, places)
-            inside |= {place: (row, place) for place, row in zip(places, wave, strict=True)}
-            for _ in wave:
-                waiting.popleft()
+            rows = [waiting[one] for one in wave]
+            slots.admit(rows, places)
+            inside |= {place: (row, place) for place, row in zip(places, rows, strict=True)}
+            waiting = [row for one, row in enumerate(waiting) if one not in wave]
         while not waiting and len(inside) <= slots.fewer:
             before = slots.count
             inside = dict(zip(slots.shrink(list(inside)), inside.values(), strict=True))
             if slots.count == before:
                 break
         least = slots.count - len(inside) + max(1, len(inside) - slots.fewer)
-        tokens, length, finished = slots.advance(len(wave) or least)
+        tokens, length, finished = slots.advance(len(wave) if waiting else least)
         ended = [place for place in inside if finished[place] or length[place] >= budget]
         for place in ended:
             row, slot = inside.pop(place)
@@ -186,9 +185,3 @@ def complete(
             found[row.number] = Completion(row.number, written, not finished[place], slot)
         heard(len(ended))
     return [found[row.number] for row in chunk.rows]
-
-
-def _next(slots: Slots, waiting: Iterable[Row]) -> list[Row]:
-    """The rows that are to be admitted next, together."""
-    first = list(itertools.islice(waiting, slots.count))
-    return first[: slots.room(first)] if first else []

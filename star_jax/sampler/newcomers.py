@@ -5,7 +5,7 @@ and little of it is padding.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,18 +32,24 @@ class Room:
     tokens: int
     rows: int
 
-    def share_out(self, lengths: Iterable[int]) -> list[int]:
-        """The group of each of the first prompts, as many as there is room for."""
+    def share_out(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
+        """Which prompts are read together, and the group of each.
+
+        First comes the first of them, and then always the longest that there is room for: prompts
+        of different lengths leave less of it.
+        """
         free, seats = [self.tokens] * self.groups, [self.rows] * self.groups
-        found: list[int] = []
-        for length in lengths:
+        waiting, found = list(range(len(lengths))), []
+        while True:
             group = max(range(self.groups), key=lambda one: (seats[one] > 0, free[one]))
-            if not seats[group] or free[group] < length:
-                break
+            fitting = [one for one in waiting if seats[group] and lengths[one] <= free[group]]
+            if not fitting:
+                return found
+            chosen = max(fitting, key=lambda one: lengths[one]) if found else fitting[0]
             seats[group] -= 1
-            free[group] -= length
-            found.append(group)
-        return found
+            free[group] -= lengths[chosen]
+            waiting.remove(chosen)
+            found.append((chosen, group))
 
 
 def room(shape: Shape, shards: int) -> Room:
@@ -57,13 +63,16 @@ def room(shape: Shape, shards: int) -> Room:
 def pack(
     rows: Sequence[Row], places: Sequence[int], shape: Shape, room: Room
 ) -> tuple[NDArray[np.int32], ...]:
-    """The arrays of `decode.Newcomers`, without the seed, for rows that get these slots."""
+    """The arrays of `decode.Newcomers`, without the seed, for rows that get these slots.
+
+    The rows are in the order that `Room.share_out` has chosen them in.
+    """
     tokens, segments, positions = np.zeros((3, room.groups, room.tokens), np.int32)
     end, start, number, slot = np.zeros((4, room.groups, room.rows), np.int32)
     start[:], slot[:] = shape.prompt, shape.rows
     filled, seats = [0] * room.groups, [0] * room.groups
-    groups = room.share_out(len(row.tokens) for row in rows)
-    for row, place, group in zip(rows, places, groups, strict=True):
+    groups = room.share_out([len(row.tokens) for row in rows])
+    for row, place, (_, group) in zip(rows, places, groups, strict=True):
         at = group, seats[group]
         inside = group, slice(filled[group], filled[group] + len(row.tokens))
         tokens[inside], segments[inside] = row.tokens, 1 + seats[group]
