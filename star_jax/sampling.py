@@ -31,7 +31,7 @@ from star_jax.sampler.select import Selection
 from star_jax.state import Params
 from star_jax.train import FewShot
 
-_KV = ("layers", "batch", "kv_heads", "length", "head_dim")
+_KV = ("layers", "batch", "kv_heads", None, None)  # of a row: head_dim and length in either order
 _PREFIX = ("layers", "kv_heads", "head_dim", "length")
 
 # (function, arguments, out=, donate=) -> the lowered program, as `programs.lowered`

@@ -153,7 +153,7 @@ def make_prefix(model: Decoder, tokens_S: jax.Array, length: jax.Array) -> Prefi
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
-        keys = jnp.where(place[:, None] < length, k[0], k[0, :, :1])  # see `attention`
+        keys = jnp.where(place[:, None] < length, k[0], k[0, :, :1])  # see `Source`
         kept = _put(kept, layer, keys.swapaxes(1, 2), v[0].swapaxes(1, 2))
         own = Source(k, v, causal & within(layer.window, place, place))
         return _attention(layer, q, [own]), kept

@@ -27,7 +27,8 @@ class Source:
             queries of a decoding step meet many; or [K, D, S], when all rows share them (then the
             products are dense ones of matrices).
         values: [B, K, S, D], or [K, D, S] when all rows share them.
-        mask: broadcasts to [B, 1, T, S]; True where a key may be seen.
+        mask: broadcasts to [B, 1, T, S]; True where a key may be seen. With one axis, [S], those
+            that may not repeat the first key: then no pass over the scores is needed for it.
         kept: tells the first two apart.
     """
 
