@@ -7,8 +7,8 @@ command   python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/
 hardware  a CPU with 2 cores
 time      7 min 11 s beside the making of .venv; the study 79 min; from the demo's base
           :fused about 7 min and :online 8
-expected  100 % of held-out sums, from 1.9 % at the base (seed 0); the study 94.5-96.9 %; :fused
-          94.5-96.4 %, :online 96.2 % (seed 0)
+expected  100 % of held-out sums, from 1.9 % at the base (seed 0); the study 94.5-96.9 %; from an
+          earlier base :fused 94.5-96.4 %, :online 96.2 % (seed 0)
 
 The base model is pretrained here, from scratch, on scratchpads that are right where a hint gives
 the answer and otherwise one too many in three columns of four (`Arithmetic.corpus`). So it knows
