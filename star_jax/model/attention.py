@@ -7,7 +7,7 @@ Shapes: B rows, T queries, S keys, H heads, K heads of keys and values, D head_d
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import jax
@@ -123,6 +123,11 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
     return attend
 
 
+def attend_sources(layer: Layer, q_BxHxTxD: jax.Array, sources: Sequence[Source]) -> jax.Array:
+    """`plain_attention.attention` as the layer scales and caps it."""
+    return attention(q_BxHxTxD, sources, scale=layer.scale, cap=layer.cap)
+
+
 def plain_segments(
     layer: Layer,
     q_BxHxTxD: jax.Array,
@@ -143,8 +148,7 @@ def plain_segments(
         mask = causal & within(layer.window, place[queries], place[keys])
         mask = mask & (segments_BxT[:, queries, None] == segments_BxT[:, None, keys])
         own = Source(k_BxKxTxD[:, :, keys], v_BxKxTxD[:, :, keys], mask[:, None])
-        sources = [own, *shared(queries)]
-        return attention(q_BxHxTxD[:, :, queries], sources, scale=layer.scale, cap=layer.cap)
+        return attend_sources(layer, q_BxHxTxD[:, :, queries], [own, *shared(queries)])
 
     found = []
     for first in range(0, length, _QUERIES):

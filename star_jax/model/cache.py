@@ -14,17 +14,17 @@ prompt, W the ring's present length; R new rows, whose prompts come in G groups.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 import jax
 import jax.numpy as jnp
 
 from star_jax.model import layers
-from star_jax.model.attention import Attend, Layer, plain_segments, within
+from star_jax.model.attention import Attend, Layer, attend_sources, plain_segments, within
 from star_jax.model.decoder import Decoder
 from star_jax.model.layers import Index, Kept, Stacked
-from star_jax.model.plain_attention import Source, attention
+from star_jax.model.plain_attention import Source
 
 
 @jax.tree_util.register_dataclass
@@ -100,14 +100,13 @@ def grow(cache: Cache, length: int) -> Cache:
     filled = jnp.minimum(cache.cursor, size)
     turn = -(cache.cursor % size) * (cache.cursor >= size)
 
-    def open_(axis: int, x: jax.Array) -> jax.Array:
-        room = [(0, 0)] * x.ndim
-        room[axis] = (0, length - size)
-        return jnp.pad(jnp.roll(x, turn, axis), room)
-
     def opened(axis: int, stacked: Stacked) -> Stacked:
-        move = functools.partial(layers.moved, functools.partial(open_, axis))
-        return cast(Stacked, jax.tree.map(move, stacked))
+        def open_(x: jax.Array) -> jax.Array:
+            room = [(0, 0)] * x.ndim
+            room[axis] = (0, length - size)
+            return jnp.pad(jnp.roll(x, turn, axis), room)
+
+        return cast(Stacked, jax.tree.map(functools.partial(layers.moved, open_), stacked))
 
     keys, values = opened(-1, cache.keys), opened(-2, cache.values)
     return dataclasses.replace(cache, keys=keys, values=values, cursor=filled)
@@ -156,9 +155,9 @@ def make_prefix(model: Decoder, tokens_S: jax.Array, length: jax.Array) -> Prefi
         keys = jnp.where(place[:, None] < length, k[0], k[0, :, :1])  # see `Source`
         kept = _put(kept, layer, keys.swapaxes(1, 2), v[0].swapaxes(1, 2))
         own = Source(k, v, causal & within(layer.window, place, place))
-        return _attention(layer, q, [own]), kept
+        return attend_sources(layer, q, [own]), kept
 
-    room = _room(model, (model.config.key_heads, model.config.head_dim, size))
+    room = (_room(model, model.config.key_heads, model.config.head_dim, size),) * 2
     _, (keys, values) = model.hidden(tokens_S[None], place[None], attend, room)
     return Prefix(keys, values, length)
 
@@ -178,7 +177,7 @@ def prefill(
     ) -> tuple[jax.Array, Kept]:
         kept = _put(kept, layer, k.swapaxes(2, 3), v)
         own = Source(k, v, mask & within(layer.window, place, place))
-        return _attention(layer, q, [own, *_shared(prefix, layer, positions)]), kept
+        return attend_sources(layer, q, [own, *_shared(prefix, layer, positions)]), kept
 
     room = _own_room(model, rows, size)
     x, (keys, values) = model.hidden(tokens_BxP, positions, attend, room, given=_stacks(prefix))
@@ -229,7 +228,7 @@ def read(
         return found.swapaxes(2, 3) if across else found
 
     groups, length = tokens_GxT.shape
-    room = _room(model, (groups, model.config.key_heads, length, model.config.head_dim))
+    room = (_room(model, groups, model.config.key_heads, length, model.config.head_dim),) * 2
     x, (keys, values) = model.hidden(tokens_GxT, positions_GxT, attend, room, given=_stacks(prefix))
     last = jnp.take_along_axis(x, jnp.maximum(end_GxN - 1, 0)[..., None], axis=1)
     logits = model.logits(last)
@@ -265,7 +264,7 @@ def step(
             Source(prompt_keys, prompt_values, seen[0], kept=True),
             Source(keys, values, seen[1], kept=True),
         ]
-        return _attention(layer, q, [*sources, *_shared(prefix, layer, positions, 2)]), kept
+        return attend_sources(layer, q, [*sources, *_shared(prefix, layer, positions, 2)]), kept
 
     kept, given = (cache.keys, cache.values), (asked.keys, asked.values, *_stacks(prefix))
     x, (keys, values) = model.hidden(token_B[:, None], positions, attend, kept, given=given)
@@ -292,10 +291,6 @@ def attend_segments(
     return attend
 
 
-def _attention(layer: Layer, q: jax.Array, sources: Sequence[Source]) -> jax.Array:
-    return attention(q, sources, scale=layer.scale, cap=layer.cap)
-
-
 def _shared(
     prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array, at: int = 0
 ) -> list[Source]:
@@ -314,19 +309,16 @@ def _stacks(prefix: Prefix | None) -> tuple[Stacked, ...]:
     return () if prefix is None else (prefix.keys, prefix.values)
 
 
-def _room(model: Decoder, shape: tuple[int, ...]) -> Kept:
-    """Empty keys and values of this shape in all layers, for what is about to be computed."""
+def _room(model: Decoder, *shape: int) -> Stacked:
+    """Empty keys or values of this shape in all layers, for what is about to be computed."""
     empty = jnp.zeros((model.config.layers, *shape), model.config.dtype)
-    return (layers.apart(empty),) * 2 if model.is_apart else (empty,) * 2
+    return layers.apart(empty) if model.is_apart else empty
 
 
 def _own_room(model: Decoder, rows: int, places: int) -> tuple[Stacked, Stacked]:
     """Empty keys [.., B, K, D, P] and values [.., B, K, P, D] of rows."""
     heads, size = model.config.key_heads, model.config.head_dim
-    (keys, _), (_, values) = (
-        _room(model, (rows, heads, *each)) for each in ((size, places), (places, size))
-    )
-    return keys, values
+    return _room(model, rows, heads, size, places), _room(model, rows, heads, places, size)
 
 
 def _put(kept: Kept, layer: Layer, k: jax.Array, v: jax.Array, at: Index = 0) -> Kept:

@@ -43,11 +43,11 @@ class Source:
         return self.keys.ndim == 3
 
     @property
-    def axes(self) -> tuple[str, str, str]:
-        """Of its keys, its values and of queries, scores having "bkns" or "kbns"."""
+    def axes(self) -> tuple[str, str, str, str]:
+        """Of queries, its keys, its values and the scores, in products of them."""
         if self.shared:
-            return "kds", "kds", "kbnd"
-        return "bkds" if self.kept else "bksd", "bksd", "bknd"
+            return "kbnd", "kds", "kds", "kbns"
+        return "bknd", "bkds" if self.kept else "bksd", "bksd", "bkns"
 
     def lay(self, x: jax.Array) -> jax.Array:
         """[B, K, ..] as its scores have these axes, and back again."""
@@ -122,8 +122,7 @@ def _backward(
     even = (wanted * out).sum(-1, keepdims=True)  # raising all scores of a query changes nothing
     of_q, found = jnp.zeros_like(q, jnp.float32), []
     for source in sources:
-        keys, values, queries = source.axes
-        scores = queries[:-1] + "s"
+        queries, keys, values, scores = source.axes
         k, v = (x.astype(jnp.float32) for x in (source.keys, source.values))
         q_, wanted_, even_, summed_ = (source.lay(x) for x in (q, wanted, even, summed))
         score = _scores(cap, q_, source)
@@ -169,15 +168,15 @@ def _attend(cap: float, length: int, q_BxKxNxD: jax.Array, source: Source) -> _A
         scores = scores - highest
     weights = jnp.exp(scores)
     total, weights = weights.sum(-1, keepdims=True), weights.astype(source.values.dtype)
-    _, values, queries = source.axes
-    axes = f"{queries[:-1]}s,{values}->{queries}"
+    queries, _, values, axes = source.axes
+    axes = f"{axes},{values}->{queries}"
     mixed = jnp.einsum(axes, weights, source.values, preferred_element_type=jnp.float32)
     return _Attended(*(source.lay(x) for x in (highest, total, mixed)))
 
 
 def _scores(cap: float, q: jax.Array, source: Source) -> jax.Array:
     """Of queries that are laid out as the source's scores; before the mask."""
-    keys, _, queries = source.axes
-    axes = f"{queries},{keys}->{queries[:-1]}s"
+    queries, keys, _, axes = source.axes
+    axes = f"{queries},{keys}->{axes}"
     scores = jnp.einsum(axes, q, source.keys, preferred_element_type=jnp.float32)
     return capped(scores, cap) if cap else scores
