@@ -2,9 +2,10 @@
 
 A CPU that multiplies bfloat16 has such products come out in float32, from sides that lie in memory
 as they are: asked for bfloat16, or for a product of what has just been transposed, XLA turns both
-sides to float32 first, and takes twice as long. Other devices round as they write.
+sides to float32 first, and takes twice as long. Those of float32, too, are slower over the first
+axis of both sides. Other devices round as they write.
 
-Shapes: M tokens, E and N widths.
+Shapes: M tokens, E and N (A and B) widths.
 """
 
 import functools
@@ -22,7 +23,7 @@ def product(x: jax.Array, weight: jax.Array, *, wide: bool, rows: bool = False) 
     It is in the type of x, or with `wide` in float32 (`ModelConfig.cpu`). The weight is multiplied
     in the type of x; its gradient has its own.
     """
-    if not wide or x.dtype == jnp.float32:
+    if not wide:
         return jnp.tensordot(x, weight.astype(x.dtype), ((-1,), (1,)) if rows else 1)
     shape = weight.shape[:1] if rows else weight.shape[1:]
     x_MxE, matrix = x.reshape(-1, x.shape[-1]), weight.reshape(weight.shape[0], -1)
@@ -47,8 +48,7 @@ def _backward(
     x, weight = kept
     wanted = wanted_MxN.astype(x.dtype)
     of_x = _multiply(wanted, weight.astype(x.dtype), 1, int(not rows))
-    left, right = (wanted, x) if rows else (x, wanted)
-    of_weight = _multiply(_transposed(left), right, 1, 0)
+    of_weight = _over_tokens(wanted, x) if rows else _over_tokens(x, wanted)
     return of_x.astype(x.dtype), of_weight.astype(weight.dtype)
 
 
@@ -58,6 +58,14 @@ _wide.defvjp(_forward, _backward)
 def _multiply(a: jax.Array, b: jax.Array, over_a: int, over_b: int) -> jax.Array:
     axes = (((over_a,), (over_b,)), ((), ()))
     return jax.lax.dot_general(a, b, axes, preferred_element_type=jnp.float32)
+
+
+def _over_tokens(a_MxA: jax.Array, b_MxB: jax.Array) -> jax.Array:
+    """[A, B], by a product that has the smaller of the two transposed."""
+    if a_MxA.shape[1] <= b_MxB.shape[1]:
+        return _multiply(_transposed(a_MxA), b_MxB, 1, 0)
+    # The barrier keeps XLA from making the transposition part of the product.
+    return jax.lax.optimization_barrier(_multiply(_transposed(b_MxB), a_MxA, 1, 0)).T
 
 
 def _transposed(x: jax.Array) -> jax.Array:
