@@ -70,6 +70,29 @@ def test_a_gradient_keeps_no_copy_of_the_weights(keep: Keep, windows):
     assert not any(shape[-len(weight) :] == weight for shape in kept for weight in weights)
 
 
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("cpu", [False, True])
+def test_a_gradient_that_keeps_products_makes_none_twice_and_turns_no_heads_again(normed, cpu):
+    config = toys.replace(toys.SMALL, qk_norm=normed, cpu=cpu)
+
+    def count(keep: Keep) -> tuple[int, int]:
+        """Products of a gradient, and how often it puts turned halves of heads together."""
+
+        def loss(params):
+            model = nnx.merge(toys.graph(config), params)
+            attend = attend_segments(TOKENS * 0 + 1)
+            return model.hidden(TOKENS, POSITIONS, attend, keep=keep)[0].sum()
+
+        text = jax.jit(jax.grad(loss)).lower(toys.params(config)).as_text()
+        return text.count("stablehlo.dot_general"), text.count("stablehlo.concatenate")
+
+    products, turned = count("everything")
+    nothing = count("inputs")
+    assert nothing[0] == products + 6 and nothing[1] > turned
+    # The gradient of a normalisation needs what was not turned yet.
+    assert count("products") == (products, nothing[1] if normed else turned)
+
+
 @pytest.mark.parametrize("layer", [1, jnp.int32(1)], ids=["known", "traced"])
 def test_what_is_put_into_a_layer_is_there_and_nowhere_else(layer):
     stack = jnp.zeros((3, 2, 4, 2))

@@ -36,9 +36,12 @@ def test_float32_is_the_plain_product(x, weight, rows, wide):
 
 
 @pytest.mark.parametrize(("x", "weight", "rows"), SHAPES)
-@pytest.mark.parametrize("kept", [jnp.float32, jnp.bfloat16])
-def test_wide_products_of_bfloat16_are_those_of_float32_of_the_same_numbers(x, weight, rows, kept):
-    a, b = (y.astype(jnp.bfloat16) for y in drawn(x, weight))
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [(jnp.bfloat16, jnp.float32), (jnp.bfloat16, jnp.bfloat16), (jnp.float32, jnp.float32)],
+)
+def test_wide_products_are_those_of_float32_of_the_same_numbers(x, weight, rows, dtype, kept):
+    a, b = (y.astype(dtype) for y in drawn(x, weight))
     b = b.astype(kept)
     towards = jax.random.normal(jax.random.key(2), (*x[:-1], *(weight[:1] if rows else weight[1:])))
     towards = towards.astype(jnp.bfloat16)  # a gradient that is a number of bfloat16, too
