@@ -143,18 +143,19 @@ def plain_segments(
     """
     length, place = q_BxHxTxD.shape[2], jnp.arange(q_BxHxTxD.shape[2])
 
-    def some(queries: slice, keys: slice) -> jax.Array:
+    def some(q: jax.Array, queries: slice, keys: slice) -> jax.Array:
         causal = place[queries, None] >= place[keys]
         mask = causal & within(layer.window, place[queries], place[keys])
         mask = mask & (segments_BxT[:, queries, None] == segments_BxT[:, None, keys])
         own = Source(k_BxKxTxD[:, :, keys], v_BxKxTxD[:, :, keys], mask[:, None])
-        return attend_sources(layer, q_BxHxTxD[:, :, queries], [own, *shared(queries)])
+        return attend_sources(layer, q, [own, *shared(queries)])
 
-    found = []
-    for first in range(0, length, _QUERIES):
-        queries = slice(first, min(first + _QUERIES, length))
+    found, firsts = [], list(range(0, length, _QUERIES))
+    # Unlike slices, parts of a split have a gradient that is written once.
+    for first, q in zip(firsts, jnp.split(q_BxHxTxD, firsts[1:], axis=2), strict=True):
+        queries = slice(first, first + q.shape[2])
         least = max(0, first - layer.window + 1) if layer.window else 0
-        found.append(some(queries, slice(least, queries.stop)))
+        found.append(some(q, queries, slice(least, queries.stop)))
     return jnp.concatenate(found, axis=2)
 
 
