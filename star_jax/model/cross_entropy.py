@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from star_jax.model.config import ModelConfig
-from star_jax.model.decoder import Head, logits
+from star_jax.model.head import Head, logits
 
 CHUNK = 256  # tokens of a sequence whose logits are there at a time
 

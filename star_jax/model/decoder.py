@@ -1,4 +1,4 @@
-"""The decoder: embedding, blocks, head. NNX modules, used through `nnx.split` as pure functions.
+"""The decoder: embedding and blocks. NNX modules, used through `nnx.split` as pure functions.
 
 One decoder for all families (`model/config.py`); GPT-J is the one that the defaults describe. How
 keys meet queries is not decided here: each call brings an `attend` function, so that training
@@ -13,7 +13,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,8 @@ from jax.ad_checkpoint import checkpoint_name
 from star_jax.model import layers
 from star_jax.model.attention import Attend, Layer
 from star_jax.model.config import ModelConfig
+from star_jax.model.head import Head, logits
 from star_jax.model.layers import Index, Kept, Stacked
-from star_jax.model.plain_attention import capped
 from star_jax.model.product import product
 from star_jax.model.rotary import Turns, rotate, turns
 
@@ -330,35 +330,11 @@ class Decoder(nnx.Module):
         return found
 
     @property
-    def last(self) -> "Head":
+    def last(self) -> Head:
         """The weights of the head."""
         matrix = self.embedding if self.head is None else self.head
         return Head(matrix[...], None if self.head_bias is None else self.head_bias[...])
 
     def logits(self, x_BxTxE: jax.Array) -> jax.Array:
-        """The residual stream to float32 logits; see the function `logits`."""
+        """The residual stream to float32 logits, [B, T, V]; see `head.logits`."""
         return logits(self.config, self.last, x_BxTxE)
-
-
-class Head(NamedTuple):
-    """What turns the residual stream to logits.
-
-    Attributes:
-        matrix: [V, E], the embedding, where they are tied; or else [E, V].
-        bias: [V], or None where there is none.
-    """
-
-    matrix: jax.Array
-    bias: jax.Array | None
-
-
-def logits(config: ModelConfig, head: Head, x_BxTxE: jax.Array) -> jax.Array:
-    """The residual stream to float32 logits, [B, T, V]; those of padding rows are -1e30."""
-    found = product(x_BxTxE, head.matrix, wide=config.cpu, rows=config.tied).astype(jnp.float32)
-    if head.bias is not None:
-        found = found + head.bias.astype(jnp.float32)
-    if config.logit_cap:
-        found = capped(found, config.logit_cap)
-    if config.padding:
-        found = jnp.where(jnp.arange(config.vocab) < config.vocab - config.padding, found, -1e30)
-    return found
