@@ -1,0 +1,46 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import toys
+from star_jax.model.head import Head, logits
+
+CASES = pytest.mark.parametrize("cpu", [False, True])
+
+
+def drawn(tied: bool, bias: bool) -> tuple[jax.Array, Head]:
+    """A residual stream of two rows, and a head for it."""
+    width, vocab = toys.SMALL.width, toys.SMALL.vocab
+    keys = jax.random.split(jax.random.key(0), 3)
+    matrix = jax.random.normal(keys[1], (vocab, width) if tied else (width, vocab))
+    shift = jax.random.normal(keys[2], (vocab,)) if bias else None
+    return jax.random.normal(keys[0], (2, 5, width)), Head(matrix, shift)
+
+
+@CASES
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("changes", [{}, {"logit_cap": 2.0}, {"padding": 3}])
+def test_logits_are_those_of_numpy(cpu: bool, tied: bool, bias: bool, changes: dict[str, Any]):
+    config = toys.replace(toys.SMALL, tied=tied, cpu=cpu, **changes)
+    x, head = drawn(tied, bias)
+    expected = np.asarray(x, np.float64) @ np.asarray(head.matrix.T if tied else head.matrix)
+    if head.bias is not None:
+        expected = expected + np.asarray(head.bias)
+    if "logit_cap" in changes:
+        expected = 2 * np.tanh(expected / 2)
+    if "padding" in changes:
+        expected[..., -3:] = -1e30
+    np.testing.assert_allclose(logits(config, head, x), expected, rtol=1e-5, atol=1e-5)
+
+
+@CASES
+def test_logits_are_of_float32_whatever_the_decoder_computes_in(cpu: bool):
+    config = toys.replace(toys.SMALL, dtype="bfloat16", cpu=cpu)
+    x, head = drawn(False, True)
+    found = logits(config, head, x.astype(jnp.bfloat16))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, logits(config, head, x), rtol=0.05, atol=0.1)
