@@ -138,28 +138,30 @@ class Attention(nnx.Module):
         self, x: jax.Array, turned: Turns | None, layer: Layer, attend: Attend, kept: Kept
     ) -> tuple[jax.Array, Kept]:
         """The heads' outputs, summed: [B, T, E] to [B, T, E]; `turned` is of their positions."""
-        q = self._heads(x, self.q, self.q_bias, self.q_norm)
-        k = self._heads(x, self.k, self.k_bias, self.k_norm)
-        v = self._heads(x, self.v, self.v_bias, None)
-        q, k = (rotate(y, turned, self.config) for y in (q, k))
-        if self.q_norm is None:  # whose gradient needs the products
-            q, k, v = (_keep(y, self.config) for y in (q, k, v))
+        q = self._heads(x, self.q, self.q_bias, self.q_norm, turned)
+        k = self._heads(x, self.k, self.k_bias, self.k_norm, turned)
+        v = self._heads(x, self.v, self.v_bias, None, None)
         out, kept = attend(layer, q, k, v, kept)
         heads = out.swapaxes(1, 2).reshape(*x.shape[:2], -1)
         out = _product(heads, self.out[...].reshape(heads.shape[-1], -1), self.config)
         return _add(out, self.out_bias), kept
 
     def _heads(
-        self, x: jax.Array, weight: nnx.Param, bias: nnx.Param | None, norm: Norm | None
+        self,
+        x: jax.Array,
+        weight: nnx.Param,
+        bias: nnx.Param | None,
+        norm: Norm | None,
+        turned: Turns | None,
     ) -> jax.Array:
         # In this order of axes, and `out` in two: a CPU would transpose the weights for another.
-        y = product(x, weight[...], wide=self.config.cpu)
-        if self.q_norm is not None:
-            y = checkpoint_name(y, "product")
-        y = y.astype(x.dtype).swapaxes(1, 2)
+        y = product(x, weight[...], wide=self.config.cpu).astype(x.dtype).swapaxes(1, 2)
         if bias is not None:
             y = y + bias[...].astype(x.dtype)[:, None]
-        return y if norm is None else norm(y)
+        if norm is None:
+            return _keep(rotate(y, turned, self.config), self.config)
+        # The gradient of a normalisation needs what goes into it.
+        return rotate(norm(_keep(y, self.config)), turned, self.config)
 
 
 class Mlp(nnx.Module):
