@@ -1,8 +1,7 @@
-"""Sampling on the devices: its programs, and slots that rows are put into and taken out of.
+"""Sampling on the devices: its programs, which `slots.py` runs.
 
-B rows of a shape are B slots. The host (`sampler/engine.py`) decides who gets one; what is here
-runs the pure functions of `sampler/decode.py` on it. All programs are compiled ahead by
-`programs.py`.
+They are made of the pure functions of `sampler/decode.py`, one of each for a shape, and compiled
+ahead by `programs.py`.
 """
 
 import dataclasses
@@ -15,7 +14,6 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from numpy.typing import NDArray
 
 from star_jax import mesh as mesh_lib
 from star_jax import state as state_lib
@@ -26,7 +24,7 @@ from star_jax.model.config import ModelConfig
 from star_jax.model.decoder import Decoder
 from star_jax.sampler import decode, newcomers, sizes
 from star_jax.sampler.decode import Newcomers, Prompts, Slots, Stop
-from star_jax.sampler.engine import Row, Shape
+from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
 from star_jax.state import Params
 from star_jax.train import FewShot
@@ -112,26 +110,21 @@ class Sampling:
         if self._prefix:
             found["prefix"] = self._lower_prefix
         for shared, shape in itertools.product(reversed(self.shared), self.shapes):
-            windows = sizes.windows(shape.budget)
             found["open", shape] = functools.partial(self._lower_open, shape)
             found["admit", shape, shared] = functools.partial(self._lower_admit, shape, shared)
-            found["advance", shape, windows[0], shared] = functools.partial(
-                self._lower_advance, shape, windows[0], shared
-            )
-            for small, large in itertools.pairwise(windows):
-                found["grow", shape, small] = functools.partial(
-                    self._lower_grow, shape, small, large
-                )
-                found["advance", shape, large, shared] = functools.partial(
-                    self._lower_advance, shape, large, shared
+            found["block", shape] = functools.partial(self._lower_block, shape)
+            most = sizes.ring(shape.budget).blocks
+            for blocks in range(1, most + 1):
+                found["advance", shape, blocks, shared] = functools.partial(
+                    self._lower_advance, shape, blocks, shared
                 )
             for before, after in itertools.pairwise((shape, *sizes.fewer(shape, self.shards))):
-                for window in windows if before == shape else windows[-1:]:
-                    found["shrink", before, window] = functools.partial(
-                        self._lower_shrink, before, window, after
+                for blocks in range(1 if before == shape else most, most + 1):
+                    found["shrink", before, blocks] = functools.partial(
+                        self._lower_shrink, before, blocks, after
                     )
-                found["advance", after, windows[-1], shared] = functools.partial(
-                    self._lower_advance, after, windows[-1], shared
+                found["advance", after, most, shared] = functools.partial(
+                    self._lower_advance, after, most, shared
                 )
         return found
 
@@ -156,10 +149,6 @@ class Sampling:
     def abstract_few_shot(self) -> FewShot:
         """Its shapes."""
         return FewShot(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))
-
-    def open(self, policy: Policy, seed: tuple[int, int, int], shape: Shape) -> "OpenSlots":
-        """Slots without rows; `seed` and a row's number key its draws."""
-        return OpenSlots(self, policy, seed, shape)
 
     def model(self, weights: Params) -> Decoder:
         """The decoder with weights that are laid out."""
@@ -190,16 +179,28 @@ class Sampling:
         tokens = self._shaped((rows, shape.prompt), np.int32, "batch")
         return Prompts(tokens, each, each, self._shaped((3,), np.uint32))
 
-    def _abstract_slots(self, shape: Shape, window: int) -> Slots:
+    def _placed_rows(self, tree: Any) -> Any:
+        """Shapes of rows with shardings."""
+
         def axes(rank: int) -> tuple[str | None, ...]:
             return _KV[-rank:] if rank >= len(_KV) - 1 else ("batch", None)[:rank]
 
-        found = jax.eval_shape(lambda weights: self._empty(weights, shape, window), self.weights)
-        return self._placed(found, axes)
+        return self._placed(tree, axes)
 
-    def _empty(self, weights: Params, shape: Shape, window: int) -> Slots:
-        given: dict[str, Any] = {"budget": shape.budget, "stop": self.stop, "window": window}
+    def _abstract_slots(self, shape: Shape, blocks: int = 1) -> Slots:
+        found = jax.eval_shape(lambda weights: self._empty(weights, shape), self.weights)
+        return decode.with_ring(self._placed_rows(found), (self._abstract_block(shape),) * blocks)
+
+    def _abstract_block(self, shape: Shape) -> kv.Block:
+        block = jax.eval_shape(lambda weights: self._block(weights, shape), self.weights)
+        return self._placed_rows(block)
+
+    def _empty(self, weights: Params, shape: Shape) -> Slots:
+        given: dict[str, Any] = {"budget": shape.budget, "stop": self.stop}
         return decode.empty(self.model(weights), shape.rows, shape.prompt, **given)
+
+    def _block(self, weights: Params, shape: Shape) -> kv.Block:
+        return kv.block(self.model(weights), shape.rows, sizes.ring(shape.budget).places)
 
     def _read(self, weights: Params, shown: FewShot) -> kv.Prefix:
         return kv.make_prefix(self.model(weights), shown.tokens, shown.length)
@@ -220,33 +221,33 @@ class Sampling:
         return self._lower(self._read, self.weights, shown, out=out)
 
     def _lower_open(self, shape: Shape) -> Any:
-        window = sizes.windows(shape.budget)[0]
-
         def open_(weights: Params) -> Slots:
-            return self._empty(weights, shape, window)
+            return self._empty(weights, shape)
 
-        return self._lower(open_, self.weights, out=self._abstract_slots(shape, window))
+        return self._lower(open_, self.weights, out=self._abstract_slots(shape))
 
-    def _lower_grow(self, shape: Shape, small: int, large: int) -> Any:
-        before, after = (self._abstract_slots(shape, size) for size in (small, large))
-        return self._lower(lambda slots: decode.grow(slots, large), before, out=after)
+    def _lower_block(self, shape: Shape) -> Any:
+        def block(weights: Params) -> kv.Block:
+            return self._block(weights, shape)
 
-    def _lower_shrink(self, shape: Shape, window: int, after: Shape) -> Any:
-        most = sizes.windows(shape.budget)[-1]
-        slots, out = self._abstract_slots(shape, window), self._abstract_slots(after, most)
+        return self._lower(block, self.weights, out=self._abstract_block(shape))
+
+    def _lower_shrink(self, shape: Shape, blocks: int, after: Shape) -> Any:
+        most = sizes.ring(shape.budget).blocks
+        slots, out = self._abstract_slots(shape, blocks), self._abstract_slots(after, most)
         places = self._shaped((after.rows,), np.int32, "batch")
 
-        def shrink(slots: Slots, places: Any) -> Slots:
-            return decode.shrink(slots, places, most, self.shards)
+        def shrink(weights: Params, slots: Slots, places: Any) -> Slots:
+            return decode.shrink(self.model(weights), slots, places, most, self.shards)
 
-        return self._lower(shrink, slots, places, out=out)
+        return self._lower(shrink, self.weights, slots, places, out=out)
 
     def _lower_admit(self, shape: Shape, shared: bool) -> Any:
         def admit(weights: Params, slots: Slots, new: Newcomers, prefix: Any) -> Slots:
             how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
             return decode.admit(self.model(weights), slots, new, prefix, **how)
 
-        slots = without_ring(self._abstract_slots(shape, sizes.windows(shape.budget)[0]))
+        slots = decode.with_ring(self._abstract_slots(shape), ())
         room = newcomers.room(shape, self.shards)
         token = self._shaped((room.groups, room.tokens), np.int32, "batch")
         each = self._shaped((room.groups, room.rows), np.int32, "batch")
@@ -255,94 +256,17 @@ class Sampling:
         given = (self.weights, slots, new, self.abstract_prefix(shared))
         return self._lower(admit, *given, out=slots, donate=(1,))
 
-    def _lower_advance(self, shape: Shape, window: int, shared: bool) -> Any:
+    def _lower_advance(self, shape: Shape, blocks: int, shared: bool) -> Any:
         def advance(weights: Params, slots: Slots, prefix: Any, seed: Any, wanted: Any) -> Any:
             how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
             model = self.model(weights)
             slots = decode.advance(model, slots, prefix, seed, wanted=wanted, **how)
-            return slots, (slots.rows.generated.length, slots.rows.generated.finished)
+            generated = slots.rows.generated
+            return slots, (generated.length, generated.finished, slots.cache.cursor)
 
-        slots = self._abstract_slots(shape, window)
-        told = (self._shaped((shape.rows,), np.int32), self._shaped((shape.rows,), np.bool_))
+        slots = self._abstract_slots(shape, blocks)
         seed, wanted = self._shaped((3,), np.uint32), self._shaped((), np.int32)
+        length, finished = (self._shaped((shape.rows,), kind) for kind in (np.int32, np.bool_))
+        told = (length, finished, wanted)
         given = (self.weights, slots, self.abstract_prefix(shared), seed, wanted)
         return self._lower(advance, *given, out=(slots, told), donate=(1,))
-
-
-def without_ring(slots: Slots) -> Slots:
-    """What newcomers change of the slots: all but the keys and values of what is written."""
-    cache = dataclasses.replace(slots.cache, keys=(), values=())
-    return dataclasses.replace(slots, cache=cache)
-
-
-class OpenSlots:
-    """Slots of one shape; see `engine.Slots`, which it is."""
-
-    def __init__(
-        self, sampling: Sampling, policy: Policy, seed: tuple[int, int, int], shape: Shape
-    ) -> None:
-        self._room = newcomers.room(shape, sampling.shards)
-        self._sampling, self._policy, self._shape = sampling, policy, shape
-        self._seed = mesh_lib.place(sampling.mesh, np.asarray(seed, np.uint32))
-        self._windows = sizes.windows(shape.budget)
-        self._slots: Slots = sampling.run(("open", shape), policy.weights)
-        self._smaller = [*sizes.fewer(shape, sampling.shards), dataclasses.replace(shape, rows=0)]
-        self.count, self.fewer = shape.rows, self._smaller[0].rows
-        by_shard = np.arange(shape.rows).reshape(sampling.shards, -1)
-        self.order: Sequence[int] = by_shard.T.ravel().tolist()  # all shards get as many
-        self._steps = self._busy = 0
-
-    def shrink(self, places: Sequence[int]) -> Sequence[int]:
-        """Goes on with these rows in fewer slots, unless the longer ring outweighs that.
-
-        Nor does it where a shard has more rows than it keeps.
-        """
-        before, after, shards = self._shape, self._smaller[0], self._sampling.shards
-        longer = after.rows * (after.prompt + self._windows[-1])
-        kept = sizes.kept(places, before.rows, after.rows, shards)
-        if not kept or longer > before.rows * (before.prompt + self._windows[0]):
-            return places
-        at = mesh_lib.place(self._sampling.mesh, np.asarray(kept, np.int32), "batch")
-        self._slots = self._sampling.run(("shrink", self._shape, self._windows[0]), self._slots, at)
-        self._shape, self._windows = self._smaller.pop(0), self._windows[-1:]
-        self.count, self.fewer = self._shape.rows, self._smaller[0].rows
-        return [kept.index(place) for place in places]
-
-    def choose(self, rows: Sequence[Row]) -> list[int]:
-        """Which of these rows are admitted next, together, in this order; the first is."""
-        return [one for one, _ in self._room.share_out([len(row.tokens) for row in rows])]
-
-    def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
-        """Puts rows into slots."""
-        name = ("admit", self._shape, self._policy.prefix is not None)
-        ring, slots = self._slots.cache, without_ring(self._slots)
-        packed = mesh_lib.place(
-            self._sampling.mesh, newcomers.pack(rows, places, self._shape, self._room), "batch"
-        )
-        new = Newcomers(*packed, seed=self._seed)
-        given = (self._policy.weights, slots, new, self._policy.prefix)
-        slots: Slots = self._sampling.run(name, *given)
-        cache = dataclasses.replace(slots.cache, keys=ring.keys, values=ring.values)
-        self._slots = dataclasses.replace(slots, cache=cache)
-
-    def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Writes until `wanted` slots have ended: tokens [B, N], length [B], finished [B].
-
-        Of the tokens, the rows are real that this process holds (`Programs.owners`).
-        """
-        count = mesh_lib.place(self._sampling.mesh, np.int32(wanted))
-        while True:
-            name = ("advance", self._shape, self._windows[0], self._policy.prefix is not None)
-            given = (self._policy.weights, self._slots, self._policy.prefix, self._seed, count)
-            self._slots, told = self._sampling.run(name, *given)
-            length, finished = (np.asarray(x) for x in told)
-            ended = finished | (length >= self._shape.budget)
-            if np.sum(ended) >= wanted:
-                break
-            name = ("grow", self._shape, self._windows.pop(0))
-            self._slots = self._sampling.run(name, self._slots)
-        steps, busy = int(self._slots.steps), int(self._slots.busy)
-        self._sampling.slot_steps += (steps - self._steps) * self._shape.rows
-        self._sampling.busy += busy - self._busy
-        self._steps, self._busy = steps, busy
-        return mesh_lib.held(self._slots.rows.generated.tokens), length, finished

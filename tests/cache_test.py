@@ -1,5 +1,6 @@
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,15 +42,12 @@ read_packed = on_model(
         model, tokens, segments, positions, end, start, len(places), prefix
     )
 )
-ring = on_model(lambda model, asked, places: kv.ring(model, asked, len(places)))
+begun = on_model(lambda model, asked, places: kv.begun(model, asked, len(places)))
 forward = on_model(
     lambda model, tokens: model.logits(
         model.hidden(tokens, jnp.arange(tokens.shape[1])[None], attend_segments(tokens * 0 + 1))[0]
     )
 )
-
-
-GROW = jax.jit(kv.grow, static_argnums=1)
 
 
 def padded(padding: int) -> tuple[jax.Array, jax.Array]:
@@ -60,15 +58,16 @@ def padded(padding: int) -> tuple[jax.Array, jax.Array]:
 
 
 def read(
-    config: ModelConfig, prefix: kv.Prefix | None, sizes: Sequence[int], padding: int = 0
+    config: ModelConfig, prefix: kv.Prefix | None, places: int = 12, padding: int = 0
 ) -> list[np.ndarray]:
-    """The documents token by token; `sizes` are the lengths of the ring, one after another."""
+    """The documents token by token; the ring has blocks of so many places."""
     found, asked = prefill(config, *padded(padding), prefix)
     found = [found]
-    cache, sizes = ring(config, asked, jnp.zeros(sizes[0])), sizes[1:]
+    cache = begun(config, asked, jnp.zeros(places))
+    empty = cache.ring[0]
     for n in range(min(len(d) - p for d, p in zip(DOCUMENTS, PROMPTS, strict=True))):
-        if cache.cursor == cache.keys[0].shape[-1]:
-            cache, sizes = GROW(cache, sizes[0]), sizes[1:]
+        if n and n % places == 0:
+            cache = dataclasses.replace(cache, ring=(empty, *cache.ring))
         token = [document[p + n] for document, p in zip(DOCUMENTS, PROMPTS, strict=True)]
         logits, cache = step(config, jnp.asarray(token, jnp.int32), cache, prefix)
         found.append(logits)
@@ -97,18 +96,19 @@ def shared(config: ModelConfig, length: int, places: int) -> kv.Prefix:
 
 @BOTH
 def test_a_cache_gives_the_logits_of_a_full_forward_pass(config: ModelConfig):
-    expect(config, read(config, None, [12]), [])
+    expect(config, read(config, None), [])
 
 
 @BOTH
-def test_a_cache_that_grows_gives_the_same(config: ModelConfig):
-    expect(config, read(config, None, [1, 2, 8]), [])
+@pytest.mark.parametrize("places", [1, 3, 4])
+def test_a_ring_of_blocks_gives_the_same(config: ModelConfig, places: int):
+    expect(config, read(config, None, places), [])
 
 
 @BOTH
 @pytest.mark.parametrize("length", [6, 4, 1])
 def test_a_prefix_is_the_same_tokens_before_every_prompt(config: ModelConfig, length: int):
-    expect(config, read(config, shared(config, length, 8), [12]), PREFIX[:length])
+    expect(config, read(config, shared(config, length, 8)), PREFIX[:length])
 
 
 @BOTH
@@ -136,28 +136,38 @@ def test_packed_prompts_are_read_as_padded_ones_are(config: ModelConfig, length:
 
 @BOTH
 def test_an_empty_prefix_is_none(config: ModelConfig):
-    expect(config, read(config, shared(config, 0, 8), [12]), [])
+    expect(config, read(config, shared(config, 0, 8)), [])
 
 
 @BOTH
 def test_left_padding_is_never_seen(config: ModelConfig):
-    one, other = (read(config, None, [12], padding) for padding in (0, 17))
+    one, other = (read(config, None, padding=padding) for padding in (0, 17))
     for x, y in zip(one, other, strict=True):
         assert (x == y).all()
 
 
 @BOTH
-def test_grow_keeps_what_is_filled(config: ModelConfig):
-    cache = ring(config, prefill(config, *padded(0), None)[1], jnp.zeros(3))
-    for token in range(5):  # over the end and on: the oldest is in the middle
-        _, cache = step(config, jnp.full(3, token, jnp.int32), cache, None)
-    grown = GROW(cache, 8)
-    assert (cache.cursor, grown.cursor, grown.asked.start.tolist()) == (5, 3, [2, 0, 6])
-    of_keys = (cache.keys.swapaxes(-2, -1), grown.keys.swapaxes(-2, -1))
-    for small, large in (of_keys, (cache.values, grown.values)):
-        assert large.shape == (config.layers, 3, config.key_heads, 8, config.head_dim)
-        assert (large[..., :3, :] == small[..., jnp.array([2, 0, 1]), :]).all()
-        assert not large[..., 3:, :].any()
+def test_a_row_sees_what_it_has_written_wherever_the_ring_stands(config: ModelConfig):
+    """A row that begins late in a ring that turns is as one that begins with it."""
+    asked = prefill(config, *padded(0), None)[1]
+    tokens = np.random.default_rng(0).integers(0, config.vocab, (6, 3)).astype(np.int32)
+
+    def write(cache: kv.Cache, tokens: np.ndarray) -> tuple[kv.Cache, list[np.ndarray]]:
+        found = []
+        for token in tokens:
+            if cache.cursor and cache.cursor % 3 == 0:
+                cache = dataclasses.replace(cache, ring=(cache.ring[-1], *cache.ring[:-1]))
+            logits, cache = step(config, jnp.asarray(token), cache, None)
+            found.append(np.asarray(logits))
+        return cache, found
+
+    cache = begun(config, asked, jnp.zeros(3))
+    cache = dataclasses.replace(cache, ring=cache.ring * 2)
+    _, expected = write(cache, tokens)
+    for before in range(1, 8):
+        late, _ = write(cache, np.full((before, 3), 7, np.int32))
+        _, found = write(dataclasses.replace(late, written=late.written * 0), tokens)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @BOTH

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import reference
 import toys
 from star_jax.model import cache as kv
+from star_jax.sampler import sizes
 from star_jax.sampler.decode import (
     Generated,
     Prompts,
@@ -20,7 +21,6 @@ from star_jax.sampler.decode import (
     make_stop,
 )
 from star_jax.sampler.select import Selection
-from star_jax.sampler.sizes import FIRST_WINDOW
 from star_jax.state import Params
 from toys import END, SMALL, Scripted
 
@@ -92,8 +92,8 @@ class TestGreedy:
         assert texts(out, 6) == expected
         assert out.finished.tolist() == [one[-1] == END for one in expected] + [True] * 2
         assert out.length[6:].tolist() == [0, 0]  # empty rows write nothing
-        lengths = {len(one) for one in expected}  # it was a test of stops, windows and budget
-        assert min(lengths) < FIRST_WINDOW < max(lengths) == BUDGET
+        lengths = {len(one) for one in expected}  # it was a test of stops, blocks and budget
+        assert min(lengths) < sizes.ring(BUDGET).places < max(lengths) == BUDGET
         assert max(len(set(one)) for one in expected) > 4
 
 

@@ -6,14 +6,18 @@ from star_jax.sampler.engine import Shape
 
 
 @given(st.integers(1, 4000))
-def test_windows_grow_to_the_budget(budget: int):
-    found = sizes.windows(budget)
-    assert found[-1] == budget and found[0] == min(sizes.FIRST_WINDOW, budget)
-    assert found == sorted(set(found))
-    assert all(
-        after <= sizes.WINDOW_GROWTH * before
-        for before, after in zip(found, found[1:], strict=False)
-    )
+def test_a_ring_has_room_for_the_budget_in_few_blocks(budget: int):
+    ring = sizes.ring(budget)
+    assert ring.blocks <= 4 and (ring.places % 64 == 0 or ring.places == budget)
+    assert ring.places * (ring.blocks - 1) < budget <= ring.places * ring.blocks
+    assert ring.places < 64 + budget / 4 or ring.blocks == 1
+
+
+def test_a_ring_of_the_usual_budgets():
+    assert sizes.ring(20) == sizes.Ring(20, 1)
+    assert sizes.ring(128) == sizes.Ring(64, 2)
+    assert sizes.ring(192) == sizes.Ring(64, 3)
+    assert sizes.ring(1000) == sizes.Ring(256, 4)
 
 
 @given(st.integers(1, 300), st.integers(1, 8))

@@ -182,7 +182,7 @@ def test_tensor_parallel_decoding_gathers_no_weight_and_copies_no_cache(tmp_path
         found[tensor] = compiled("decode", tmp_path, "--fsdp=1", f"--tensor={tensor}")
     loops, work = found[4]["loops"], found[4]["work"]
     layers = 2
-    # The windows of the cache, and in each step the layers; the prompt gave the first token.
+    # The blocks of the ring, and in each step the layers; the prompt gave the first token.
     steps = [64, work["budget"] - 1 - 64]
     assert [loop["trips"] for loop in loops] == [
         layers, *(n for trips in steps for n in (trips, layers * trips))

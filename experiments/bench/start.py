@@ -51,7 +51,7 @@ def begin(given: argparse.Namespace) -> Started:
     from star_jax.context import make_context
     from star_jax.meter import CompilationCount
     from star_jax.sampler import engine
-    from star_jax.sampling import OpenSlots
+    from star_jax.slots import OpenSlots
 
     programs.keep(f"{given.begin}/cache")
     compilations = CompilationCount()

@@ -190,8 +190,8 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
         took = time.perf_counter() - begun
         return cell | {"compile_seconds": took, "fits": False} | refusal(str(error))
     cell["compile_seconds"] = time.perf_counter() - begun
-    windows = [1, *(w + 1 for w in sizes.windows(work.budget)[:-1]), work.budget]
-    trips = [b - a for a, b in zip(windows, windows[1:], strict=False)]
+    ring = sizes.ring(work.budget)
+    trips = [min(ring.places, work.budget - 1 - n * ring.places) for n in range(ring.blocks)]
     tries = {"decode": 1, "train": 0, "star_step": 2}[program]
     cell |= fitting(compiled, device)
     try:

@@ -4,18 +4,19 @@ Two kinds, both stacks of layers (`model/layers.py`), taken apart where the mode
 `Prefix` holds the few-shot prompt that all rows share: computed once, no batch axis. A `Cache`
 holds each row's own: those of its prompt, padded on the left, and a ring for what it writes after
 that. All rows write their next token at the same place of the ring, whenever they began, so the
-update is one slice in place; a row sees as many of the places behind it as it has written. The
-ring is as long as what is written needs and is grown in a few static sizes (`grow`): attention
-never reads the empty rest.
+update is one slice in place; a row sees as many of the places behind it as it has written.
+
+The ring is in blocks, the one that is written first and the oldest last. When it is full, the
+oldest is to become the first, or an empty one where rows still need that. So attention never reads
+what none has written, and nothing that is written is ever copied.
 
 Shapes: L layers, B rows, K heads of keys and values, D head_dim, S prefix tokens, P places of the
-prompt, W the ring's present length; R new rows, whose prompts come in G groups.
+prompt, C places of a block of the ring; R new rows, whose prompts come in G groups.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -61,55 +62,57 @@ class Asked:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Block:
+    """A part of the ring.
+
+    Attributes:
+        keys: [L, B, K, D, C], or apart.
+        values: [L, B, K, C, D], or apart.
+    """
+
+    keys: Stacked
+    values: Stacked
+
+    @property
+    def places(self) -> int:
+        """C."""
+        return self.keys[0].shape[-1]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Cache:
     """The rows' own keys and values.
 
     Attributes:
         asked: their prompts.
-        keys: [L, B, K, D, W], or apart: the ring.
-        values: [L, B, K, W, D], or apart: the ring.
-        cursor: [] int32, the tokens that any row has written, and so the next place (mod W).
-        written: [B] int32, tokens that the row has written since its prompt; at most W.
+        ring: its blocks.
+        cursor: [] int32, the tokens that any row has written, and so the next place (mod C).
+        written: [B] int32, tokens that the row has written since its prompt; at most the ring's.
     """
 
     asked: Asked
-    keys: Stacked
-    values: Stacked
+    ring: tuple[Block, ...]
     cursor: jax.Array
     written: jax.Array
 
 
-def empty(model: Decoder, rows: int, places: int, length: int) -> Cache:
-    """A cache of empty rows, with `places` for a prompt and room for `length` tokens."""
-    keys, values = _own_room(model, rows, places)
-    return ring(model, Asked(keys, values, jnp.full((rows,), places)), length)
+def empty(model: Decoder, rows: int, prompt: int, places: int) -> Cache:
+    """A cache of empty rows, with room for prompts of `prompt` tokens; `places` are a block's."""
+    keys, values = _own_room(model, rows, prompt)
+    return begun(model, Asked(keys, values, jnp.full((rows,), prompt)), places)
 
 
-def ring(model: Decoder, asked: Asked, length: int) -> Cache:
-    """A cache in which nothing is written yet, with room for `length` tokens a row."""
+def begun(model: Decoder, asked: Asked, places: int) -> Cache:
+    """A cache in which nothing is written yet; its ring is one block of so many places."""
     rows = asked.start.shape[0]
-    keys, values = _own_room(model, rows, length)
-    return Cache(asked, keys, values, jnp.int32(0), jnp.zeros((rows,), jnp.int32))
+    ring = (block(model, rows, places),)
+    return Cache(asked, ring, jnp.int32(0), jnp.zeros((rows,), jnp.int32))
 
 
-def grow(cache: Cache, length: int) -> Cache:
-    """The cache with room for `length` tokens a row: the ring is opened where it is oldest."""
-    size = cache.keys[0].shape[-1]
-    if size == length:
-        return cache
-    filled = jnp.minimum(cache.cursor, size)
-    turn = -(cache.cursor % size) * (cache.cursor >= size)
-
-    def opened(axis: int, stacked: Stacked) -> Stacked:
-        def open_(x: jax.Array) -> jax.Array:
-            room = [(0, 0)] * x.ndim
-            room[axis] = (0, length - size)
-            return jnp.pad(jnp.roll(x, turn, axis), room)
-
-        return cast(Stacked, jax.tree.map(functools.partial(layers.moved, open_), stacked))
-
-    keys, values = opened(-1, cache.keys), opened(-2, cache.values)
-    return dataclasses.replace(cache, keys=keys, values=values, cursor=filled)
+def block(model: Decoder, rows: int, places: int) -> Block:
+    """An empty block of a ring."""
+    return Block(*_own_room(model, rows, places))
 
 
 def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
@@ -241,35 +244,38 @@ def step(
     model: Decoder, token_B: jax.Array, cache: Cache, prefix: Prefix | None
 ) -> tuple[jax.Array, Cache]:
     """Feeds one token a row and returns the next token's logits [B, V] and the cache with it."""
-    asked, written = cache.asked, cache.written[:, None]
-    places, size = asked.keys[0].shape[-1], cache.keys[0].shape[-1]
-    at = cache.cursor % size
-    # How many tokens of its row each place is behind the one that is fed, [P] and [W].
-    place, behind = jnp.arange(places), (at - jnp.arange(size)) % size
-    masks = (place >= asked.start[:, None], behind <= written)
-    behinds = (places - place + written, behind)
-    positions = _positions(places - asked.start[:, None] + written, prefix)
+    asked, written, (first, *older) = cache.asked, cache.written[:, None], cache.ring
+    prompt, places, size = asked.keys[0].shape[-1], first.places, first.places * len(cache.ring)
+    at, place = cache.cursor % places, jnp.arange(prompt)
+    # How many tokens of its row each place is behind the one that is fed: of the blocks, [C], and
+    # of the prompt, [B, P].
+    behinds = [(at - jnp.arange(places) + places * age) % size for age in range(len(cache.ring))]
+    masks = [*(behind <= written for behind in behinds), place >= asked.start[:, None]]
+    behinds += [prompt - place + written]
+    positions = _positions(prompt - asked.start[:, None] + written, prefix)
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
         kept = _put(kept, layer, k.swapaxes(2, 3), v, at)
-        keys, values = (layers.take(x, layer.index) for x in kept)
-        seen = [
-            (mask & (back < layer.window) if layer.window else mask)[:, None, None]
-            for mask, back in zip(masks, behinds, strict=True)
-        ]
-        prompt_keys, prompt_values = layer.given[:2]
-        sources = [
-            Source(prompt_keys, prompt_values, seen[0], kept=True),
-            Source(keys, values, seen[1], kept=True),
-        ]
-        return attend_sources(layer, q, [*sources, *_shared(prefix, layer, positions, 2)]), kept
+        own = (*(layers.take(x, layer.index) for x in kept), *layer.given)
+        sources = []
+        for part, (mask, behind) in enumerate(zip(masks, behinds, strict=True)):
+            keys, values = own[2 * part : 2 * part + 2]
+            seen = mask & (behind < layer.window) if layer.window else mask
+            sources.append(Source(keys, values, seen[:, None, None], kept=True))
+        return attend_sources(layer, q, [*sources, *_shared(prefix, layer, positions)]), kept
 
-    kept, given = (cache.keys, cache.values), (asked.keys, asked.values, *_stacks(prefix))
-    x, (keys, values) = model.hidden(token_B[:, None], positions, attend, kept, given=given)
-    cache = Cache(asked, keys, values, cache.cursor + 1, cache.written + 1)
-    return model.logits(x)[:, 0], cache
+    read = [x for part in (*older, asked) for x in (part.keys, part.values)]
+    x, (keys, values) = model.hidden(
+        token_B[:, None],
+        positions,
+        attend,
+        (first.keys, first.values),
+        given=(*read, *_stacks(prefix)),
+    )
+    ring = (Block(keys, values), *older)
+    return model.logits(x)[:, 0], Cache(asked, ring, cache.cursor + 1, cache.written + 1)
 
 
 def attend_segments(
@@ -291,13 +297,11 @@ def attend_segments(
     return attend
 
 
-def _shared(
-    prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array, at: int = 0
-) -> list[Source]:
-    """The prefix as a source of keys, `at` in what layers are given; places are positions."""
+def _shared(prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array) -> list[Source]:
+    """The prefix as a source of keys, the last of what layers are given; places are positions."""
     if prefix is None:
         return []
-    keys, values = layer.given[at:]
+    keys, values = layer.given[-2:]
     place = jnp.arange(keys.shape[2])
     mask = place < prefix.length
     if layer.window:

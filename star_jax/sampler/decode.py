@@ -18,8 +18,8 @@ import numpy as np
 
 from star_jax.model import cache as kv
 from star_jax.model.decoder import Decoder
+from star_jax.sampler import sizes
 from star_jax.sampler.select import Selection, select
-from star_jax.sampler.sizes import windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +129,11 @@ class Rows:
     tail: jax.Array
     number: jax.Array
 
+    @property
+    def count(self) -> int:
+        """B."""
+        return self.number.shape[0]
+
     def ended(self) -> jax.Array:
         """[B] bool: it has met its stop or its budget, or is empty."""
         return self.generated.finished | (self.generated.length >= self.generated.tokens.shape[1])
@@ -142,13 +147,11 @@ class Slots:
     Attributes:
         rows: that are in the slots.
         cache: keys and values of their prompts and rationales.
-        steps: [] int32, since the slots were opened.
-        busy: [] int32, tokens that were written in them: of steps times B at most.
+        busy: [] int32, tokens that were written in them: of steps (`Cache.cursor`) times B at most.
     """
 
     rows: Rows
     cache: kv.Cache
-    steps: jax.Array
     busy: jax.Array
 
 
@@ -178,17 +181,21 @@ def decode(
     if apart:
         model, prefix = model.apart(), kv.apart(prefix) if prefix else None
     slots = begin(model, prompts, prefix, budget=budget, stop=stop, selection=selection)
-    for window in windows(budget):
-        slots = grow(slots, window)
+    ring = sizes.ring(budget)
+    for more in range(ring.blocks):
+        if more:
+            block = kv.block(model, slots.rows.count, ring.places)
+            slots = with_ring(slots, (block, *slots.cache.ring))
         slots = advance(model, slots, prefix, prompts.seed, stop=stop, selection=selection)
     return slots.rows.generated
 
 
-def empty(model: Decoder, rows: int, places: int, *, budget: int, stop: Stop, window: int) -> Slots:
-    """Slots without rows: `places` for prompts, and room for `window` new tokens in the cache."""
+def empty(model: Decoder, rows: int, places: int, *, budget: int, stop: Stop) -> Slots:
+    """Slots without rows: `places` for prompts, and one block of the ring."""
     number, finished = jnp.zeros((rows,), jnp.int32), jnp.ones((rows,), bool)
     unwritten = _unwritten(number, finished, budget=budget, stop=stop)
-    return _opened(unwritten, kv.empty(model, rows, places, window))
+    cache = kv.empty(model, rows, places, sizes.ring(budget).places)
+    return Slots(unwritten, cache, jnp.int32(0))
 
 
 def begin(
@@ -205,7 +212,7 @@ def begin(
     rows = _unwritten(prompts.number, finished, budget=budget, stop=stop)
     logits, asked = kv.prefill(model, prompts.tokens, prompts.start, prefix)
     rows = _write(rows, logits, row_keys(prompts.seed, rows.number), stop, selection)
-    return _opened(rows, kv.ring(model, asked, windows(budget)[0]))
+    return Slots(rows, kv.begun(model, asked, sizes.ring(budget).places), jnp.int32(0))
 
 
 def admit(
@@ -234,17 +241,17 @@ def admit(
     return dataclasses.replace(slots, rows=both, cache=kv.admit(slots.cache, asked, slot))
 
 
-def grow(slots: Slots, window: int) -> Slots:
-    """The slots with room in the cache for `window` new tokens a row."""
-    return dataclasses.replace(slots, cache=kv.grow(slots.cache, window))
+def with_ring(slots: Slots, ring: tuple[kv.Block, ...]) -> Slots:
+    """The slots with these blocks in the place of their own; newcomers need none."""
+    return dataclasses.replace(slots, cache=dataclasses.replace(slots.cache, ring=ring))
 
 
-def shrink(slots: Slots, places_C: jax.Array, window: int, shards: int) -> Slots:
-    """The C slots in `places`, with room for `window` new tokens a row.
+def shrink(model: Decoder, slots: Slots, places_C: jax.Array, blocks: int, shards: int) -> Slots:
+    """The C slots in `places`, with a ring of so many blocks.
 
     Nothing moves between shards: of each of the `shards` there are equally many, in order.
     """
-    rows, count = slots.rows.number.shape[0] // shards, places_C.shape[0] // shards
+    rows, count = slots.rows.count // shards, places_C.shape[0] // shards
     own = places_C.reshape(shards, count) % rows
 
     def take(x: jax.Array, axis: int) -> jax.Array:
@@ -252,9 +259,10 @@ def shrink(slots: Slots, places_C: jax.Array, window: int, shards: int) -> Slots
         found = jax.vmap(functools.partial(jnp.take, axis=axis), (axis, 0), axis)(parts, own)
         return found.reshape(*x.shape[:axis], shards * count, *x.shape[axis + 1 :])
 
-    rows_C = jax.tree.map(lambda x: take(x, 0), slots.rows)
-    cache = kv.grow(kv.pick(slots.cache, take), window)
-    return dataclasses.replace(slots, rows=rows_C, cache=cache)
+    ring = slots.cache.ring
+    more = [kv.block(model, shards * count, ring[0].places) for _ in range(blocks - len(ring))]
+    rows_C, cache = jax.tree.map(lambda x: take(x, 0), slots.rows), kv.pick(slots.cache, take)
+    return with_ring(Slots(rows_C, cache, slots.busy), (*cache.ring, *more))
 
 
 def advance(
@@ -267,15 +275,15 @@ def advance(
     selection: Selection,
     wanted: jax.Array | None = None,
 ) -> Slots:
-    """Writes tokens until `wanted` [] slots have ended (None: all), or the cache has to grow."""
-    window = slots.cache.keys[0].shape[-1]
+    """Writes tokens until `wanted` [] slots have ended (None: all), or the ring's block is full."""
+    places, begun = slots.cache.ring[0].places, slots.cache.cursor
+    end = begun + places - begun % places
     keys = row_keys(seed, slots.rows.number)
 
     def goes_on(slots: Slots) -> jax.Array:
         ended = slots.rows.ended()
         enough = jnp.all(ended) if wanted is None else jnp.sum(ended) >= wanted
-        full = jnp.any(~ended & (slots.rows.generated.length > window))
-        return ~enough & ~full
+        return ~enough & (slots.cache.cursor < end)
 
     def body(slots: Slots) -> Slots:
         return _step(model, slots, keys, prefix, stop, selection)
@@ -295,7 +303,7 @@ def _step(
     logits, cache = kv.step(model, slots.rows.token, slots.cache, prefix)
     rows = _write(slots.rows, logits, keys_B, stop, selection)
     going = jnp.sum(~slots.rows.ended())
-    return Slots(rows, cache, slots.steps + 1, slots.busy + going)
+    return Slots(rows, cache, slots.busy + going)
 
 
 def _write(
@@ -323,10 +331,6 @@ def _unwritten(number_B: jax.Array, finished_B: jax.Array, *, budget: int, stop:
     generated = Generated(jnp.zeros((*none.shape, budget), jnp.int32), none, finished_B)
     tail = jnp.zeros((*none.shape, max(len(stop.text) - 1, 0)), jnp.uint8)
     return Rows(none, generated, tail, number_B)
-
-
-def _opened(rows: Rows, cache: kv.Cache) -> Slots:
-    return Slots(rows, cache, jnp.int32(0), jnp.int32(0))
 
 
 def _match(tail_BxK: jax.Array, token_B: jax.Array, stop: Stop) -> tuple[jax.Array, jax.Array]:

@@ -5,18 +5,30 @@ from collections.abc import Sequence
 
 from star_jax.sampler.engine import Shape
 
-FIRST_WINDOW = 64  # new tokens the first cache has room for
-WINDOW_GROWTH = 2  # each further cache is this much longer
+_BLOCK = 64  # a ring's blocks have a multiple of so many places,
+_MOST_BLOCKS = 4  # and there are at most so many
 _HALVINGS = 2  # so often the slots become half as many when no row waits for one,
 _FEWEST = 8  # if so many are left of every shard
 
 
-def windows(budget: int) -> list[int]:
-    """The cache sizes a decode passes through, in new tokens; the last is the budget."""
-    sizes = [min(FIRST_WINDOW, budget)]
-    while sizes[-1] < budget:
-        sizes.append(min(int(sizes[-1] * WINDOW_GROWTH), budget))
-    return sizes
+@dataclasses.dataclass(frozen=True)
+class Ring:
+    """The blocks that new tokens are kept in.
+
+    Attributes:
+        places: of a block.
+        blocks: once rows need them all.
+    """
+
+    places: int
+    blocks: int
+
+
+def ring(budget: int) -> Ring:
+    """The blocks for so many new tokens."""
+    most = -(-budget // _MOST_BLOCKS)
+    places = min(budget, -(-most // _BLOCK) * _BLOCK)
+    return Ring(places, -(-budget // places))
 
 
 def fewer(shape: Shape, shards: int) -> list[Shape]:

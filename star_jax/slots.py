@@ -1,0 +1,111 @@
+"""Slots that are open on the devices: rows are put into them and taken out.
+
+B rows of a shape are B slots. The host (`sampler/engine.py`) decides who gets one; what is here
+runs the programs of `sampling.py` on them.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from star_jax import mesh as mesh_lib
+from star_jax.sampler import decode, newcomers, sizes
+from star_jax.sampler.engine import Row, Shape
+from star_jax.sampling import Policy, Sampling
+
+
+class OpenSlots:
+    """Slots of one shape; see `engine.Slots`, which it is.
+
+    Args:
+        sampling: the programs.
+        policy: that writes.
+        seed: of its draws, with a row's number: run, round, stream.
+        shape: of the slots.
+    """
+
+    def __init__(
+        self, sampling: Sampling, policy: Policy, seed: tuple[int, int, int], shape: Shape
+    ) -> None:
+        self._room = newcomers.room(shape, sampling.shards)
+        self._sampling, self._policy, self._shape = sampling, policy, shape
+        self._seed = mesh_lib.place(sampling.mesh, np.asarray(seed, np.uint32))
+        self._ring = sizes.ring(shape.budget)
+        self._slots: decode.Slots = sampling.run(("open", shape), policy.weights)
+        self._smaller = [*sizes.fewer(shape, sampling.shards), dataclasses.replace(shape, rows=0)]
+        self.count, self.fewer = shape.rows, self._smaller[0].rows
+        by_shard = np.arange(shape.rows).reshape(sampling.shards, -1)
+        self.order: Sequence[int] = by_shard.T.ravel().tolist()  # all shards get as many
+        self._steps = self._busy = 0
+
+    def shrink(self, places: Sequence[int]) -> Sequence[int]:
+        """Goes on with these rows in fewer slots, unless the longer ring outweighs that.
+
+        Nor does it where a shard has more rows than it keeps.
+        """
+        before, after, shards = self._shape, self._smaller[0], self._sampling.shards
+        ring, now = self._ring, len(self._slots.cache.ring)
+        longer = after.rows * (after.prompt + ring.places * ring.blocks)
+        kept = sizes.kept(places, before.rows, after.rows, shards)
+        if not kept or longer > before.rows * (before.prompt + ring.places * now):
+            return places
+        at = mesh_lib.place(self._sampling.mesh, np.asarray(kept, np.int32), "batch")
+        given = (self._policy.weights, self._slots, at)
+        self._slots = self._sampling.run(("shrink", before, now), *given)
+        self._shape = self._smaller.pop(0)
+        self.count, self.fewer = self._shape.rows, self._smaller[0].rows
+        return [kept.index(place) for place in places]
+
+    def choose(self, rows: Sequence[Row]) -> list[int]:
+        """Which of these rows are admitted next, together, in this order; the first is."""
+        return [one for one, _ in self._room.share_out([len(row.tokens) for row in rows])]
+
+    def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
+        """Puts rows into slots."""
+        name = ("admit", self._shape, self._policy.prefix is not None)
+        packed = mesh_lib.place(
+            self._sampling.mesh, newcomers.pack(rows, places, self._shape, self._room), "batch"
+        )
+        new = decode.Newcomers(*packed, seed=self._seed)
+        ring, slots = self._slots.cache.ring, decode.with_ring(self._slots, ())
+        given = (self._policy.weights, slots, new, self._policy.prefix)
+        self._slots = decode.with_ring(self._sampling.run(name, *given), ring)
+
+    def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
+        """Writes until `wanted` slots have ended: tokens [B, N], length [B], finished [B].
+
+        Of the tokens, the rows are real that this process holds (`Programs.owners`).
+        """
+        count = mesh_lib.place(self._sampling.mesh, np.int32(wanted))
+        begun, (sampling, policy) = self._steps, (self._sampling, self._policy)
+        while True:
+            blocks, before = len(self._slots.cache.ring), self._steps
+            name = ("advance", self._shape, blocks, policy.prefix is not None)
+            given = (policy.weights, self._slots, policy.prefix, self._seed, count)
+            self._slots, told = sampling.run(name, *given)
+            length, finished, steps = (np.asarray(x) for x in told)
+            self._steps = int(steps)
+            going = ~finished & (length < self._shape.budget)
+            if before < self._steps and self._steps % self._ring.places == 0:
+                self._turn(length[going])
+            if np.sum(~going) >= wanted:
+                break
+        busy = int(self._slots.busy)
+        sampling.slot_steps += (self._steps - begun) * self._shape.rows
+        sampling.busy += busy - self._busy
+        self._busy = busy
+        return mesh_lib.held(self._slots.rows.generated.tokens), length, finished
+
+    def _turn(self, lengths: NDArray) -> None:
+        """Makes another block of the ring the first one: the oldest, or one more.
+
+        Args:
+            lengths: tokens that each row has written that goes on; its last is not in the ring yet.
+        """
+        ring, places = self._slots.cache.ring, self._ring.places
+        *others, oldest = ring
+        if len(ring) < self._ring.blocks and max(lengths, default=1) - 1 > len(others) * places:
+            others, oldest = ring, self._sampling.run(("block", self._shape), self._policy.weights)
+        self._slots = decode.with_ring(self._slots, (oldest, *others))
