@@ -88,9 +88,10 @@ def test_a_gradient_that_keeps_products_makes_none_twice_and_turns_no_heads_agai
 
     products, turned = count("everything")
     nothing = count("inputs")
-    assert nothing[0] == products + 6 and nothing[1] > turned
+    # A CPU multiplies with three of the weights at once, which it puts together again.
+    assert nothing[0] == products + (4 if cpu else 6) and nothing[1] > turned + cpu
     # The gradient of a normalisation needs what was not turned yet.
-    assert count("products") == (products, nothing[1] if normed else turned)
+    assert count("products") == (products, nothing[1] if normed else turned + cpu)
 
 
 @pytest.mark.parametrize("layer", [1, jnp.int32(1)], ids=["known", "traced"])

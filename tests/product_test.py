@@ -12,7 +12,7 @@ import toys
 from star_jax import mesh, train
 from star_jax.model.abstract import abstract_params, graph
 from star_jax.model.config import ModelConfig
-from star_jax.model.product import product
+from star_jax.model.product import product, products
 from star_jax.state import Params, init_params
 from toys import eight_devices
 
@@ -33,6 +33,30 @@ def test_float32_is_the_plain_product(x, weight, rows, wide):
     a, b = drawn(x, weight)
     expected = np.tensordot(a, b, ((-1,), (1,)) if rows else 1)
     np.testing.assert_allclose(product(a, b, wide=wide, rows=rows), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("wide", [False, True])
+def test_products_with_several_weights_are_each_a_product(dtype: Any, wide: bool):
+    draws = np.random.default_rng(0)
+    x = jnp.asarray(draws.normal(size=(2, 5, 24)), dtype)
+    weights = [jnp.asarray(draws.normal(size=(24, n, 8)), jnp.float32) for n in (3, 1, 1)]
+    found, back = jax.vjp(lambda x, weights: products(x, weights, wide=wide), x, weights)
+    towards = [jnp.asarray(draws.normal(size=one.shape), dtype) for one in found]
+    of_x, of_weights = back(towards)
+    rtol, atol = (1e-5, 1e-5) if dtype == jnp.float32 else (2e-2, 0.1)
+    close = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol)
+    exact = np.asarray(x, np.float64)
+    for one, weight, of_weight, toward in zip(found, weights, of_weights, towards, strict=True):
+        assert one.dtype == dtype and of_weight.dtype == jnp.float32
+        close(one, np.tensordot(exact, weight, 1))
+        expected = np.einsum("bte,btnd->end", exact, np.asarray(toward, np.float64))
+        close(of_weight, expected)
+    expected = sum(
+        np.einsum("btnd,end->bte", np.asarray(toward, np.float64), np.asarray(weight, np.float64))
+        for weight, toward in zip(weights, towards, strict=True)
+    )
+    close(of_x, expected)
 
 
 @pytest.mark.parametrize(("x", "weight", "rows"), SHAPES)

@@ -25,7 +25,7 @@ from star_jax.model.attention import Attend, Layer
 from star_jax.model.config import ModelConfig
 from star_jax.model.head import Head, logits
 from star_jax.model.layers import Index, Kept, Stacked
-from star_jax.model.product import product
+from star_jax.model.product import product, products
 from star_jax.model.rotary import Turns, rotate, turns
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -138,9 +138,12 @@ class Attention(nnx.Module):
         self, x: jax.Array, turned: Turns | None, layer: Layer, attend: Attend, kept: Kept
     ) -> tuple[jax.Array, Kept]:
         """The heads' outputs, summed: [B, T, E] to [B, T, E]; `turned` is of their positions."""
-        q = self._heads(x, self.q, self.q_bias, self.q_norm, turned)
-        k = self._heads(x, self.k, self.k_bias, self.k_norm, turned)
-        v = self._heads(x, self.v, self.v_bias, None, None)
+        # In this order of axes, and `out` in two: a CPU would transpose the weights for another.
+        weights = [weight[...] for weight in (self.q, self.k, self.v)]
+        q, k, v = products(x, weights, wide=self.config.cpu)
+        q = self._heads(q, self.q_bias, self.q_norm, turned)
+        k = self._heads(k, self.k_bias, self.k_norm, turned)
+        v = self._heads(v, self.v_bias, None, None)
         out, kept = attend(layer, q, k, v, kept)
         heads = out.swapaxes(1, 2).reshape(*x.shape[:2], -1)
         out = _product(heads, self.out[...].reshape(heads.shape[-1], -1), self.config)
@@ -149,13 +152,11 @@ class Attention(nnx.Module):
     def _heads(
         self,
         x: jax.Array,
-        weight: nnx.Param,
         bias: nnx.Param | None,
         norm: Norm | None,
         turned: Turns | None,
     ) -> jax.Array:
-        # In this order of axes, and `out` in two: a CPU would transpose the weights for another.
-        y = product(x, weight[...], wide=self.config.cpu).astype(x.dtype).swapaxes(1, 2)
+        y = x.swapaxes(1, 2)
         if bias is not None:
             y = y + bias[...].astype(x.dtype)[:, None]
         if norm is None:

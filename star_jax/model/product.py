@@ -5,14 +5,16 @@ as they are: asked for bfloat16, or for a product of what has just been transpos
 sides to float32 first, and takes twice as long. Those of float32, too, are slower over the first
 axis of both sides. Other devices round as they write.
 
-Shapes: M tokens, E and N (A and B) widths.
+Shapes: M tokens, E, N and D (A and B) widths.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from star_jax.model import layers
 
@@ -28,6 +30,19 @@ def product(x: jax.Array, weight: jax.Array, *, wide: bool, rows: bool = False) 
     shape = weight.shape[:1] if rows else weight.shape[1:]
     x_MxE, matrix = x.reshape(-1, x.shape[-1]), weight.reshape(weight.shape[0], -1)
     return cast(jax.Array, _wide(rows, x_MxE, matrix)).reshape(*x.shape[:-1], *shape)
+
+
+def products(x: jax.Array, weights: Sequence[jax.Array], *, wide: bool) -> list[jax.Array]:
+    """Of x [.., E] and each of the weights [E, N, D], in the type of x; [.., N, D].
+
+    With `wide` it is one product with all of them: a narrow one keeps a CPU less busy than a broad
+    one. In a loop over tokens they are put together once, before it.
+    """
+    if not wide:
+        return [product(x, weight, wide=False) for weight in weights]
+    ends = np.cumsum([weight.shape[1] for weight in weights])[:-1]
+    found = product(x, jnp.concatenate(weights, axis=1), wide=True)
+    return [part.astype(x.dtype) for part in jnp.split(found, ends, axis=-2)]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
