@@ -12,6 +12,7 @@ from star_jax.model.config import ModelConfig
 from star_jax.problems import Problems
 from star_jax.prompts import Prompter
 from star_jax.sampler.engine import Shape
+from star_jax.sampler.sizes import ring
 from star_jax.settings import Settings, SettingsError
 from star_jax.tasks import Problem
 
@@ -53,7 +54,8 @@ def choose(
         """As many as fit, if the largest phase fills each of them some times."""
         if (file := epath.Path(workdir) / ROWS).exists():
             return files.read_json(file)["rows"]
-        length = max(1, min(model.context - prefix, max(map(sum, sizes))))
+        longest = max(prompt + ring(budget).tokens for prompt, budget in sizes)
+        length = max(1, min(model.context - prefix, longest))
         fitting = memory.rows_that_fit(model, grid, length=length, prefix=prefix)
         busy = rounded(most // _REFILLS, multiple)
         return max(multiple, min(busy, fitting // multiple * multiple))

@@ -47,7 +47,7 @@ class OpenSlots:
         """
         before, after, shards = self._shape, self._smaller[0], self._sampling.shards
         ring, now = self._ring, len(self._slots.cache.ring)
-        longer = after.rows * (after.prompt + ring.places * ring.blocks)
+        longer = after.rows * (after.prompt + ring.tokens)
         kept = sizes.kept(places, before.rows, after.rows, shards)
         if not kept or longer > before.rows * (before.prompt + ring.places * now):
             return places

@@ -128,10 +128,10 @@ class TestRows:
         weights = memory.memory(config, mesh(), batch=1, length=1, dtype="bfloat16").sampling[
             "weights"
         ]
-        row = 100 * 2 * 4 * 3 * 64 * 2 + 49_152 * 4
+        row = 1.5 * 100 * 2 * 4 * 3 * 64 * 2 + 2 * 49_152 * 4
         prefix = 50 * 2 * 4 * 3 * 64 * 2
         for fitting in (1, 7, 30):
-            room = weights + prefix + 2 * fitting * row
+            room = weights + prefix + fitting * row
             monkeypatch.setattr(memory, "device_bytes", lambda grid, room=room: room)
             assert memory.rows_that_fit(config, mesh(), length=100, prefix=50) == fitting
             shared = memory.rows_that_fit(config, mesh(data=4), length=100, prefix=50)

@@ -9,7 +9,7 @@ from star_jax.sampler.engine import Shape
 def test_a_ring_has_room_for_the_budget_in_few_blocks(budget: int):
     ring = sizes.ring(budget)
     assert ring.blocks <= 4 and (ring.places % 64 == 0 or ring.places == budget)
-    assert ring.places * (ring.blocks - 1) < budget <= ring.places * ring.blocks
+    assert ring.places * (ring.blocks - 1) < budget <= ring.tokens
     assert ring.places < 64 + budget / 4 or ring.blocks == 1
 
 

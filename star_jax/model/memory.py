@@ -121,8 +121,9 @@ def rows_that_fit(config: ModelConfig, mesh: Mesh, *, length: int, prefix: int) 
     one = memory(config, mesh, batch=shards, length=length, dtype=config.dtype).sampling
     weights = one.pop("weights")
     shared = one["keys and values"] // length * prefix
-    # The cache is there twice while it grows, and logits while they are sorted.
-    row = 2 * sum(one.values())
+    # Half of the cache is there twice while the last rows move into fewer slots, and all logits
+    # while they are sorted.
+    row = 1.5 * one["keys and values"] + 2 * one["logits"]
     fitting = int((device_bytes(mesh) - weights - shared) // row)
     return shards * max(1, min(MOST_ROWS, fitting))
 

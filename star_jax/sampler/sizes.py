@@ -23,6 +23,11 @@ class Ring:
     places: int
     blocks: int
 
+    @property
+    def tokens(self) -> int:
+        """That a row has room for, once they are all there."""
+        return self.places * self.blocks
+
 
 def ring(budget: int) -> Ring:
     """The blocks for so many new tokens."""
