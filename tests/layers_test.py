@@ -72,8 +72,12 @@ def test_a_gradient_keeps_no_copy_of_the_weights(keep: Keep, windows):
 
 @pytest.mark.parametrize("normed", [False, True])
 @pytest.mark.parametrize("cpu", [False, True])
-def test_a_gradient_that_keeps_products_makes_none_twice_and_turns_no_heads_again(normed, cpu):
-    config = toys.replace(toys.SMALL, qk_norm=normed, cpu=cpu)
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_a_gradient_that_keeps_products_makes_none_twice_and_turns_no_heads_again(
+    normed, cpu, kv_heads
+):
+    config = toys.replace(toys.SMALL, qk_norm=normed, cpu=cpu, kv_heads=kv_heads)
+    joined = cpu and kv_heads == 1
 
     def count(keep: Keep) -> tuple[int, int]:
         """Products of a gradient, and how often it puts turned halves of heads together."""
@@ -88,10 +92,12 @@ def test_a_gradient_that_keeps_products_makes_none_twice_and_turns_no_heads_agai
 
     products, turned = count("everything")
     nothing = count("inputs")
-    # A CPU multiplies with three of the weights at once, which it puts together again.
-    assert nothing[0] == products + (4 if cpu else 6) and nothing[1] > turned + cpu
-    # The gradient of a normalisation needs what was not turned yet.
-    assert count("products") == (products, nothing[1] if normed else turned + cpu)
+    # A CPU multiplies at once with weights that differ in width, which it puts together again.
+    assert nothing[0] == products + (4 if joined else 6) and nothing[1] > turned + joined
+    # The gradient of a normalisation needs what was not turned yet; where queries share keys, what
+    # keeps the inputs alone puts their masks together again, too.
+    again = nothing[1] - (kv_heads == 1)
+    assert count("products") == (products, again if normed else turned + joined)
 
 
 @pytest.mark.parametrize("layer", [1, jnp.int32(1)], ids=["known", "traced"])

@@ -37,10 +37,13 @@ def test_float32_is_the_plain_product(x, weight, rows, wide):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("wide", [False, True])
-def test_products_with_several_weights_are_each_a_product(dtype: Any, wide: bool):
+@pytest.mark.parametrize("widths", [(3, 1, 1), (2, 2, 2)])
+def test_products_with_several_weights_are_each_a_product(
+    dtype: Any, wide: bool, widths: tuple[int, ...]
+):
     draws = np.random.default_rng(0)
     x = jnp.asarray(draws.normal(size=(2, 5, 24)), dtype)
-    weights = [jnp.asarray(draws.normal(size=(24, n, 8)), jnp.float32) for n in (3, 1, 1)]
+    weights = [jnp.asarray(draws.normal(size=(24, n, 8)), jnp.float32) for n in widths]
     found, back = jax.vjp(lambda x, weights: products(x, weights, wide=wide), x, weights)
     towards = [jnp.asarray(draws.normal(size=one.shape), dtype) for one in found]
     of_x, of_weights = back(towards)

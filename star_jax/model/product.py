@@ -35,12 +35,13 @@ def product(x: jax.Array, weight: jax.Array, *, wide: bool, rows: bool = False) 
 def products(x: jax.Array, weights: Sequence[jax.Array], *, wide: bool) -> list[jax.Array]:
     """Of x [.., E] and each of the weights [E, N, D], in the type of x; [.., N, D].
 
-    With `wide` it is one product with all of them: a narrow one keeps a CPU less busy than a broad
-    one. In a loop over tokens they are put together once, before it.
+    With `wide` it is one product with all of them where some are narrower than others: those keep
+    a CPU less busy. In a loop over tokens they are put together once, before it.
     """
-    if not wide:
-        return [product(x, weight, wide=False) for weight in weights]
-    ends = np.cumsum([weight.shape[1] for weight in weights])[:-1]
+    widths = [weight.shape[1] for weight in weights]
+    if not wide or len(set(widths)) == 1:
+        return [product(x, weight, wide=wide).astype(x.dtype) for weight in weights]
+    ends = np.cumsum(widths)[:-1]
     found = product(x, jnp.concatenate(weights, axis=1), wide=True)
     return [part.astype(x.dtype) for part in jnp.split(found, ends, axis=-2)]
 
