@@ -112,9 +112,10 @@ class Sampling:
         for shared, shape in itertools.product(reversed(self.shared), self.shapes):
             found["open", shape] = functools.partial(self._lower_open, shape)
             found["admit", shape, shared] = functools.partial(self._lower_admit, shape, shared)
-            found["block", shape] = functools.partial(self._lower_block, shape)
             most = sizes.ring(shape.budget).blocks
             for blocks in range(1, most + 1):
+                if blocks == 2:
+                    found["block", shape] = functools.partial(self._lower_block, shape)
                 found["advance", shape, blocks, shared] = functools.partial(
                     self._lower_advance, shape, blocks, shared
                 )
@@ -179,28 +180,17 @@ class Sampling:
         tokens = self._shaped((rows, shape.prompt), np.int32, "batch")
         return Prompts(tokens, each, each, self._shaped((3,), np.uint32))
 
-    def _placed_rows(self, tree: Any) -> Any:
-        """Shapes of rows with shardings."""
-
+    def _abstract_slots(self, shape: Shape, blocks: int = 1) -> Slots:
         def axes(rank: int) -> tuple[str | None, ...]:
             return _KV[-rank:] if rank >= len(_KV) - 1 else ("batch", None)[:rank]
 
-        return self._placed(tree, axes)
-
-    def _abstract_slots(self, shape: Shape, blocks: int = 1) -> Slots:
         found = jax.eval_shape(lambda weights: self._empty(weights, shape), self.weights)
-        return decode.with_ring(self._placed_rows(found), (self._abstract_block(shape),) * blocks)
-
-    def _abstract_block(self, shape: Shape) -> kv.Block:
-        block = jax.eval_shape(lambda weights: self._block(weights, shape), self.weights)
-        return self._placed_rows(block)
+        slots = self._placed(found, axes)
+        return decode.with_ring(slots, slots.cache.ring * blocks)
 
     def _empty(self, weights: Params, shape: Shape) -> Slots:
         given: dict[str, Any] = {"budget": shape.budget, "stop": self.stop}
         return decode.empty(self.model(weights), shape.rows, shape.prompt, **given)
-
-    def _block(self, weights: Params, shape: Shape) -> kv.Block:
-        return kv.block(self.model(weights), shape.rows, sizes.ring(shape.budget).places)
 
     def _read(self, weights: Params, shown: FewShot) -> kv.Prefix:
         return kv.make_prefix(self.model(weights), shown.tokens, shown.length)
@@ -227,20 +217,18 @@ class Sampling:
         return self._lower(open_, self.weights, out=self._abstract_slots(shape))
 
     def _lower_block(self, shape: Shape) -> Any:
-        def block(weights: Params) -> kv.Block:
-            return self._block(weights, shape)
-
-        return self._lower(block, self.weights, out=self._abstract_block(shape))
+        [block] = self._abstract_slots(shape).cache.ring
+        return self._lower(kv.another, block, out=block)
 
     def _lower_shrink(self, shape: Shape, blocks: int, after: Shape) -> Any:
         most = sizes.ring(shape.budget).blocks
         slots, out = self._abstract_slots(shape, blocks), self._abstract_slots(after, most)
         places = self._shaped((after.rows,), np.int32, "batch")
 
-        def shrink(weights: Params, slots: Slots, places: Any) -> Slots:
-            return decode.shrink(self.model(weights), slots, places, most, self.shards)
+        def shrink(slots: Slots, places: Any) -> Slots:
+            return decode.shrink(slots, places, most, self.shards)
 
-        return self._lower(shrink, self.weights, slots, places, out=out)
+        return self._lower(shrink, slots, places, out=out)
 
     def _lower_admit(self, shape: Shape, shared: bool) -> Any:
         def admit(weights: Params, slots: Slots, new: Newcomers, prefix: Any) -> Slots:
@@ -265,8 +253,8 @@ class Sampling:
             return slots, (generated.length, generated.finished, slots.cache.cursor)
 
         slots = self._abstract_slots(shape, blocks)
-        seed, wanted = self._shaped((3,), np.uint32), self._shaped((), np.int32)
+        seed, count = self._shaped((3,), np.uint32), self._shaped((), np.int32)
         length, finished = (self._shaped((shape.rows,), kind) for kind in (np.int32, np.bool_))
-        told = (length, finished, wanted)
-        given = (self.weights, slots, self.abstract_prefix(shared), seed, wanted)
+        told = (length, finished, count)
+        given = (self.weights, slots, self.abstract_prefix(shared), seed, count)
         return self._lower(advance, *given, out=(slots, told), donate=(1,))

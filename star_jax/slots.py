@@ -52,8 +52,7 @@ class OpenSlots:
         if not kept or longer > before.rows * (before.prompt + ring.places * now):
             return places
         at = mesh_lib.place(self._sampling.mesh, np.asarray(kept, np.int32), "batch")
-        given = (self._policy.weights, self._slots, at)
-        self._slots = self._sampling.run(("shrink", before, now), *given)
+        self._slots = self._sampling.run(("shrink", before, now), self._slots, at)
         self._shape = self._smaller.pop(0)
         self.count, self.fewer = self._shape.rows, self._smaller[0].rows
         return [kept.index(place) for place in places]
@@ -79,21 +78,21 @@ class OpenSlots:
         Of the tokens, the rows are real that this process holds (`Programs.owners`).
         """
         count = mesh_lib.place(self._sampling.mesh, np.int32(wanted))
-        begun, (sampling, policy) = self._steps, (self._sampling, self._policy)
+        sampling, policy = self._sampling, self._policy
         while True:
-            blocks, before = len(self._slots.cache.ring), self._steps
+            blocks = len(self._slots.cache.ring)
             name = ("advance", self._shape, blocks, policy.prefix is not None)
             given = (policy.weights, self._slots, policy.prefix, self._seed, count)
             self._slots, told = sampling.run(name, *given)
             length, finished, steps = (np.asarray(x) for x in told)
-            self._steps = int(steps)
-            going = ~finished & (length < self._shape.budget)
-            if before < self._steps and self._steps % self._ring.places == 0:
+            going, made = ~finished & (length < self._shape.budget), int(steps) - self._steps
+            self._steps += made
+            sampling.slot_steps += made * self._shape.rows
+            if made and self._steps % self._ring.places == 0:
                 self._turn(length[going])
             if np.sum(~going) >= wanted:
                 break
         busy = int(self._slots.busy)
-        sampling.slot_steps += (self._steps - begun) * self._shape.rows
         sampling.busy += busy - self._busy
         self._busy = busy
         return mesh_lib.held(self._slots.rows.generated.tokens), length, finished
@@ -107,5 +106,5 @@ class OpenSlots:
         ring, places = self._slots.cache.ring, self._ring.places
         *others, oldest = ring
         if len(ring) < self._ring.blocks and max(lengths, default=1) - 1 > len(others) * places:
-            others, oldest = ring, self._sampling.run(("block", self._shape), self._policy.weights)
+            others, oldest = ring, self._sampling.run(("block", self._shape), ring[0])
         self._slots = decode.with_ring(self._slots, (oldest, *others))

@@ -57,7 +57,8 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
         expected = reference.greedy(BYTES, plain, prompt, BUDGET, toys.END, 259)
         assert (one.tokens, one.truncated) == (expected, expected[-1] != toys.END)
     lengths = sorted(len(one.tokens) for one in found)
-    assert lengths[0] < 20 and sizes.ring(BUDGET).blocks > 1 and lengths[-1] == BUDGET
+    assert lengths[0] < 20 and lengths[-1] == BUDGET
+    assert sizes.ring(BUDGET) in (sizes.Ring(64, 2), sizes.Ring(32, 3))
     written = sum(lengths)
     assert sampling.busy == written - len(ROWS)  # first tokens are written before any step
     assert written / sampling.slot_steps > (0.3 if shape.rows <= 32 else 0.2)  # of 64, 22 have rows

@@ -46,24 +46,8 @@ class Prefix:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """The rows' prompts.
-
-    Attributes:
-        keys: [L, B, K, D, P], or apart.
-        values: [L, B, K, P, D], or apart.
-        start: [B] int32, the first place that holds a token of the row; P: an empty row.
-    """
-
-    keys: Stacked
-    values: Stacked
-    start: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
 class Block:
-    """A part of the ring.
+    """Keys and values that rows have of their own: a part of the ring.
 
     Attributes:
         keys: [L, B, K, D, C], or apart.
@@ -77,6 +61,18 @@ class Block:
     def places(self) -> int:
         """C."""
         return self.keys[0].shape[-1]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Asked(Block):
+    """The rows' prompts: a block of P places.
+
+    Attributes:
+        start: [B] int32, the first place that holds a token of the row; P: an empty row.
+    """
+
+    start: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -106,13 +102,13 @@ def empty(model: Decoder, rows: int, prompt: int, places: int) -> Cache:
 def begun(model: Decoder, asked: Asked, places: int) -> Cache:
     """A cache in which nothing is written yet; its ring is one block of so many places."""
     rows = asked.start.shape[0]
-    ring = (block(model, rows, places),)
+    ring = (Block(*_own_room(model, rows, places)),)
     return Cache(asked, ring, jnp.int32(0), jnp.zeros((rows,), jnp.int32))
 
 
-def block(model: Decoder, rows: int, places: int) -> Block:
-    """An empty block of a ring."""
-    return Block(*_own_room(model, rows, places))
+def another(block: Block) -> Block:
+    """An empty block of the same shape."""
+    return jax.tree.map(jnp.zeros_like, block)
 
 
 def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
@@ -245,7 +241,7 @@ def step(
 ) -> tuple[jax.Array, Cache]:
     """Feeds one token a row and returns the next token's logits [B, V] and the cache with it."""
     asked, written, (first, *older) = cache.asked, cache.written[:, None], cache.ring
-    prompt, places, size = asked.keys[0].shape[-1], first.places, first.places * len(cache.ring)
+    prompt, places, size = asked.places, first.places, first.places * len(cache.ring)
     at, place = cache.cursor % places, jnp.arange(prompt)
     # How many tokens of its row each place is behind the one that is fed: of the blocks, [C], and
     # of the prompt, [B, P].

@@ -129,11 +129,6 @@ class Rows:
     tail: jax.Array
     number: jax.Array
 
-    @property
-    def count(self) -> int:
-        """B."""
-        return self.number.shape[0]
-
     def ended(self) -> jax.Array:
         """[B] bool: it has met its stop or its budget, or is empty."""
         return self.generated.finished | (self.generated.length >= self.generated.tokens.shape[1])
@@ -181,11 +176,10 @@ def decode(
     if apart:
         model, prefix = model.apart(), kv.apart(prefix) if prefix else None
     slots = begin(model, prompts, prefix, budget=budget, stop=stop, selection=selection)
-    ring = sizes.ring(budget)
-    for more in range(ring.blocks):
+    for more in range(sizes.ring(budget).blocks):
         if more:
-            block = kv.block(model, slots.rows.count, ring.places)
-            slots = with_ring(slots, (block, *slots.cache.ring))
+            ring = slots.cache.ring
+            slots = with_ring(slots, (kv.another(ring[0]), *ring))
         slots = advance(model, slots, prefix, prompts.seed, stop=stop, selection=selection)
     return slots.rows.generated
 
@@ -225,7 +219,7 @@ def admit(
     selection: Selection,
 ) -> Slots:
     """The slots with newcomers in some of them; each writes its first token."""
-    places = slots.cache.asked.keys[0].shape[-1]
+    places = slots.cache.asked.places
     number, slot = new.number.reshape(-1), new.slot.reshape(-1)
     logits, asked = kv.read(
         model, new.tokens, new.segments, new.positions, new.end, new.start, places, prefix
@@ -246,12 +240,12 @@ def with_ring(slots: Slots, ring: tuple[kv.Block, ...]) -> Slots:
     return dataclasses.replace(slots, cache=dataclasses.replace(slots.cache, ring=ring))
 
 
-def shrink(model: Decoder, slots: Slots, places_C: jax.Array, blocks: int, shards: int) -> Slots:
+def shrink(slots: Slots, places_C: jax.Array, blocks: int, shards: int) -> Slots:
     """The C slots in `places`, with a ring of so many blocks.
 
     Nothing moves between shards: of each of the `shards` there are equally many, in order.
     """
-    rows, count = slots.rows.count // shards, places_C.shape[0] // shards
+    rows, count = slots.rows.number.shape[0] // shards, places_C.shape[0] // shards
     own = places_C.reshape(shards, count) % rows
 
     def take(x: jax.Array, axis: int) -> jax.Array:
@@ -259,9 +253,8 @@ def shrink(model: Decoder, slots: Slots, places_C: jax.Array, blocks: int, shard
         found = jax.vmap(functools.partial(jnp.take, axis=axis), (axis, 0), axis)(parts, own)
         return found.reshape(*x.shape[:axis], shards * count, *x.shape[axis + 1 :])
 
-    ring = slots.cache.ring
-    more = [kv.block(model, shards * count, ring[0].places) for _ in range(blocks - len(ring))]
     rows_C, cache = jax.tree.map(lambda x: take(x, 0), slots.rows), kv.pick(slots.cache, take)
+    more = [kv.another(cache.ring[0])] * (blocks - len(cache.ring))
     return with_ring(Slots(rows_C, cache, slots.busy), (*cache.ring, *more))
 
 
