@@ -16,7 +16,6 @@ from star_jax.packing import Example
 from star_jax.rationales import Kind, Sample
 from star_jax.sampler import engine
 from star_jax.sampling import Policy
-from star_jax.slots import OpenSlots
 from star_jax.state import Params
 from star_jax.tasks import Problem
 
@@ -94,7 +93,7 @@ def sample(
         for index, chunk in enumerate(chunks[done:], done):
             seed = (context.settings.seed, round_, _STREAMS[kind])
             ready = ready or sampling.policy(policy, shown)
-            slots = OpenSlots(sampling, ready, seed, chunk.shape)
+            slots = sampling.open(ready, seed, chunk.shape)
             completions = engine.complete(chunk, slots, advance)
             holders = context.programs.owners(chunk.shape)
             owners = [holders[one.slot] for one in completions]

@@ -1,10 +1,9 @@
-"""Sampling on the devices: its programs, which `slots.py` runs.
+"""Sampling on the devices: its programs, which open slots (`slots.py`) run.
 
 They are made of the pure functions of `sampler/decode.py`, one of each for a shape, and compiled
 ahead by `programs.py`.
 """
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from star_jax.sampler import decode, newcomers, sizes
 from star_jax.sampler.decode import Newcomers, Prompts, Slots, Stop
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
+from star_jax.slots import OpenSlots, Policy
 from star_jax.state import Params
 from star_jax.train import FewShot
 
@@ -36,19 +36,6 @@ _PREFIX = ("layers", "kv_heads", "head_dim", "length")
 Lower = Callable[..., Any]
 # (name, arguments) -> what that program gives
 Run = Callable[..., Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Policy:
-    """What is sampled with.
-
-    Attributes:
-        weights: laid out for sampling.
-        prefix: the few-shot prompt, read once; None without any.
-    """
-
-    weights: Params
-    prefix: kv.Prefix | None
 
 
 class Sampling:
@@ -150,6 +137,10 @@ class Sampling:
     def abstract_few_shot(self) -> FewShot:
         """Its shapes."""
         return FewShot(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))
+
+    def open(self, policy: Policy, seed: tuple[int, int, int], shape: Shape) -> OpenSlots:
+        """Slots without rows; `seed` and a row's number key its draws."""
+        return OpenSlots(self, policy, seed, shape)
 
     def model(self, weights: Params) -> Decoder:
         """The decoder with weights that are laid out."""

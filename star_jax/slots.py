@@ -5,15 +5,49 @@ runs the programs of `sampling.py` on them.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from star_jax import mesh as mesh_lib
+from star_jax.model import cache as kv
 from star_jax.sampler import decode, newcomers, sizes
 from star_jax.sampler.engine import Row, Shape
-from star_jax.sampling import Policy, Sampling
+from star_jax.state import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What is sampled with.
+
+    Attributes:
+        weights: laid out for sampling.
+        prefix: the few-shot prompt, read once; None without any.
+    """
+
+    weights: Params
+    prefix: kv.Prefix | None
+
+
+class Programs(Protocol):
+    """What slots need of `sampling.Sampling`.
+
+    Attributes:
+        mesh: all devices.
+        shards: that slots are shared out to.
+        run: (name, arguments) -> what that program gives.
+        slot_steps: steps of all slots so far, counted here.
+        busy: those of them that a row was in, likewise.
+    """
+
+    mesh: Mesh
+    shards: int
+    run: Callable[..., Any]
+    slot_steps: int
+    busy: int
 
 
 class OpenSlots:
@@ -27,7 +61,7 @@ class OpenSlots:
     """
 
     def __init__(
-        self, sampling: Sampling, policy: Policy, seed: tuple[int, int, int], shape: Shape
+        self, sampling: Programs, policy: Policy, seed: tuple[int, int, int], shape: Shape
     ) -> None:
         self._room = newcomers.room(shape, sampling.shards)
         self._sampling, self._policy, self._shape = sampling, policy, shape

@@ -15,7 +15,6 @@ from star_jax.programs import Programs, grader
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Completion, Row, Shape, complete, plan
 from star_jax.sampler.select import Selection
-from star_jax.slots import OpenSlots
 from star_jax.state import Params
 from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.tokenizer import ByteTokenizer
@@ -67,7 +66,7 @@ def sample(
     found = [
         dataclasses.replace(one, slot=0)
         for chunk in plan(rows, [SHAPE], refills=3)
-        for one in complete(chunk, OpenSlots(sampling, policy, seed, chunk.shape))
+        for one in complete(chunk, sampling.open(policy, seed, chunk.shape))
     ]
     return sorted(found, key=lambda one: one.number)
 

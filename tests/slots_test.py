@@ -10,7 +10,6 @@ from star_jax import mesh
 from star_jax.programs import Programs
 from star_jax.sampler import sizes
 from star_jax.sampler.engine import Row, Shape, complete, plan
-from star_jax.slots import OpenSlots
 from toys import BYTES
 
 BUDGET, PLACES = 80, 60
@@ -49,7 +48,7 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
     sampling, [shape] = programs.sampling, programs.sampling.shapes
     policy = sampling.policy(sampling.lay_out(params), BEFORE)
     (chunk,) = plan(ROWS, [shape], refills=3)
-    slots = OpenSlots(sampling, policy, (1, 2, 3), shape)
+    slots = sampling.open(policy, (1, 2, 3), shape)
     found = complete(chunk, slots)
     plain = reference.weights(weights)
     for one in found:

@@ -37,7 +37,6 @@ from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Row, Shape
 from star_jax.sampler.select import Selection
 from star_jax.shapes import rounded
-from star_jax.slots import OpenSlots
 from star_jax.tokenizer import HuggingFaceTokenizer
 
 
@@ -83,7 +82,7 @@ class Ours:
         questions, sampling = self._questions, self._programs.sampling
         asked = [Row(i, row, questions.budget) for i, row in enumerate(questions.encode())]
         policy = sampling.policy(sampling.lay_out(self._params), questions.prefix)
-        slots = OpenSlots(sampling, policy, (0, 0, 0), self._shape)
+        slots = sampling.open(policy, (0, 0, 0), self._shape)
         [chunk] = engine.plan(asked, (self._shape,), refills=len(asked))
         written = engine.complete(chunk, slots)
         self.rows = [one.tokens for one in sorted(written, key=lambda one: one.number)]

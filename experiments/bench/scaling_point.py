@@ -24,7 +24,6 @@ from star_jax.sampler import engine
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Row, Shape
 from star_jax.sampler.select import Selection
-from star_jax.slots import OpenSlots
 
 VOCAB = 4096
 HEAD = 64
@@ -95,7 +94,7 @@ def measure(point: Point) -> Measured:
         policy = sampling.policy(weights, shown)
         rows = [Row(number, tokens, point.tokens) for number, tokens in enumerate(questions)]
         for chunk in engine.plan(rows, (shape,), refills=len(rows)):
-            engine.complete(chunk, OpenSlots(sampling, policy, (0, 0, 0), shape))
+            engine.complete(chunk, sampling.open(policy, (0, 0, 0), shape))
         return time.perf_counter() - begun
 
     sample(asked[: point.rows])
