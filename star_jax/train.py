@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from star_jax import mesh as mesh_lib
 from star_jax.model import cache as kv
-from star_jax.model.attention import attend_segments
+from star_jax.model.attention import attend_segments, begun
 from star_jax.model.cross_entropy import cross_entropy
 from star_jax.model.decoder import ANY, Decoder, Layout
 from star_jax.state import Params, StarState
@@ -127,7 +127,7 @@ def token_loss(
     if few_shot is not None:
         positions = positions + few_shot.length
         prefix = kv.make_prefix(model, few_shot.tokens, few_shot.length)
-        attend = kv.attend_segments(batch.segments, positions, prefix)
+        attend = kv.attend_segments(batch.segments, positions, prefix, begun(batch.segments))
         given = (prefix.keys, prefix.values)
 
     layout = split_layout(mesh) if mesh and remat else ANY

@@ -22,13 +22,14 @@ SEGMENTS = jnp.asarray(
 )
 
 
-def drawn(heads: int, seed: int) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), (ROWS, heads, LENGTH, SIZE))
+def drawn(heads: int, seed: int, length: int = LENGTH) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), (ROWS, heads, length, SIZE))
 
 
-def values_and_gradients(run: Any, keys: int) -> Any:
-    inputs = (drawn(HEADS, 0), drawn(keys, 1), drawn(keys, 2))
-    weights = drawn(HEADS, 3) * (SEGMENTS > 0)[:, None, :, None]
+def values_and_gradients(run: Any, keys: int, segments: jax.Array = SEGMENTS) -> Any:
+    length = segments.shape[1]
+    inputs = tuple(drawn(n, seed, length) for seed, n in enumerate((HEADS, keys, keys)))
+    weights = drawn(HEADS, 3, length) * (segments > 0)[:, None, :, None]
 
     def loss(*inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
         out = run(*inputs)
@@ -64,6 +65,39 @@ def test_what_is_asked_of_cudnn_is_the_plain_formula(name: str, keys: int):
         return attention.dot_product_segments(LAYERS[name], q, k, v, SEGMENTS, implementation="xla")
 
     close(values_and_gradients(run, keys), values_and_gradients(plain(LAYERS[name]), keys))
+
+
+# Lengths of the segments of two rows: what queries see begins within the 128, 256 or 384 keys
+# before the last of them, anywhere, or all this at once.
+PACKED = {
+    "short": ([64] * 10, [40, 100] * 4 + [80]),
+    "middle": ([200] * 3 + [40], [150, 250, 240]),
+    "long": ([640], [640]),
+    "mixed": ([64] * 10, [5, 380, 255]),
+}
+
+
+@pytest.mark.parametrize("name", ["plain", "window"])
+@pytest.mark.parametrize("lengths", PACKED.values(), ids=PACKED)
+def test_packed_segments_are_attended_to_as_by_jaxs_own_attention(name: str, lengths: Any):
+    numbers = [np.repeat(np.arange(1, len(row) + 1), row) for row in lengths]
+    segments = jnp.asarray(np.stack(numbers), jnp.int32)
+
+    def theirs(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return attention.dot_product_segments(LAYERS[name], q, k, v, segments, implementation="xla")
+
+    def ours(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return attention.attend_segments(segments)(LAYERS[name], q, k, v, ())[0]
+
+    close(*(values_and_gradients(run, 2, segments) for run in (ours, theirs)))
+
+
+def test_it_is_known_where_the_segments_begin():
+    """Of the row in which that is the earliest."""
+    np.testing.assert_array_equal(
+        attention.begun(jnp.array([[1, 1, 2, 2, 3, 0, 0], [1, 2, 2, 2, 2, 2, 3]])),
+        [0, 0, 1, 1, 1, 1, 5],
+    )
 
 
 def on(kind: str) -> Any:

@@ -138,3 +138,28 @@ def test_in_bfloat16_gradients_are_near_those_in_float32(length: int):
         assert mine.dtype == jnp.bfloat16
         apart = np.linalg.norm(np.asarray(mine - exact, np.float32)) / np.linalg.norm(exact)
         assert apart < 0.02
+
+
+@pytest.mark.parametrize(("first", "read"), [(0, 500), (117, 384), (300, 256), (380, 128)])
+def test_most_of_what_no_query_sees_is_not_multiplied(first: int, read: int):
+    """A value that is no number would make every sum one that it is multiplied for."""
+    q = drawn(0, ROWS, HEADS, LENGTH, SIZE)
+    k, v = (drawn(seed, ROWS, KEYS, 500, SIZE) for seed in (1, 2))
+    mask = jnp.broadcast_to(jnp.arange(500) >= first, (LENGTH, 500))
+
+    @jax.jit
+    def ours(q: jax.Array, k: jax.Array, v: jax.Array, first: jax.Array | None) -> Any:
+        def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            source = Source(k, v, mask, first=first)
+            return jnp.sin(attention(q, [source], scale=SCALE, cap=0.0)).sum()
+
+        return jax.value_and_grad(loss, (0, 1, 2))(q, k, v)
+
+    expected = ours(q, k, v, None)
+    unread = v.at[:, :, : 500 - read].set(jnp.nan)
+    found = ours(q, k, unread, jnp.int32(first))
+    for mine, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+    if read < 500:
+        one_more = v.at[:, :, 500 - read].set(jnp.nan)
+        assert not np.isfinite(ours(q, k, one_more, jnp.int32(first))[0])

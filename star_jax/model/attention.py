@@ -99,16 +99,17 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
     """Causal attention inside each packed segment; tokens of different segments never meet.
 
     Args:
-        segments_BxT: int32, the same number in all tokens of a segment.
+        segments_BxT: int32, the same number in all tokens of a segment, which are neighbours.
         mesh: of the devices it will run on; None for the plain formula.
     """
+    begun_T = begun(segments_BxT)
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
     ) -> tuple[jax.Array, Kept]:
         chosen = kernel(mesh, layer, q, k)
         if mesh is None or chosen == "xla":
-            return plain_segments(layer, q, k, v, segments_BxT), kept
+            return plain_segments(layer, q, k, v, segments_BxT, begun_T), kept
         run = splash_segments if chosen == "splash" else dot_product_segments
         heads, keys = (mesh_lib.spec(("batch", axis)) for axis in ("heads", "kv_heads"))
         sharded = jax.shard_map(
@@ -134,12 +135,14 @@ def plain_segments(
     k_BxKxTxD: jax.Array,
     v_BxKxTxD: jax.Array,
     segments_BxT: jax.Array,
+    begun_T: jax.Array | None = None,
     shared: Callable[[slice], list[Source]] = lambda queries: [],
 ) -> jax.Array:
     """As `attend_segments`, by the plain formula, for some queries at a time.
 
-    Those meet no key that comes after all of them, or that is out of the window of all of them.
-    `shared` gives further sources of keys for some of the queries.
+    Those meet no key that comes after all of them, or that is out of the window of all of them;
+    where it is given what is `begun`, few either that are in earlier segments. `shared` gives
+    further sources of keys for some of the queries.
     """
     length, place = q_BxHxTxD.shape[2], jnp.arange(q_BxHxTxD.shape[2])
 
@@ -147,7 +150,8 @@ def plain_segments(
         causal = place[queries, None] >= place[keys]
         mask = causal & within(layer.window, place[queries], place[keys])
         mask = mask & (segments_BxT[:, queries, None] == segments_BxT[:, None, keys])
-        own = Source(k_BxKxTxD[:, :, keys], v_BxKxTxD[:, :, keys], mask[:, None])
+        first = None if begun_T is None else begun_T[queries.start] - keys.start
+        own = Source(k_BxKxTxD[:, :, keys], v_BxKxTxD[:, :, keys], mask[:, None], first=first)
         return attend_sources(layer, q, [own, *shared(queries)])
 
     found, firsts = [], list(range(0, length, _QUERIES))
@@ -157,6 +161,14 @@ def plain_segments(
         least = max(0, first - layer.window + 1) if layer.window else 0
         found.append(some(q, queries, slice(least, queries.stop)))
     return jnp.concatenate(found, axis=2)
+
+
+def begun(segments_BxT: jax.Array) -> jax.Array:
+    """[T] int32: the first place of the segments that tokens at each place are in, of all rows."""
+    place = jnp.arange(segments_BxT.shape[1])
+    other = segments_BxT[:, 1:] != segments_BxT[:, :-1]
+    first = jnp.where(jnp.pad(other, ((0, 0), (1, 0))), place, 0)
+    return jax.lax.cummax(first, axis=1).min(0)
 
 
 def splash_segments(

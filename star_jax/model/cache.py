@@ -275,11 +275,15 @@ def step(
 
 
 def attend_segments(
-    segments_BxT: jax.Array, positions_BxT: jax.Array, prefix: Prefix | None
+    segments_BxT: jax.Array,
+    positions_BxT: jax.Array,
+    prefix: Prefix | None,
+    begun_T: jax.Array | None = None,
 ) -> Attend:
     """As `attention.attend_segments`, every segment after the prefix; positions count it.
 
-    `Decoder.hidden` must be given the prefix too.
+    `Decoder.hidden` must be given the prefix too. What is `begun` (`attention.begun`) makes long
+    sequences faster, and a program of layers that are apart half as long again to compile.
     """
 
     def attend(
@@ -288,7 +292,7 @@ def attend_segments(
         def shared(queries: slice) -> list[Source]:
             return _shared(prefix, layer, positions_BxT[:, queries])
 
-        return plain_segments(layer, q, k, v, segments_BxT, shared), kept
+        return plain_segments(layer, q, k, v, segments_BxT, begun_T, shared), kept
 
     return attend
 

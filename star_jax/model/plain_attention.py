@@ -9,8 +9,8 @@ queries of a head of keys.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +30,20 @@ class Source:
         mask: broadcasts to [B, 1, T, S]; True where a key may be seen. With one axis, [S], those
             that may not repeat the first key: then no pass over the scores is needed for it.
         kept: tells the first two apart.
+        first: [] int32, no query sees a key before this one (keys [B, K, S, D] only). Most of what
+            comes before is then neither read nor multiplied; None: there may be no such key.
     """
 
     keys: jax.Array
     values: jax.Array
     mask: jax.Array
     kept: bool = dataclasses.field(default=False, metadata={"static": True})
+    first: jax.Array | None = None
+
+    def last(self, count: int) -> "Source":
+        """Its last `count` keys, [B, K, S, D]."""
+        keys, values = (x[..., -count:, :] for x in (self.keys, self.values))
+        return Source(keys, values, self.mask[..., -count:])
 
     @property
     def shared(self) -> bool:
@@ -88,6 +96,8 @@ def capped(x: jax.Array, cap: float) -> jax.Array:
     return cap * jnp.tanh(x / cap)
 
 
+T = TypeVar("T")
+_FEW = (128, 256, 384)  # keys: no more than so many are multiplied where queries see no others
 _Kept = tuple[jax.Array, tuple[Source, ...], jax.Array, jax.Array]
 
 
@@ -101,7 +111,8 @@ def _attention(
 def _forward(
     cap: float, length: int, q_BxKxNxD: jax.Array, sources: tuple[Source, ...]
 ) -> tuple[jax.Array, _Kept]:
-    found = [_attend(cap, length, q_BxKxNxD, source) for source in sources]
+    attend = functools.partial(_attend, cap, length, q_BxKxNxD)
+    found = [_of_seen(attend, source) for source in sources]
     highest, total, mixed = found[0]
     if len(found) > 1:
         highest = functools.reduce(jnp.maximum, [one.highest for one in found])
@@ -120,8 +131,9 @@ def _backward(
     q, sources, out, summed = kept
     wanted = wanted.astype(jnp.float32)
     even = (wanted * out).sum(-1, keepdims=True)  # raising all scores of a query changes nothing
-    of_q, found = jnp.zeros_like(q, jnp.float32), []
-    for source in sources:
+
+    def gradient(source: Source) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Of the queries by one source, of its keys and of its values."""
         queries, keys, values, scores = source.axes
         k, v = (x.astype(jnp.float32) for x in (source.keys, source.values))
         q_, wanted_, even_, summed_ = (source.lay(x) for x in (q, wanted, even, summed))
@@ -132,13 +144,49 @@ def _backward(
         if cap:
             of_score = of_score * (1 - jnp.square(score / cap))
         of_k = jnp.einsum(f"{scores},{queries}->{keys}", of_score, q_.astype(jnp.float32))
-        of_q = of_q + source.lay(jnp.einsum(f"{scores},{keys}->{queries}", of_score, k))
-        of_k, of_v = of_k.astype(source.keys.dtype), of_v.astype(source.values.dtype)
-        found.append(dataclasses.replace(source, keys=of_k, values=of_v, mask=None))
+        of_q = source.lay(jnp.einsum(f"{scores},{keys}->{queries}", of_score, k))
+        return of_q, of_k.astype(source.keys.dtype), of_v.astype(source.values.dtype)
+
+    of_q, found = jnp.zeros_like(q, jnp.float32), []
+    for source in sources:
+        part, of_k, of_v = _of_seen(gradient, source, _with_unseen)
+        of_q = of_q + part
+        of = dataclasses.replace(source, keys=of_k, values=of_v, mask=None, first=None)
+        found.append(of)
     return of_q.astype(q.dtype), tuple(found)
 
 
 _attention.defvjp(_forward, _backward)
+
+
+def _of_seen(
+    compute: Callable[[Source], T],
+    source: Source,
+    whole: Callable[[int, T], T] = lambda count, found: found,
+) -> T:
+    """What is computed of a source, without most of the keys that no query sees.
+
+    `whole` makes of that what it is for so many keys.
+    """
+    if source.first is None:
+        return compute(source)
+    first, count = source.first, source.keys.shape[2]
+    counts = [*(few for few in _FEW if few < count), count]
+
+    def run(few: int) -> T:
+        return whole(count, compute(source.last(few)))
+
+    wanted = sum((few < count - first for few in counts[:-1]), jnp.int32(0))
+    return jax.lax.switch(wanted, [functools.partial(run, few) for few in counts])
+
+
+def _with_unseen(
+    count: int, found: tuple[jax.Array, jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The gradients of all keys and values, zero for those before the ones that were seen."""
+    of_q, of_k, of_v = found
+    before = ((0, 0), (0, 0), (count - of_k.shape[2], 0), (0, 0))
+    return of_q, jnp.pad(of_k, before), jnp.pad(of_v, before)
 
 
 class _Attended(NamedTuple):
