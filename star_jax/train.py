@@ -127,7 +127,8 @@ def token_loss(
     if few_shot is not None:
         positions = positions + few_shot.length
         prefix = kv.make_prefix(model, few_shot.tokens, few_shot.length)
-        attend = kv.attend_segments(batch.segments, positions, prefix, begun(batch.segments))
+        begun_T = begun(batch.segments, mesh)
+        attend = kv.attend_segments(batch.segments, positions, prefix, begun_T)
         given = (prefix.keys, prefix.values)
 
     layout = split_layout(mesh) if mesh and remat else ANY

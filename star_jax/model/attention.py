@@ -102,7 +102,7 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
         segments_BxT: int32, the same number in all tokens of a segment, which are neighbours.
         mesh: of the devices it will run on; None for the plain formula.
     """
-    begun_T = begun(segments_BxT)
+    begun_T = begun(segments_BxT, mesh)
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
@@ -163,8 +163,13 @@ def plain_segments(
     return jnp.concatenate(found, axis=2)
 
 
-def begun(segments_BxT: jax.Array) -> jax.Array:
-    """[T] int32: the first place of the segments that tokens at each place are in, of all rows."""
+def begun(segments_BxT: jax.Array, mesh: Mesh | None) -> jax.Array | None:
+    """[T] int32: the first place of the segments that tokens at each place are in, of all rows.
+
+    None unless it will run on CPUs: only there has it been found to be faster to choose by it.
+    """
+    if mesh is not None and not mesh_lib.of_cpus(mesh):
+        return None
     place = jnp.arange(segments_BxT.shape[1])
     other = segments_BxT[:, 1:] != segments_BxT[:, :-1]
     first = jnp.where(jnp.pad(other, ((0, 0), (1, 0))), place, 0)
