@@ -20,6 +20,7 @@ CONFIGS = {
     "untied, a bias": UNTIED,
     "tied": dataclasses.replace(UNTIED, tied=True),
     "capped, with padding": dataclasses.replace(UNTIED, logit_cap=2.0, padding=5),
+    "on a CPU": dataclasses.replace(UNTIED, cpu=True),
 }
 
 
@@ -61,3 +62,26 @@ def test_chunks_are_the_whole_with_its_gradient(config: ModelConfig, chunk: int,
     compare = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     jax.tree.map(compare, found, by_jax)
     jax.tree.map(compare, in_chunks(head, x), whole(head, x))
+
+
+@pytest.mark.parametrize("weighted", [0, 8])
+def test_on_a_cpu_tokens_without_weight_are_not_multiplied(weighted: int, monkeypatch):
+    """They are no numbers here, and so would be whatever they were multiplied for."""
+    monkeypatch.setattr(cross_entropy, "CHUNK", 4)
+    config = CONFIGS["on a CPU"]
+    head, x, targets, _ = work(config)
+    chosen = np.zeros(ROWS * LENGTH, bool)
+    chosen[np.random.default_rng(0).permutation(ROWS * LENGTH)[:weighted]] = True
+    weights = jnp.asarray(chosen.reshape(ROWS, LENGTH), jnp.float32)
+
+    def loss(head: Head, x: jax.Array) -> jax.Array:
+        sums: Any = cross_entropy.cross_entropy(config, head, x, targets, weights)
+        return sums[0]
+
+    bare = jnp.where(weights[..., None] > 0, x, jnp.nan)
+    found, (of_head, of_x) = jax.value_and_grad(loss, (0, 1))(head, bare)
+    expected, (whole_head, whole_x) = jax.value_and_grad(loss, (0, 1))(head, x)
+    jax.tree.map(
+        np.testing.assert_array_equal, (found, of_head, of_x), (expected, whole_head, whole_x)
+    )
+    assert (np.abs(of_x).sum(-1) > 0).sum() == weighted

@@ -7,6 +7,7 @@ them is kept and no product is done twice. (Rematerialising them would do the he
 Shapes: B packed sequences, T tokens each, E width, V vocabulary, N chunks of C tokens.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from star_jax.model import layers
 from star_jax.model.config import ModelConfig
 from star_jax.model.head import Head, logits
 
@@ -35,11 +37,12 @@ def cross_entropy(
     A token is right whose logit is the highest, or as high as that. A gradient flows to `head` and
     `x_BxTxE` alone.
     """
+    chunks = _chunks(config, x_BxTxE, targets_BxT, weights_BxT)
 
-    def add(sums: Sums, part: tuple[jax.Array, ...]) -> tuple[Sums, None]:
-        return jax.tree.map(jnp.add, sums, _sums(config, head, *part)), None
+    def add(chunk: jax.Array, sums: Sums) -> Sums:
+        return jax.tree.map(jnp.add, sums, _sums(config, head, *chunks.take(chunk)))
 
-    return jax.lax.scan(add, _nothing(), _chunks(x_BxTxE, targets_BxT, weights_BxT))[0]
+    return jax.lax.fori_loop(0, chunks.weighted, add, _nothing())
 
 
 def _forward(
@@ -47,14 +50,17 @@ def _forward(
 ) -> tuple[Sums, tuple[Head, jax.Array]]:
     """The sums, and the gradient of the first of them with respect to `head` and `x`."""
     both = jax.value_and_grad(functools.partial(_sums, config), argnums=(0, 1), has_aux=True)
+    chunks = _chunks(config, x, targets, weights)
 
-    def add(carry: Any, part: tuple[jax.Array, ...]) -> tuple[Any, jax.Array]:
-        sums, (of_head, of_x) = both(head, *part)
-        return jax.tree.map(jnp.add, carry, (sums, of_head)), of_x
+    def add(chunk: jax.Array, carry: Any) -> Any:
+        sums, of_head, of_x = carry
+        more, (of_head_too, part) = both(head, *chunks.take(chunk))
+        sums, of_head = jax.tree.map(jnp.add, (sums, of_head), (more, of_head_too))
+        return sums, of_head, jax.lax.dynamic_update_index_in_dim(of_x, part, chunk, 0)
 
-    nothing = (_nothing(), jax.tree.map(jnp.zeros_like, head))
-    (sums, of_head), of_x = jax.lax.scan(add, nothing, _chunks(x, targets, weights))
-    return sums, (of_head, _joined(of_x)[:, : x.shape[1]])
+    nothing = (_nothing(), *jax.tree.map(jnp.zeros_like, (head, chunks.x)))
+    sums, of_head, of_x = jax.lax.fori_loop(0, chunks.weighted, add, nothing)
+    return sums, (of_head, chunks.joined(of_x, x))
 
 
 def _backward(
@@ -83,18 +89,62 @@ def _sums(
     return jnp.sum(loss * weights), right
 
 
-def _chunks(*parts: jax.Array) -> tuple[jax.Array, ...]:
-    """[B, T, ...] to [N, B, C, ...]; zeros, and so no weight, on what is missing."""
+@dataclasses.dataclass(frozen=True)
+class _Chunks:
+    """The tokens in chunks.
+
+    Attributes:
+        x: [N, B, C, E].
+        targets, weights: [N, B, C]; without weight where a token is missing.
+        weighted: chunks from the first one on, beyond which no token has any weight.
+        order: [B T], the tokens as they come where B is 1 and chunks go over all sequences; or
+            None.
+    """
+
+    x: jax.Array
+    targets: jax.Array
+    weights: jax.Array
+    weighted: jax.Array | int
+    order: jax.Array | None
+
+    def take(self, chunk: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """One chunk of each."""
+        one = functools.partial(jax.lax.dynamic_index_in_dim, index=chunk, keepdims=False)
+        return one(self.x), one(self.targets), one(self.weights)
+
+    def joined(self, parts_NxBxCxE: jax.Array, like_BxTxE: jax.Array) -> jax.Array:
+        """The chunks of something that is like `like_BxTxE` as that."""
+        count, rows, size, width = parts_NxBxCxE.shape
+        whole = parts_NxBxCxE.swapaxes(0, 1).reshape(rows, count * size, width)
+        if self.order is None:
+            return whole[:, : like_BxTxE.shape[1]]
+        return _picked(whole[0], jnp.argsort(self.order)).reshape(like_BxTxE.shape)
+
+
+def _chunks(config: ModelConfig, x: jax.Array, targets: jax.Array, weights: jax.Array) -> _Chunks:
+    """Cuts [B, T, ...] to [N, B, C, ...].
+
+    On a CPU the weighted tokens of all sequences come first, so that those that have none, such as
+    the questions, are not multiplied with the head.
+    """
+    order = None
+    if config.cpu:
+        order = jnp.argsort(weights.reshape(-1) == 0, stable=True)
+        x, targets, weights = (
+            _picked(each.reshape(-1, *each.shape[2:]), order)[None]
+            for each in (x, targets, weights)
+        )
+    length = x.shape[1]
+    size = min(CHUNK, length)
+    weighted = -(-(jnp.count_nonzero(weights) if config.cpu else length) // size)
 
     def cut(x: jax.Array) -> jax.Array:
         rows, length, *rest = x.shape
-        size = min(CHUNK, length)
         x = jnp.pad(x, ((0, 0), (0, -length % size), *((0, 0) for _ in rest)))
         return x.reshape(rows, -1, size, *rest).swapaxes(0, 1)
 
-    return tuple(map(cut, parts))
+    return _Chunks(cut(x), cut(targets), cut(weights), weighted, order)
 
 
-def _joined(x_NxBxCxE: jax.Array) -> jax.Array:
-    count, rows, size, width = x_NxBxCxE.shape
-    return x_NxBxCxE.swapaxes(0, 1).reshape(rows, count * size, width)
+def _picked(x_MxE: jax.Array, order_M: jax.Array) -> jax.Array:
+    return layers.moved(lambda x: x[order_M], x_MxE)
