@@ -3,6 +3,7 @@
 The logits of a batch are the largest array of an update: vocabulary times tokens, in float32. Here
 those of a few tokens are there at a time, and their gradient is taken where they are: nothing of
 them is kept and no product is done twice. (Rematerialising them would do the head's product again.)
+On a CPU they are of weighted tokens alone: a third of those of a packed batch are questions.
 
 Shapes: B packed sequences, T tokens each, E width, V vocabulary, N chunks of C tokens.
 """
@@ -19,7 +20,7 @@ from star_jax.model import layers
 from star_jax.model.config import ModelConfig
 from star_jax.model.head import Head, logits
 
-CHUNK = 256  # tokens of a sequence whose logits are there at a time
+CHUNK = 256  # tokens of a sequence whose logits are there at a time; on a CPU, of all sequences
 
 Sums = tuple[jax.Array, jax.Array]
 

@@ -81,6 +81,7 @@ def memory(
     of_layer += (1 + config.gated) * hidden
     sampled, trained = _weight_bytes(config, mesh, dtype), _weight_bytes(config, mesh, weights)
     cache = 2 * config.layers * keys * config.head_dim * size
+    at_once = min(CHUNK, rows * length) if config.cpu else rows * min(CHUNK, length)
     return Memory(
         sampling={
             "weights": sampled,
@@ -94,7 +95,7 @@ def memory(
             "activations, about": rows
             * length
             * (size * config.layers * of_layer + 16 * config.width),
-            "logits": 2 * rows * min(CHUNK, length) * vocab * 4,
+            "logits": 2 * at_once * vocab * 4,
         },
     )
 
