@@ -42,7 +42,7 @@ clean:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "star_jax needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1);" \
 	    "name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@echo "making .venv"
+	@echo "making .venv" >&2
 	@$(PYTHON) -m venv .venv
 
 # The stamps say when setup.py was last installed.

@@ -4,7 +4,7 @@ command   python -m star_jax.main --config=configs/jsonl.py --workdir=runs/mine
           --config.task.data=qa.jsonl --config.model.source=FOLDER-OR-NAME
 hardware  what the model asks for: python -m star_jax.model.inspect SOURCE
 time      that of the model, the number of questions and the length of the answers
-expected  see README.md, "Your own task"
+expected  see README.md, "Your own questions"
 """
 
 from ml_collections import ConfigDict

@@ -21,15 +21,16 @@ STaR: a language model that teaches itself to reason.
 usage: python -m star_jax.main --config=FILE [--workdir=FOLDER] [--config.NAME=VALUE ...]
                                [--coordinator=HOST:PORT --processes=N --process=I]
 
-  --config       the experiment: a Python file with get_config(), as in configs/
+  --config       the experiment: a Python file with get_config(), as in configs/;
+                 FILE:VARIANT chooses one of those that it lists
   --workdir      the run's folder; the same command goes on with what is in it
                  (default: runs/ and the name of the config file)
   --config.NAME  changes one setting of the experiment
   --coordinator, --processes, --process
                  one run over several hosts: the same command in N processes, numbered
                  I = 0..N-1, process 0 at HOST:PORT. All share one workdir (a shared
-                 filesystem or gs://). On TPU pods, GKE, SLURM and Open MPI leave them
-                 out: the cluster says it
+                 filesystem or gs://). Leave them out on TPU pods, GKE, SLURM and
+                 Open MPI, where they are found out
 
 examples:
   python -m star_jax.main --config=configs/arithmetic.py

@@ -45,7 +45,9 @@ class Task:
     ood_digits: int = _number(10, "[0, 40]", "most digits out of distribution; 0 = none")
     question_field: str = _text("question", "jsonl: a field, or a template with {field}s")
     answer_field: str = _text("answer", "jsonl: a field, or a template with {field}s")
-    rule: str = _choice("marker", ("marker", "number", "letter", "regex"), "jsonl: of the answer")
+    rule: str = _choice(
+        "marker", ("marker", "number", "letter", "regex"), "jsonl: finds the answer"
+    )
     pattern: str = _text("####", "jsonl: the marker, or the regular expression with one group")
     hint: str = _text(" ({answer})", "jsonl: what rationalization puts after the question")
     few_shot_file: str = _text("", "jsonl: worked examples (question, rationale, answer)")
@@ -77,7 +79,7 @@ class Pretrain:
     learning_rate: float = _number(2e-3, "(0, 10]", "Adam's highest; a cosine down from there")
     examples: int = _number(20000, "[1, inf)", "examples in the corpus")
     hinted: float = _number(0.7, "[0, 1]", "share of the examples that have a hint")
-    easy: float = _number(0.5, "[0, 1]", "share of those without that carry nothing")
+    easy: float = _number(0.5, "[0, 1]", "share of those without a hint that have no carries")
     shots: int = _number(1, "[1, 100]", "most examples in a document")
     batch_size: int = _number(16, "[1, 65536]", "packed sequences in an update")
     length: int = _number(256, "[16, 1048576]", "tokens in a packed sequence")
@@ -100,7 +102,7 @@ class Sampler:
     """How rationales are decoded."""
 
     rows: int = _number(0, "[0, 65536]", "questions decoded at a time; 0 = as memory allows")
-    refills: int = _number(16, "[1, 65536]", "questions a slot answers until all are on disk")
+    refills: int = _number(16, "[1, 65536]", "questions a slot answers before they go to disk")
     temperature: float = _number(0.0, "[0, 10]", "0 = greedy")
     top_k: int = _number(0, "[0, inf)", "sample from so many likeliest tokens; 0 = all")
     top_p: float = _number(1.0, "(0, 1]", "sample from the likeliest tokens of this mass")
@@ -123,7 +125,7 @@ class Rounds:
 
     count: int = _number(8, "[0, 1000]", "most rounds")
     problems: int = _number(2000, "[0, inf)", "training problems a round; 0 = all there are")
-    keep_weights: str = _choice("all", ("all", "best"), "of which rounds; best = and the last")
+    keep_weights: str = _choice("all", ("all", "best"), "of which rounds: all, or best and last")
     patience: int = _number(0, "[0, 1000]", "stop after so many rounds without gain; 0 = never")
 
 
@@ -148,15 +150,15 @@ class Train:
     b1: float = _number(0.9, "[0, 1)", "Adam's decay of the first moment")
     b2: float = _number(0.999, "[0, 1)", "Adam's decay of the second moment")
     save_every: int = _number(100, "[1, inf)", "updates between checkpoints")
-    few_shot: bool = _switch(False, "whether on the few-shot prompt too, in rounds that show it")
+    few_shot: bool = _switch(False, "train behind the few-shot prompt, where it is shown")
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
     """The held-out problems."""
 
-    problems: int = _number(100, "[0, inf)", "of each class; a data set's in all; 0 = all")
-    ood_problems: int = _number(20, "[1, inf)", "of each class out of distribution")
+    problems: int = _number(100, "[0, inf)", "a class (arithmetic) or in all (data sets); 0 = all")
+    ood_problems: int = _number(20, "[1, inf)", "of each class that is out of distribution")
     test_problems: int = _number(0, "[0, inf)", "of the test set, for the best round; 0 = all")
 
 
@@ -183,7 +185,7 @@ class Settings:
         "how a round learns; 'fused' = one update a batch",
     )
     policy_refresh_every: int = _number(
-        0, "[0, inf)", "fused: updates until the learner writes the rationales; 0 = a round"
+        0, "[0, inf)", "fused: updates between copies of the learner to the sampler; 0 = a round"
     )
     grading: Literal["exact", "flexible"] = _choice(
         "exact", ("exact", "flexible"), "which rule the filter goes by"
