@@ -5,7 +5,7 @@ command   python -m star_jax.main --config=configs/gsm8k.py --workdir=runs/gsm8k
           default, :released_code samples as the released code does
 hardware  8 devices of 16 GiB, such as a TPU v3-8, by the compiler for TPUs (not tried; see
           experiments/tpu_compile/table.md); :smollm2 a CPU with 2 cores
-time      GPT-J was not run; :smollm2 not timed; its study, on 128 questions, about an hour
+time      GPT-J was not run; :smollm2 not timed; the study of 128 questions about an hour
 expected  the paper has 10.7 % on the test set with rationalization, 10.1 % without, 5.8 % for
           direct answers; for :smollm2 see experiments/gsm8k_smollm2
 
