@@ -9,7 +9,7 @@ import pytest
 
 import reference
 import toys
-from star_jax import byte_grader, mesh, packing
+from star_jax import byte_grader, checkpoint, mesh, packing
 from star_jax.meter import CompilationCount
 from star_jax.programs import Programs, grader
 from star_jax.sampler.decode import make_stop
@@ -69,6 +69,29 @@ def sample(
         for one in complete(chunk, sampling.open(policy, seed, chunk.shape))
     ]
     return sorted(found, key=lambda one: one.number)
+
+
+@eight_devices
+@pytest.mark.parametrize("devices", [(2, 1, 4), (2, 2, 2)])
+def test_gradients_are_those_of_one_device_where_keys_split_into_fewer_heads(
+    devices: tuple[int, int, int],
+):
+    config = dataclasses.replace(
+        toys.EVERYTHING, layers=2, windows=(), heads=8, kv_heads=2, vocab=BYTES.vocab
+    )
+    batch = PACKED.rows(np.arange(8) % len(PACKED))
+    moved = {}
+    for each in (ONE, devices):
+        grid = mesh.make_mesh(*each, devices=jax.devices()[: int(np.prod(each))])
+        programs = toys.programs(grid, config=config, prefix=16, show=True)
+        programs.compile()
+        layout = jax.tree.map(lambda x: x.sharding, programs.params)
+        learner = programs.begin("train", jax.device_put(toys.params(config), layout))
+        learner, read = programs.update("train", learner, batch, 1e-2, PREFIX)
+        programs.stop()
+        moved[each] = {**checkpoint.named(learner.params), "norm": read()["gradient_norm"]}
+    for name, found in moved[devices].items():
+        np.testing.assert_allclose(found, moved[ONE][name], rtol=2e-4, atol=2e-5, err_msg=name)
 
 
 def learn(programs: Programs, steps: int) -> tuple[Params, list[dict[str, float]]]:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from star_jax import mesh as mesh_lib
 from star_jax import state, train
 from star_jax.learning import Learning
-from star_jax.model import abstract, layers
+from star_jax.model import abstract, layers, load
 from star_jax.model.attention import Attend, Layer
 from star_jax.model.config import ModelConfig, RopeScaling
 from star_jax.model.decoder import Decoder
@@ -131,22 +131,25 @@ class Scripted:
 def programs(
     mesh: Mesh,
     *,
+    config: ModelConfig = BYTES,
     shapes: Sequence[Shape] = (),
     prefix: int = 0,
     selection: Selection = GREEDY,
     learning: Learning | None = LEARNING,
+    show: bool = False,
 ) -> Programs:
-    """Of the model `BYTES`, not compiled yet; `learning` is called "train"."""
+    """Of a model with the vocabulary of `BYTES`, not compiled yet; `learning` is called "train"."""
     tokenizer = ByteTokenizer()
     return Programs(
-        BYTES,
+        load.fit(config, mesh),
         mesh,
-        stop=make_stop(tokenizer.eos_ids, "", tokenizer.token_bytes(), BYTES.vocab),
+        stop=make_stop(tokenizer.eos_ids, "", tokenizer.token_bytes(), config.vocab),
         selection=selection,
         shapes=shapes,
         prefix=prefix,
         bare=True,
         learning={"train": learning} if learning else {},
+        show=show,
     )
 
 

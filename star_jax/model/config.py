@@ -40,8 +40,8 @@ class ModelConfig:
         padding: how many of the last rows of the embedding are no token (they make it split over a
             mesh); their logits are never the largest.
         dtype: of the computation, "float32" or "bfloat16".
-        cpu: devices are CPUs: the same is computed, by what XLA is fast at there
-            (`model/product.py`, `model/rotary.py`).
+        cpu: devices are CPUs, each with all heads: the same is computed, by what XLA is fast at
+            there (`model/product.py`, `model/rotary.py`).
         weights: type the weights are kept in, "float32" or "bfloat16".
         kv_heads: heads of keys and values, each shared by heads / kv_heads queries; 0 = `heads`.
         parallel: attention and MLP read the same residual and are added to it together; otherwise

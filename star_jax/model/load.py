@@ -135,13 +135,15 @@ def fit(
     parts = mesh.size // mesh_lib.sharding(mesh, "vocab").shard_shape((mesh.size,))[0]
     tokens = config.vocab - config.padding
     vocab = config.vocab if config.vocab % parts == 0 else tokens + -tokens % parts
+    # Split over "tensor", XLA for CPUs gives queries, keys and values that are one product wrong
+    # gradients, where keys are not split as queries are.
     return dataclasses.replace(
         config,
         vocab=vocab,
         padding=vocab - tokens,
         dtype=dtype,
         weights=weights,
-        cpu=mesh_lib.of_cpus(mesh),
+        cpu=mesh_lib.of_cpus(mesh) and mesh.shape["tensor"] == 1,
     )
 
 
