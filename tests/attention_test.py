@@ -104,7 +104,10 @@ def test_it_is_known_where_the_segments_begin():
 def on(kind: str) -> Any:
     """A mesh of one device that is not there."""
     name = {"tpu": "TPU v4", "tpu v3": "TPU v3"}.get(kind, kind)
-    device = types.SimpleNamespace(platform=kind.split()[0], device_kind=name)
+    capability = {"gpu": "9.0", "gpu of Turing": "7.5", "gpu of AMD": "gfx942"}.get(kind)
+    device = types.SimpleNamespace(
+        platform=kind.split()[0], device_kind=name, compute_capability=capability
+    )
     return types.SimpleNamespace(devices=np.full((1, 1, 1), device))
 
 
@@ -117,6 +120,8 @@ def on(kind: str) -> Any:
         ("tpu", "plain", 1500, 256, "bfloat16", "xla"),
         ("tpu", "plain", 1536, 96, "bfloat16", "xla"),
         ("gpu", "window", 1536, 128, "bfloat16", "cudnn"),
+        ("gpu of Turing", "window", 1536, 128, "bfloat16", "xla"),
+        ("gpu of AMD", "window", 1536, 128, "bfloat16", "xla"),
         ("gpu", "plain", 1536, 128, "float32", "xla"),
         ("gpu", "cap", 1536, 128, "bfloat16", "xla"),
         ("gpu", "plain", 1536, 256, "bfloat16", "xla"),

@@ -27,6 +27,7 @@ from star_jax.model.plain_attention import Source, attention
 
 Kernel = Literal["splash", "cudnn", "xla"]
 _OLD_TPUS = ("TPU v2", "TPU v3")  # their kernels multiply no bfloat16 matrices
+_AMPERE = 8  # compute capability
 _BLOCKS = (512, 256, 128)  # tokens that splash attention works on at a time; one must divide T
 _QUERIES = 128  # that the plain formula works on at a time
 
@@ -61,7 +62,7 @@ def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax
     | devices of the mesh | kernel | where                                                       |
     |---------------------|--------|-------------------------------------------------------------|
     | TPU, v4 and later   | splash | T divides by 128, D by 64; windows, caps, grouped heads too  |
-    | GPU                 | cuDNN  | 16 bits, T even, D at most 128 and divides by 8; no cap      |
+    | GPU, from Ampere on | cuDNN  | 16 bits, T even, D at most 128 and divides by 8; no cap      |
     | any other, no mesh  | XLA    | everything                                                  |
 
     XLA is also taken where rows or heads do not split evenly over the mesh: a kernel sees the part
@@ -74,9 +75,15 @@ def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax
     platform = device.platform
     if platform == "tpu" and device.device_kind not in _OLD_TPUS:
         return "splash" if length % _BLOCKS[-1] == 0 and size % 64 == 0 else "xla"
-    if platform == "gpu" and q_BxHxTxD.dtype.itemsize == 2 and not layer.cap:
+    if _has_cudnn(device) and q_BxHxTxD.dtype.itemsize == 2 and not layer.cap:
         return "cudnn" if length % 2 == 0 and size % 8 == 0 and size <= 128 else "xla"
     return "xla"
+
+
+def _has_cudnn(device: Any) -> bool:
+    """Whether it is a GPU whose attention cuDNN computes: NVIDIA's of compute capability 8.0 on."""
+    major = str(getattr(device, "compute_capability", "")).partition(".")[0]
+    return device.platform == "gpu" and major.isdigit() and int(major) >= _AMPERE
 
 
 def block(mesh: Mesh) -> int:
