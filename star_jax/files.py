@@ -5,9 +5,13 @@ import os
 import pathlib
 from typing import Any
 
+import fsspec.config
 from etils import epath
 
 _TEMPORARY = ".tmp-"  # between a file's name and its writer's process id
+for _protocol in ("gs", "gcs", "s3", "abfs"):
+    # Other processes write to the same folders: what a client remembers of them is out of date.
+    fsspec.config.conf.setdefault(_protocol, {})["use_listings_cache"] = False
 
 
 def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
@@ -31,9 +35,23 @@ def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
     _sync_folder(os.fspath(target.parent))
 
 
+def append_line(path: epath.PathLike, line: str) -> None:
+    """Adds a line to a file; a kill may leave a part of it.
+
+    An object store has no such thing, so there the whole is written again.
+    """
+    target = epath.Path(path)
+    if "://" in os.fspath(target):
+        before = target.read_text() if target.exists() else ""
+        write_atomic(target, f"{before}{line}\n")
+        return
+    with target.open("a") as file:
+        file.write(line + "\n")
+
+
 def part(path: epath.PathLike, number: int) -> epath.Path:
     """Where process `number` puts its part of a file; like what else is unfinished, it is swept."""
-    return epath.Path(f"{os.fspath(path)}{_TEMPORARY}{number}")
+    return epath.Path(f"{os.fspath(path)}{_TEMPORARY}{number}-part")
 
 
 def sweep(folder: epath.PathLike) -> None:

@@ -101,8 +101,7 @@ def append_metrics(path: epath.PathLike, record: dict[str, Any]) -> None:
             f"{path}: a metric is not finite in {record}; has training diverged? "
             "Lower config.train.learning_rate."
         ) from error
-    with epath.Path(path).open("a") as file:
-        file.write(line + "\n")
+    files.append_line(path, line)
 
 
 def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:

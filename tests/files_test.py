@@ -5,9 +5,12 @@ import re
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 from etils import epath
+from fsspec.implementations.memory import MemoryFileSystem
 
 from star_jax import files
 
@@ -101,3 +104,48 @@ def test_sweeping_removes_unfinished_files_at_any_depth_and_no_others(tmp_path: 
     assert left == {"a.json", "b/c/d.tmp", "b.tmp-x"}
     files.sweep(tmp_path / "not there")
     files.sweep("gs://bucket/run")  # never asked
+
+
+class Bucket(MemoryFileSystem):
+    """An object store in memory that remembers what it has listed and does not append, as gcsfs."""
+
+    protocol = ("gs", "gcs")
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.removeprefix("gs://").strip("/")
+
+    def ls(self, path: str, detail: bool = True, **more: Any) -> Any:
+        path = self._strip_protocol(path)
+        if path not in self.dircache:
+            self.dircache[path] = super().ls(path, detail=True, **more)
+        found: Any = self.dircache.get(path) or super().ls(path, detail=True, **more)
+        return found if detail else [one["name"] for one in found]
+
+    def open(self, path: str, mode: str = "rb", *more: Any, **named: Any) -> Any:
+        return super().open(path, mode.replace("a", "w"), *more, **named)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> epath.Path:
+    fsspec.register_implementation("gcs", Bucket, clobber=True)
+    return epath.Path(f"gs://bucket{tmp_path}")  # another one for each test
+
+
+def test_what_another_process_has_put_into_an_object_store_is_seen(bucket: epath.Path):
+    other, folder = Bucket(skip_instance_cache=True), str(bucket)
+    files.write_atomic(bucket / "one", "1")
+    assert [path.name for path in bucket.iterdir()] == ["one"]
+    other.pipe_file(f"{folder}/two", b"2")
+    assert sorted(path.name for path in bucket.iterdir()) == ["one", "two"]
+    remembering = Bucket(skip_instance_cache=True, use_listings_cache=True)
+    assert len(remembering.ls(folder)) == 2
+    other.pipe_file(f"{folder}/three", b"3")
+    assert len(remembering.ls(folder)) == 2  # as it would be
+
+
+def test_lines_are_added_to_a_file_and_to_an_object(tmp_path: Path, bucket: epath.Path):
+    for folder in (epath.Path(tmp_path), bucket):
+        for line in ("one", "two", "three"):
+            files.append_line(folder / "lines", line)
+        assert (folder / "lines").read_text() == "one\ntwo\nthree\n"

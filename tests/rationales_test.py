@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -201,7 +202,7 @@ def test_parts_of_several_processes_become_the_shard_that_one_would_write(tmp_pa
     (joined,) = tmp_path.glob("*.jsonl*")
     assert (joined.name, joined.read_bytes()) == (alone.name, alone.read_bytes())
     with pytest.raises(
-        FileNotFoundError, match=r"samples-00007.jsonl.tmp-0 is missing.*must share"
+        FileNotFoundError, match=r"samples-00007.jsonl.tmp-0-part is missing.*must share"
     ):
         rationales.join_parts(tmp_path, "samples", 7, owners)
 
@@ -210,6 +211,16 @@ def test_parts_of_several_processes_become_the_shard_that_one_would_write(tmp_pa
 def test_no_shards_are_no_samples(tmp_path: Path, folder: str):
     assert rationales.read_shards(tmp_path / folder, "samples") == []
     assert rationales.shard_count(tmp_path / folder, "samples") == 0
+
+
+def test_a_part_is_no_file_that_process_0_is_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "getpid", lambda: 1)  # as in a container
+    samples = [sample("a", correct=True), sample("b", correct=False)]
+    for process, one in enumerate(samples):
+        rationales.write_part(tmp_path, "samples", 0, process, [one])
+    assert rationales.join_parts(tmp_path, "samples", 0, [0, 1]) == samples
 
 
 def test_what_a_killed_writer_leaves_is_no_shard(tmp_path: Path):
