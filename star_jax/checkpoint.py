@@ -24,15 +24,19 @@ class Checkpoints:
     Args:
         folder: is created when the first checkpoint is written.
         keep: how many of the newest to keep; None keeps all.
+        read_only: changes nothing in the folder, which another run may be writing to.
     """
 
-    def __init__(self, folder: epath.PathLike, keep: int | None = None) -> None:
+    def __init__(
+        self, folder: epath.PathLike, keep: int | None = None, *, read_only: bool = False
+    ) -> None:
         self.folder = epath.Path(folder).resolve()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             enable_async_checkpointing=False,
-            create=True,
-            cleanup_tmp_directories=True,  # what a killed save left
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,  # what a killed save left
+            read_only=read_only,
         )
         self._manager = ocp.CheckpointManager(
             self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
@@ -47,8 +51,13 @@ class Checkpoints:
         return processes.first(lambda: number in self._manager.all_steps())
 
     def save(self, number: int, tree: Any) -> None:
-        """Writes `tree` as checkpoint `number`; returns when it is on disk."""
-        self._manager.save(number, args=ocp.args.StandardSave(named(tree)))
+        """Writes `tree` as checkpoint `number`; returns when it is on disk.
+
+        Raises:
+            CheckpointError: it, or one of a higher number, is there already.
+        """
+        if not self._manager.save(number, args=ocp.args.StandardSave(named(tree))):
+            raise CheckpointError(f"{self.folder}: {number} is not above what is there; delete it")
         self._manager.wait_until_finished()
 
     def restore(self, number: int, abstract: Any) -> Any:

@@ -1,7 +1,7 @@
 """What a run works with, built once from its settings: task, tokenizer, mesh, programs, folder."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -9,13 +9,13 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from star_jax import files, mesh, processes, shapes, tasks, tokenizer_source, train
-from star_jax.folder import open_folder
+from star_jax.folder import ledger, open_folder
 from star_jax.learning import Fused, Learning, filled
 from star_jax.model import load
 from star_jax.model.config import ModelConfig
 from star_jax.problems import FILE, Problems, gather
 from star_jax.programs import Programs
-from star_jax.prompts import Prompter, rehearsed
+from star_jax.prompts import Prompter, documents, rehearsed
 from star_jax.sampler.decode import make_stop
 from star_jax.sampler.engine import Shape
 from star_jax.sampler.select import Selection
@@ -23,6 +23,8 @@ from star_jax.settings import Settings, SettingsError, differences, to_dict
 from star_jax.shapes import rounded
 from star_jax.tasks import Problem, Task
 from star_jax.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
+
+_SOME = 500  # documents of a corpus that are looked at before anything is made of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Context:
 
     def round_folder(self, round_: int) -> epath.Path:
         """The ledger of one round."""
-        return self.folder / "rounds" / f"{round_:04d}"
+        return ledger(self.folder, round_)
 
     def shows_examples(self, round_: int) -> bool:
         """Whether the model after round `round_` is prompted with the few-shot examples."""
@@ -127,11 +129,14 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     prefix = rounded(max(len(prompter.few_shot(hint)) for hint in (False, True)))
     shards = mesh.batch_multiple(grid)
     problems = gather(settings, prompter, _room(settings, model.context - prefix))
+    _check_corpus(settings, prompter)
     found = shapes.choose(
         settings, prompter, problems, model, grid, prefix=prefix, samples=samples, workdir=workdir
     )
     fused = _fused(settings, task, tokenizer, problems, found[0], shards)
-    _check(settings, model, found[0], max(s.prompt + s.budget for s in found) + prefix, shards)
+    learning = _learning(settings, fused)
+    longest = max(shape.prompt + shape.budget for shape in found) + prefix
+    _check(settings, learning, model, found[0], longest, shards)
     stop = settings.sampler.stop or ("" if settings.model.chat else task.separator)
     programs = Programs(
         model,
@@ -148,7 +153,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         shapes=found,
         prefix=prefix,
         bare=settings.few_shot.rounds <= settings.rounds.count,
-        learning=_learning(settings, fused),
+        learning=learning,
         fused=fused,
         show=settings.train.few_shot,
         fresh=not (settings.model.source or settings.pretrain.base),
@@ -267,37 +272,72 @@ def _learning(settings: Settings, fused: Fused | None) -> dict[str, Learning]:
     return kinds
 
 
+def _packs(settings: Settings) -> bool:
+    """Whether what is kept is packed into sequences of `train.length`."""
+    return settings.rounds.count > 0 and settings.mode != "fused"
+
+
 def _room(settings: Settings, context: int) -> int:
     """Most tokens of a prompt, where the budget is a setting; 0, no limit, where the task knows."""
     budget = settings.sampler.max_new_tokens
-    has_data = settings.task.data or settings.task.module
-    room = (min(context, settings.train.length) - budget) // shapes.MULTIPLE * shapes.MULTIPLE
-    return max(room, 1) if budget and has_data else 0
+    if not (budget and (settings.task.data or settings.task.module)):
+        return 0
+    most = min(context, settings.train.length) if _packs(settings) else context
+    room = (most - budget) // shapes.MULTIPLE * shapes.MULTIPLE
+    if room < 1:
+        what = "config.train.length" if most < context else "the model's context, few-shot apart,"
+        raise SettingsError(
+            f"config.sampler.max_new_tokens = {budget}: leaves no room for a question, as {what} "
+            f"is {most}; lower the one or raise the other"
+        )
+    return room
+
+
+def _check_corpus(settings: Settings, prompter: Prompter) -> None:
+    """Refuses a model that is to be made of no corpus, or of one that is too long."""
+    chosen = settings.pretrain
+    if settings.model.source or chosen.base or not chosen.steps:
+        return
+    some = min(chosen.examples, _SOME)
+    corpus = prompter.task.corpus(settings.seed, some, chosen.hinted, chosen.easy)
+    if not corpus:
+        raise SettingsError(
+            f"config.model.source = '': must name a pretrained model: task {prompter.task.name} "
+            "has no corpus to make one from"
+        )
+    found = documents(prompter.tokenizer, corpus, chosen.shots)
+    longest = max(len(document.tokens) for document in found)
+    if longest > chosen.length:
+        raise SettingsError(
+            f"config.pretrain.length = {chosen.length}: must be at least {longest}, to hold a "
+            f"document of the corpus (pretrain.shots = {chosen.shots})"
+        )
 
 
 def _check(
-    settings: Settings, model: ModelConfig, trained: Shape, longest: int, shards: int
+    settings: Settings,
+    learning: Mapping[str, Learning],
+    model: ModelConfig,
+    trained: Shape,
+    longest: int,
+    shards: int,
 ) -> None:
     """Refuses what only shows once there are devices, problems and a model."""
-    sizes = {
-        "pretrain.batch_size": settings.pretrain.batch_size,
-        "train.batch_size": settings.train.batch_size,
-        "sampler.rows": settings.sampler.rows,
-    }
+    sizes = {}
+    if "pretrain" in learning:
+        sizes["pretrain.batch_size"] = settings.pretrain.batch_size
+    lengths = {"model.context": (model.context, longest, "what is sampled")}
+    if _packs(settings):
+        least = trained.prompt + trained.budget
+        sizes["train.batch_size"] = settings.train.batch_size
+        lengths["train.length"] = (settings.train.length, least, "a question and its completion")
+    sizes["sampler.rows"] = settings.sampler.rows
     problems = [
         f"config.{name} = {size}: must be a multiple of the {shards} devices that share a batch "
         "(mesh.data x mesh.fsdp)"
         for name, size in sizes.items()
         if size % shards
     ]
-    lengths = {
-        "train.length": (
-            settings.train.length,
-            trained.prompt + trained.budget,
-            "a question and its completion",
-        ),
-        "model.context": (model.context, longest, "what is sampled"),
-    }
     problems += [
         f"config.{name} = {length}: must be at least {least}, to hold {what}"
         for name, (length, least, what) in lengths.items()

@@ -52,8 +52,11 @@ def evaluate(
         samples: completions of every question.
 
     Raises:
-        SettingsError: the settings cannot be run, or several samples would be one and the same.
+        SettingsError: the settings cannot be run, name no model, or several samples would be one
+            and the same.
     """
+    if not settings.model.source:
+        raise SettingsError("--model: must say what to evaluate, as config.model.source does not")
     _check_samples(settings, samples)
     from rich.console import Console
 
@@ -165,11 +168,10 @@ def main(argv: Sequence[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     try:
+        if _MODEL.value:
+            _CONFIG.value.model.source = _MODEL.value
         chosen = from_config(_CONFIG.value)
         _check_samples(chosen, _SAMPLES.value)  # jax takes seconds to import
-        if _MODEL.value:
-            model = dataclasses.replace(chosen.model, source=_MODEL.value)
-            chosen = dataclasses.replace(chosen, model=model)
         name = pathlib.Path(chosen.model.source).name
         what = f"{chosen.task.name}-{name}-{_SPLIT.value}-{_SAMPLES.value}"
         workdir = _WORKDIR.value or f"runs/evaluate/{what}"

@@ -5,6 +5,7 @@ from etils import epath
 from star_jax import files
 from star_jax.settings import Settings, SettingsError, differences, to_dict
 
+TEST = "test.json"  # what came of the test problems
 _CONFIG = "config.json"
 
 
@@ -28,6 +29,45 @@ def check(settings: Settings, workdir: epath.PathLike) -> None:
 def weights(workdir: epath.PathLike) -> epath.Path:
     """Where a run keeps the weights after each round; number 0 is its base model."""
     return epath.Path(workdir) / "checkpoints" / "rounds"
+
+
+def check_round(workdir: epath.PathLike, number: int, *, samples: bool = True) -> None:
+    """Refuses to begin a round while there is something of it, or of what came after it.
+
+    Args:
+        workdir: of the run.
+        number: of the round.
+        samples: they are written before anything is trained.
+
+    Raises:
+        SettingsError: naming all that would have to be deleted too.
+    """
+    folder = epath.Path(workdir)
+    if ledger(folder, number).exists():
+        return  # it goes on
+    later = [path for path in (folder / "rounds").glob("*") if _number(path) > number]
+    least = max(number, 1)  # a base model is made before its round begins
+    trained = number if number and samples else number + 1
+    for pattern, first in (("rounds/*", least), ("training-*", trained)):
+        later += [p for p in (folder / "checkpoints").glob(pattern) if _number(p) >= first]
+    later += [path for path in [folder / TEST] if path.exists()]
+    if later:
+        raise SettingsError(
+            f"{ledger(folder, number)} is not there, though what came after it is: put it back, or "
+            "delete these too, to do that round again and all after it:\n"
+            + "\n".join(sorted(map(str, later)))
+        )
+
+
+def _number(path: epath.Path) -> int:
+    """Of the round that a folder is of; -1 for something else."""
+    number = path.name.removeprefix("training-")
+    return int(number) if number.isdigit() else -1
+
+
+def ledger(workdir: epath.PathLike, number: int) -> epath.Path:
+    """Where a round keeps what it has done."""
+    return epath.Path(workdir) / "rounds" / f"{number:04d}"
 
 
 def _check_base(settings: Settings) -> None:

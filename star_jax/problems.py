@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from star_jax.prompts import Prompter
-from star_jax.settings import Settings
+from star_jax.settings import Settings, SettingsError
 from star_jax.tasks.rows import Flaw, audit
 from star_jax.tasks.task import Problem
 
@@ -67,6 +67,7 @@ def gather(settings: Settings, prompter: Prompter, room: int) -> Problems:
 
     Raises:
         DataError: too many rows are unusable.
+        SettingsError: a run of rounds has nothing to learn from, or to be judged by.
     """
     task = prompter.task
     chosen = settings.evaluate
@@ -81,6 +82,13 @@ def gather(settings: Settings, prompter: Prompter, room: int) -> Problems:
         audit(f"{task.name}, {split}", len(problems), list(too_long.values()), settings.task.bad)
         found[split] = [problem for problem in problems if problem.id not in too_long]
         flaws.setdefault(split, []).extend(too_long.values())
+    judges = [problem for problem in found["development"] if task.in_distribution(problem.group)]
+    needed = {"train": found["train"], "development": judges}
+    none = [split for split, some in needed.items() if not some]
+    if none and settings.rounds.count or not any(found.values()):
+        raise SettingsError(
+            f"task {task.name}: there is no problem of {' and of '.join(none)} that can be used"
+        )
     return Problems(
         settings, prompter, room, found["train"], found["development"], found["test"], flaws
     )
@@ -91,6 +99,9 @@ def _too_long(prompter: Prompter, problems: Sequence[Problem], room: int) -> dic
     found = {}
     for problem in problems:
         if (length := prompter.length(problem)) > room:
-            what = f"{problem.id}: {length} tokens, room for {room}"
+            what = (
+                f"{problem.id}: {length} tokens; sampler.max_new_tokens leaves {room} "
+                "of train.length and of the model's context"
+            )
             found[problem.id] = Flaw(0, "too long", what)
     return found

@@ -42,14 +42,13 @@ from star_jax.train import steps_of_round
 Record = dict[str, Any]  # one entry of `rounds` in result.json
 
 _SUMMARY = "summary.json"
-_TEST = "test.json"
 
 
 def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     """Runs or resumes the whole experiment in `workdir` and returns what result.json holds.
 
     Raises:
-        SettingsError: `workdir` belongs to a run with other settings.
+        SettingsError: `workdir` belongs to a run with other settings, or misses a round.
     """
     context = make_context(settings, workdir, Console(quiet=not processes.speaks()))
     shown.print_data(context.console, context.problems.report())
@@ -57,7 +56,7 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     records = processes.first(lambda: _finished(context))
     if records:
         _publish(context, records)  # the run may have been killed before it could
-    tested = not context.problems.test or processes.first((context.folder / _TEST).exists)
+    tested = not context.problems.test or processes.first((context.folder / folder.TEST).exists)
     if len(records) <= _last(settings, records) or not tested:
         try:
             _go_on(context, weights, records)
@@ -79,6 +78,8 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
     meter = Meter(
         lambda: programs.device_seconds, programs.sampling.counts, lambda: programs.waited
     )
+    sampled = not context.direct
+    processes.first(lambda: folder.check_round(context.folder, len(records), samples=sampled))
     phases.start(context)
     if not records:
         with meter.watch.phase("pretrain"):
@@ -112,7 +113,7 @@ def _test(context: Context, weights: Checkpoints, records: list[Record]) -> None
         hint=False,
         examples=context.shows_examples(best),
     )
-    _write(context.folder / _TEST, {"round": best, **_score(context, samples)})
+    _write(context.folder / folder.TEST, {"round": best, **_score(context, samples)})
 
 
 def _prune(context: Context, weights: Checkpoints, records: list[Record]) -> None:
@@ -233,7 +234,7 @@ def make_base(context: Context, weights: Checkpoints) -> None:
     if context.settings.model.source or weights.has(0):
         return
     if chosen.base:
-        source = Checkpoints(folder.weights(chosen.base))
+        source = Checkpoints(folder.weights(chosen.base), read_only=True)
         base = source.restore(0, context.programs.params)
         source.close()
     else:
@@ -345,5 +346,5 @@ def _write(path: epath.Path, value: Any) -> None:
 
 def _outcome(context: Context, records: list[Record]) -> Record:
     """What result.json holds."""
-    tested = context.folder / _TEST
+    tested = context.folder / folder.TEST
     return report.result(records) | ({"test": files.read_json(tested)} if tested.exists() else {})

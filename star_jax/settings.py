@@ -97,6 +97,14 @@ _RULES = (
         lambda chat, source: bool(source) or not chat,
         "needs the tokenizer of a pretrained model: set model.source",
     ),
+    *(
+        _Rule(
+            (path, "task.name", "task.module"),
+            lambda count, name, module: count > 0 or bool(module) or name != "arithmetic",
+            "must be above 0: there is no end of sums",
+        )
+        for path in ("rounds.problems", "evaluate.problems")
+    ),
     _at_most("task.min_digits", "task.max_digits"),
     _Rule(
         ("task.ood_digits", "task.max_digits"),

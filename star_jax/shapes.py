@@ -60,7 +60,7 @@ def choose(
         busy = rounded(most // _REFILLS, multiple)
         return max(multiple, min(busy, fitting // multiple * multiple))
 
-    rows = settings.sampler.rows or processes.first(chosen)
+    rows = processes.first(lambda: settings.sampler.rows or chosen())
     counts = (most, samples * len(outside))  # no more rows than questions
     return tuple(
         Shape(budget, prompt, min(rows, rounded(count, multiple)))

@@ -43,6 +43,31 @@ def test_a_new_folder_holds_nothing(tmp_path: pathlib.Path):
     checkpoints.close()
 
 
+def test_what_cannot_be_saved_is_said(tmp_path: pathlib.Path):
+    checkpoints = Checkpoints(tmp_path)
+    for number in (0, 3):
+        checkpoints.save(number, {"x": jnp.ones(2)})
+    for number in (2, 3):
+        with pytest.raises(CheckpointError, match=f"{number} is not above what is there"):
+            checkpoints.save(number, {"x": jnp.ones(2)})
+    checkpoints.close()
+
+
+def test_a_reader_leaves_what_another_is_writing(tmp_path: pathlib.Path):
+    tree = {"x": jnp.arange(3.0)}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(0, tree)
+    half = tmp_path / "1.orbax-checkpoint-tmp"
+    half.mkdir()
+    reader = Checkpoints(tmp_path, read_only=True)
+    same(reader.restore(0, abstract(tree)), tree)
+    reader.close()
+    assert half.exists()
+    Checkpoints(tmp_path).close()
+    assert not half.exists()
+    checkpoints.close()
+
+
 @pytest.mark.parametrize(("keep", "kept"), [(None, [0, 1, 4, 9]), (2, [4, 9]), (1, [9])])
 def test_the_newest_are_kept(tmp_path: pathlib.Path, keep: int | None, kept: list[int]):
     checkpoints = Checkpoints(tmp_path, keep)

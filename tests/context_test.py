@@ -39,6 +39,21 @@ def test_examples_are_shown_in_the_first_rounds(
     assert shown.count("</scratch>\n") == hinted.count("</scratch>\n") == count
 
 
+QUESTIONS = {"task.module": "own.py", "task.data": "rows.jsonl", "sampler.max_new_tokens": 16}
+
+
+def questions(folder: pathlib.Path) -> dict[str, Any]:
+    """Settings of a task of one's own; it has no corpus."""
+    module, rows = folder / "own.py", folder / "rows.jsonl"
+    module.write_text(
+        "from star_jax.tasks.jsonl import Jsonl\n\n\nclass Questions(Jsonl):\n    name = 'Questions'\n"
+    )
+    rows.write_text(
+        "".join(f'{{"question": "{n} + 1?", "answer": "{n + 1}"}}\n' for n in range(60))
+    )
+    return {"task.module": str(module), "task.data": str(rows)}
+
+
 @eight_devices
 @pytest.mark.parametrize(
     ("changes", "says"),
@@ -60,15 +75,52 @@ def test_examples_are_shown_in_the_first_rounds(
             },
             "config.model.context = 64: must be at",
         ),
+        (
+            {"pretrain.length": 64, "pretrain.shots": 3},
+            "config.pretrain.length = 64: must be at least 105, to hold a document of the corpus "
+            "(pretrain.shots = 3)",
+        ),
+        (
+            {**QUESTIONS, "pretrain.steps": 20},
+            "config.model.source = '': must name a pretrained model: task Questions has no corpus",
+        ),
+        (
+            {**QUESTIONS, "sampler.max_new_tokens": 128},
+            "config.sampler.max_new_tokens = 128: leaves no room for a question, as "
+            "config.train.length is 128; lower the one or raise the other",
+        ),
+        (
+            {**QUESTIONS, "sampler.max_new_tokens": 250, "rounds.count": 0},
+            "config.sampler.max_new_tokens = 250: leaves no room for a question, as the model's "
+            "context, few-shot apart, is 256; lower",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused_and_leaves_no_folder(
     tmp_path: pathlib.Path, changes: dict[str, Any], says: str
 ):
+    if "task.module" in changes:
+        changes = changes | questions(tmp_path)
     with pytest.raises(SettingsError) as refused:
         made(tmp_path / "run", changes)
     assert says in str(refused.value)
     assert not (tmp_path / "run").exists(), "the right settings would be refused there"
+
+
+@eight_devices
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rounds.count": 0, "train.batch_size": 4, "train.length": 32},
+        {"rounds.count": 0, "pretrain.steps": 0, "pretrain.batch_size": 4, "pretrain.length": 16},
+        {"mode": "fused", "train.batch_size": 4, "train.length": 32},
+    ],
+)
+def test_what_a_run_does_not_use_is_not_held_against_it(
+    tmp_path: pathlib.Path, changes: dict[str, Any]
+):
+    changes |= {"pretrain.warmup_steps": 0}
+    assert made(tmp_path, changes).folder.exists()
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: pathlib.Path):

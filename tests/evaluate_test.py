@@ -50,7 +50,21 @@ def test_one_sample_is_plain_accuracy():
 
 def test_samples_that_would_be_the_same_are_refused(tmp_path: pathlib.Path):
     with pytest.raises(SettingsError, match="--samples=4: all would be the same"):
-        evaluate.evaluate(fakes.tiny(), str(tmp_path), samples=4)
+        evaluate.evaluate(fakes.tiny({"model.source": "a/b"}), str(tmp_path), samples=4)
+
+
+def test_it_must_be_said_what_to_evaluate(tmp_path: pathlib.Path):
+    with pytest.raises(SettingsError, match="--model: must say what to evaluate"):
+        evaluate.evaluate(fakes.tiny(), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_model_of_the_command_line_stands_in_for_the_config_s(tmp_path: pathlib.Path):
+    command = [sys.executable, "-m", "star_jax.evaluate", "--config=configs/jsonl.py"]
+    command += [f"--config.task.data={tmp_path}/none.jsonl", f"--workdir={tmp_path / 'run'}"]
+    command += [f"--model={tmp_path}/none"]
+    done = subprocess.run(command, cwd=fakes.ROOT, capture_output=True, text=True)
+    assert done.returncode and f"{tmp_path}/none: no such file or folder" in done.stderr
 
 
 def test_a_run_s_model_is_evaluated_as_the_run_evaluated_it(tmp_path: pathlib.Path):

@@ -88,3 +88,45 @@ def test_a_base_of_another_shape_is_refused_by_name(tmp_path: pathlib.Path):
         f"config.pretrain.base = {str(made)!r}: is another kind of model:",
         "model.layers: 3 in the folder, 2 now",
     ]
+
+
+@pytest.mark.parametrize("samples", [True, False])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_round_whose_folder_is_gone_is_not_begun_before_what_came_of_it(
+    tmp_path: pathlib.Path, number: int, samples: bool
+):
+    made = [
+        *(f"rounds/{n:04d}" for n in range(4)),
+        *(f"checkpoints/rounds/{n}" for n in range(4)),
+        *(f"checkpoints/training-{n:04d}" for n in range(4)),
+        "checkpoints/rounds/descriptor",
+    ]
+    for name in made:
+        (tmp_path / name).mkdir(parents=True)
+    files.write_json(tmp_path / "test.json", {})
+    folder.check_round(tmp_path, number)  # it goes on
+    (tmp_path / f"rounds/{number:04d}").rmdir()
+    with pytest.raises(SettingsError, match=f"rounds/{number:04d} is not there") as refused:
+        folder.check_round(tmp_path, number, samples=samples)
+    later = {
+        *(f"rounds/{n:04d}" for n in range(number + 1, 4)),
+        *(f"checkpoints/rounds/{n}" for n in range(max(number, 1), 4)),
+        *(f"checkpoints/training-{n:04d}" for n in range(number + 1, 4)),
+        "test.json",
+    }
+    if number and samples:
+        later.add(f"checkpoints/training-{number:04d}")
+    named = str(refused.value).splitlines()[1:]
+    assert {str(pathlib.Path(path).relative_to(tmp_path)) for path in named} == later
+    for path in sorted(named, reverse=True):
+        (tmp_path / path).unlink() if path.endswith("json") else (tmp_path / path).rmdir()
+    folder.check_round(tmp_path, number, samples=samples)
+
+
+def test_a_new_run_begins_with_any_round_that_is_due(tmp_path: pathlib.Path):
+    folder.check_round(tmp_path / "none", 0)
+    (tmp_path / "checkpoints" / "rounds" / "0").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "training-0000").mkdir()
+    folder.check_round(tmp_path, 0)  # the base model was made
+    (tmp_path / "rounds" / "0000").mkdir(parents=True)
+    folder.check_round(tmp_path, 1)

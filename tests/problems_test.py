@@ -8,8 +8,10 @@ import fakes
 from star_jax import problems
 from star_jax.problems import Problems
 from star_jax.prompts import Prompter
+from star_jax.settings import SettingsError
 from star_jax.tasks.jsonl import Jsonl
 from star_jax.tasks.rows import DataError
+from star_jax.tasks.task import Problem
 from star_jax.tokenizer import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
@@ -17,7 +19,7 @@ TOKENIZER = ByteTokenizer()
 
 def gathered(data: pathlib.Path, room: int, bad: float = 0.5, **task: Any) -> Problems:
     settings = fakes.tiny(
-        {"task.bad": bad, "rounds.problems": 0, "evaluate.problems": 0, "task.name": "arithmetic"}
+        {"task.bad": bad, "rounds.problems": 0, "evaluate.problems": 0, "task.module": "own.py"}
     )
     return problems.gather(settings, Prompter(TOKENIZER, Jsonl(str(data), bad=bad, **task)), room)
 
@@ -55,7 +57,9 @@ def test_lengths_are_those_of_the_prompt_with_its_hint(folder: pathlib.Path):
 
 
 def test_too_many_too_long_ones_end_the_run_before_it_begins(folder: pathlib.Path):
-    with pytest.raises(DataError, match="\n  too long: .* tokens, room for 60"):
+    with pytest.raises(
+        DataError, match="\n  too long: .* tokens; sampler.max_new_tokens leaves 60 of"
+    ):
         gathered(folder, 60, bad=0.05)
 
 
@@ -64,3 +68,32 @@ def test_the_report_counts_and_names_lines(folder: pathlib.Path):
     assert sum(report["problems"].values()) == 37
     assert [6, "no answer"] in [flaw[:2] for flaws in report["left_out"].values() for flaw in flaws]
     assert json.loads(json.dumps(report)) == report
+
+
+@pytest.mark.parametrize(
+    ("rounds", "questions", "says"),
+    [
+        (1, 0, "there is no problem of train and of development that can be used"),
+        (0, 0, "there is no problem of train and of development"),
+        (1, 3, "there is no problem of development that can be used"),
+    ],
+)
+def test_a_run_needs_problems_to_learn_from_and_to_be_judged_by(
+    tmp_path: pathlib.Path, rounds: int, questions: int, says: str
+):
+    class Few(Jsonl):
+        def train(self, seed: int, round: int, count: int) -> list[Problem]:
+            return super().train(seed, round, count)[:questions]
+
+        def evaluation(self, seed: int, count: int, ood_count: int) -> list[Problem]:
+            return []
+
+    rows = [{"question": f"{n} + 1?", "answer": str(n + 1)} for n in range(40)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = fakes.tiny({"rounds.count": rounds})
+    prompter = Prompter(TOKENIZER, Few(str(tmp_path)))
+    with pytest.raises(SettingsError, match=says):
+        problems.gather(settings, prompter, 0)
+    if questions:
+        settings = fakes.tiny({"rounds.count": 0})  # what has no rounds is judged by nothing
+        assert len(problems.gather(settings, prompter, 0).first) == questions

@@ -92,6 +92,8 @@ def test_whole_numbers_become_floats_where_floats_are_meant():
         ({"train__max_steps": 9}, "config.train.first_steps = 40: must be at most train.max_steps = 9"),
         ({"train__micro_batch": -1}, "config.train.micro_batch = -1: must be a whole number in [0, 65536]"),
         ({"sampler__max_new_tokens": 2000}, "config.sampler.max_new_tokens = 2000: must be at most model.context = 1024"),
+        ({"rounds__problems": 0}, "config.rounds.problems = 0: must be above 0: there is no end of sums"),
+        ({"evaluate__problems": 0}, "config.evaluate.problems = 0: must be above 0: there is no end of sums"),
         ({"sampler__top_k": 40}, "config.sampler.top_k = 40: changes nothing at sampler.temperature = 0.0; set that above 0 as well"),
         ({"sampler__top_p": 0.9}, "config.sampler.top_p = 0.9: changes nothing at sampler.temperature = 0.0; set that above 0 as well"),
         ({"mode": "fused", "rationalize__rehearsal": 0.2, "sampler__rows": 4}, "config.rationalize.rehearsal = 0.2: is none of the sampler.rows = 4 questions of a step in mode 'fused'"),

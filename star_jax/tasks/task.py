@@ -71,9 +71,10 @@ class Task(Protocol):
         ...
 
     def few_shot(self, seed: int, count: int) -> list[Problem]:
-        """Worked examples with a true rationale, never in `train` or `evaluation`.
+        """Worked examples with a true rationale, never in `evaluation`.
 
-        `count` of a data set's; of a generated task's `count` for each class, in mixed order.
+        `count` of a data set's, never in `train` either; of a generated task's `count` for each
+        class, in mixed order.
         """
         ...
 
