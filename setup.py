@@ -15,6 +15,7 @@ DEPENDENCIES = [
     "absl-py>=2.1,<3",
     "etils[epath]>=1.9,<2",
     "flax>=0.12,<0.14",
+    "fsspec>=2024.6",  # what epath opens gs:// with; numbered by years
     "huggingface-hub>=1.0,<3",
     "importlib-resources>=6.0,<8",  # tensorflow-datasets imports it and does not say so
     "jax>=0.10,<0.12",
