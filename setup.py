@@ -29,6 +29,7 @@ DEPENDENCIES = [
     "rich>=13.7,<16",
     "safetensors>=0.5,<1",
     "tensorflow-datasets>=4.9.7,<5",
+    "tokenizers>=0.22,<1",
     "transformers>=5.0,<6",
 ]
 
@@ -41,13 +42,16 @@ EXTRAS = {
         GGUF,
         "accelerate>=1.1,<2",  # transformers opens no GGUF file without
         "hypothesis>=6.100,<7",
-        "libtpu>=0.0.40,<0.1",  # the compiler for TPUs, which needs none
+        # The compiler for TPUs, which needs none of them; it is made for no other platform.
+        "libtpu>=0.0.40,<0.1; platform_system == 'Linux' and platform_machine == 'x86_64'",
         "pyright[nodejs]>=1.1.400,<2",  # with its own node, where the machine has none
         "pytest>=8.3,<10",
         "pytest-timeout>=2.3,<3",
-        "pytest-xdist>=3.6,<4",
+        "pytest-xdist>=3.8,<4",
+        "regex>=2024.9",  # as tokenizers cut words; numbered by dates
         "ruff>=0.12,<0.18",  # its formatting changes with minor versions
         "torch>=2.6,<3",  # transformers' own models, to be compared with
+        "transformers>=5.24,<6",  # what benchmarks ask of it
     ],
     "tpu": ["jax[tpu]"],
     "gpu": ["jax[cuda12]"],

@@ -101,7 +101,7 @@ def main(config: str, here: pathlib.Path, subset: Sequence[str]) -> int:
             failed |= bool(status.returncode)
             print(f"{workdir}: {'FAILED, see its log' if status.returncode else 'done'}")
             result = pathlib.Path(workdir) / "result.json"
-            if result.exists() and "test" in (outcome := json.loads(result.read_text())):
+            if not status.returncode and "test" in (outcome := json.loads(result.read_text())):
                 found[arm] = outcome
                 (chosen.output / f"table-seed{seed}.md").write_text(table(found))
     return int(failed)

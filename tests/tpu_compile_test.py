@@ -84,6 +84,43 @@ class TestHlo:
         assert body.collective_bytes == {"all-reduce": 128.0}
         assert body.wire_bytes == 128 * 2 * 3 / 4
 
+    @pytest.mark.parametrize("begun", ["", "-start"])
+    def test_a_collective_that_runs_beside_products_is_counted_once(self, begun: str):
+        gather = f"all-gather{begun}(%p), channel_id=7, replica_groups=[2,4]<=[8], dimensions={{0}}"
+        shape = "(f32[2,64], f32[8,64])" if begun else "f32[8,64]"
+        steps = "".join(
+            f"%step.{n} (p: f32[2,64]) -> f32[8,64] {{\n"
+            f"  %p = f32[2,64] parameter(0)\n  ROOT %all = {shape} {gather}\n}}\n\n"
+            for n in range(3)
+        )
+        calls = "".join(
+            f"  %f.{n} = f32[8,64]{{1,0:S(1)}} fusion(%part), kind=kCustom, calls=%step.{n}\n"
+            for n in range(3)
+        )
+        program = PROGRAM.replace("%body (b", f"{steps}%body (b")
+        part = "  %part = f32[2,64]{1,0:S(1)} custom-call(%x)\n"
+        body = hlo.regions(program.replace("  %row =", f"{part}{calls}  %row ="))[1]
+        assert body.collective_bytes == {"all-reduce": 128.0, "all-gather": 8 * 64 * 4}
+        assert body.wire_bytes == 128 * 2 * 3 / 4 + 8 * 64 * 4 * 3 / 4
+
+    def test_a_sum_of_which_a_slice_is_kept_is_sent_once(self):
+        fused = (
+            "%all-reduce-scatter.3 (p: f32[1,32]) -> f32[1,8] {\n"
+            "  %p = f32[1,32] parameter(0)\n"
+            "  %all = f32[1,32] all-reduce(%p), channel_id=3, replica_groups=[2,4]<=[8]\n"
+            "  ROOT %mine = f32[1,8] dynamic-slice(%all, %p), dynamic_slice_sizes={1,8}\n}\n\n"
+        )
+        alone = "f32[1,32]{1,0:S(1)} all-reduce(%dot), replica_groups=[2,4]<=[8], to_apply=%add"
+        call = "f32[1,8]{1,0:S(1)} fusion(%dot), kind=kCustom, calls=%all-reduce-scatter.3"
+        program = PROGRAM.replace("%body (b", f"{fused}%body (b").replace(alone, call)
+        body = hlo.regions(program)[1]
+        assert body.collective_bytes == {"reduce-scatter": 128.0}
+        assert body.wire_bytes == 128 * 3 / 4
+
+    def test_a_sum_that_is_begun_and_ended_counts_as_one(self):
+        body = hlo.regions(PROGRAM.replace("all-reduce(", "all-reduce-start("))[1]
+        assert body.wire_bytes == 128 * 2 * 3 / 4
+
     def test_a_loop_that_ends_by_data_must_be_told(self):
         program = PROGRAM.replace("direction=LT", "direction=NE")
         assert hlo.regions(program, [7])[1].trips == 7

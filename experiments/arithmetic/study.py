@@ -88,8 +88,10 @@ def main() -> int:
             for arm in ARMS
         ]
         statuses = list(pool.map(run, todo))
+    if any(statuses):
+        return 1  # what an earlier run has left in an arm's folder is not drawn
     plot = [sys.executable, HERE / "plot.py", chosen.runs, "--output", chosen.output]
-    return int(any([*statuses, subprocess.run(plot, check=False).returncode]))
+    return subprocess.run(plot, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies a model's matrices, in JAX and float32: what nothing can exceed.
+"""How fast this machine multiplies a model's matrices for every token, in JAX and float32.
 
     python -m experiments.bench.roofline --model=MODEL [--decode=32,64,128,256]
         [--train=2048,8192] [--repeats=5] [--json=FILE]

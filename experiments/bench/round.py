@@ -10,7 +10,8 @@ filter, updates on what is kept, and what the new model makes of the held-out qu
 grade, filter and pack with the same functions; ours also writes its ledger and weights to disk and
 reads its model anew for each phase, as a run does. Compilation is apart (`compile_seconds`). A
 token is one that was written or trained on. The peer samples with its best setting on `--trial`
-questions, and trains in that setting's type; ours does both in `--dtype`.
+questions, and trains in that setting's type, the whole batch or a row at a time, whichever has the
+faster update; ours does both in `--dtype`.
 """
 
 import argparse
@@ -94,15 +95,20 @@ class Loop:
     """The peer: one model to sample with, one to train."""
 
     def __init__(
-        self, context: Context, model: pathlib.Path, setting: peer_sampling.Setting
+        self,
+        context: Context,
+        model: pathlib.Path,
+        sampling: peer_sampling.Setting,
+        training: peer_training.Setting,
     ) -> None:
         """Opens the model in `model`, as `workload.export` writes it."""
-        self._context, self._model, self._setting = context, model, setting
+        self._context, self._model = context, model
+        self._sampling, self._training = sampling, training
 
     def run(self) -> tuple[int, float]:
         """One round; a side of the comparison."""
-        sampler = peer_sampling.Peer(self._model, self._setting)
-        trainer = peer_training.Peer(self._model, peer_training.Setting(self._setting.dtype))
+        sampler = peer_sampling.Peer(self._model, self._sampling)
+        trainer = peer_training.Peer(self._model, self._training)
         problems, held_out = self._context.problems.train(1), self._context.problems.held_out
         begun = time.perf_counter()
         first = self._sample(sampler, problems, hint=False)
@@ -148,6 +154,19 @@ def questions(context: Context, problems: Sequence[Problem], *, hint: bool) -> Q
     )
 
 
+def faster(model: pathlib.Path, batch: packing.Packed, dtype: str) -> peer_training.Setting:
+    """How the peer trains: the whole batch or a row at a time, by an update of each."""
+    path = model.parent / "batch.npz"
+    peer_training.save(batch, path)
+
+    def seconds(setting: peer_training.Setting) -> float:
+        taken = min(peer_training.measure(model, path, setting, steps=3).seconds)
+        print(f"trial, {setting}: an update in {taken:.1f} s", flush=True)
+        return taken
+
+    return min((peer_training.Setting(dtype, rows) for rows in (0, 1)), key=seconds)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -167,10 +186,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         context = make_context(chosen, pathlib.Path(folder) / "run", Console(quiet=True))
         model = workload.export(given.model, pathlib.Path(folder) / "model")
         trial = questions(context, context.problems.train(1)[: given.trial], hint=False)
-        setting = best(model, trial, settings_)
+        sampling = best(model, trial, settings_)
+        size = map(int, given.batch.split("x"))
+        training = faster(
+            model, workload.batch(context.tokenizer, given.data, *size), sampling.dtype
+        )
+        rows = "a row at a time" if training.micro_batch else "at once"
         found = compare.compare(
             ours(context, compile_seconds),
-            {str(setting): Loop(context, model, setting).run},
+            {f"{sampling}; {rows}": Loop(context, model, sampling, training).run},
             repeats=given.repeats,
         )
     compare.show(Console(), {"round": found})

@@ -1,7 +1,7 @@
 """The paper's Table 1 with SmolLM2-135M-Instruct, on a subset of CommonsenseQA for 2 cores.
 
     python -m experiments.commonsense_qa_smollm2.study --config.task.data=FOLDER
-        --config.model.source=$(make -s smollm2) [--seeds=1] [--config.NAME=VALUE ...]
+        --config.model.source="$(make -s smollm2)" [--seeds=1] [--config.NAME=VALUE ...]
 
 192 questions of the training set a round, 3 rounds, 64 to choose the round by, 192 of the
 validation set, which the paper reports on.

@@ -1,7 +1,7 @@
 """The paper's Table 2 with SmolLM2-135M-Instruct, on a subset of GSM8K for 2 cores.
 
     python -m experiments.gsm8k_smollm2.study --config.task.data=FOLDER
-        --config.model.source=$(make -s smollm2) [--seeds=1] [--config.NAME=VALUE ...]
+        --config.model.source="$(make -s smollm2)" [--seeds=1] [--config.NAME=VALUE ...]
 
 128 questions of the training set a round, 3 rounds, 64 to choose the round by, 128 of the test set.
 """

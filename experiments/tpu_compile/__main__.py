@@ -3,6 +3,8 @@
     python -m experiments.tpu_compile --topology=v5e:2x4 --model=gpt-j-6b --program=train
     python -m experiments.tpu_compile --all [--models=gpt-j-6b]      # cells/*.json and table.md
 
+`--all` compiles the cells that are not there: delete one to have it done again by today's code.
+
 Needs the package libtpu and no TPU. The programs are those of `star_jax.programs`. A cell says:
 
 - `bytes_per_device`: arguments + temporaries + outputs - those that share their place, by the

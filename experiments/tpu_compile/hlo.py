@@ -111,20 +111,26 @@ def _count(condition: Computation) -> int | None:
 def _region(computations: dict[str, Computation], lines: Computation, trips: int) -> Region:
     kinds: dict[str, float] = dict.fromkeys(COLLECTIVES, 0.0)
     wire = 0.0
+    channels: set[str] = set()  # of what is counted: its start, its steps and its end all say it
     everything = list(_with_fused(computations, lines))
-    for within, one in everything:
+    for fusion, within, one in everything:
         kind = one.op.removesuffix("-start")
-        if kind in COLLECTIVES:
-            inward = sum(size(within[name].shape) for name in one.operands if name in within)
-            outward = size(one.shape) - (inward if one.op != kind else 0)
-            moved = inward if kind in ("reduce-scatter", "collective-permute") else outward
-            kinds[kind] += moved
-            sums = 2 if kind == "all-reduce" else 1
-            parts = group(one.rest)
-            wire += moved * (sums * (parts - 1) / parts if kind != "collective-permute" else 1)
+        channel = re.search(r"channel_id=(\d+)", one.rest)
+        if kind not in COLLECTIVES or (channel and channel[1] in channels):
+            continue
+        channels |= {channel[1]} if channel else set()
+        if kind == "all-reduce" and fusion.startswith("all-reduce-scatter"):
+            kind = "reduce-scatter"  # a TPU's, of which its fusion keeps a slice
+        inward = sum(size(within[name].shape) for name in one.operands if name in within)
+        outward = size(one.shape) - (inward if one.op == "all-gather-start" else 0)
+        moved = inward if kind in ("reduce-scatter", "collective-permute") else outward
+        kinds[kind] += moved
+        sums = 2 if kind == "all-reduce" else 1
+        parts = group(one.rest)
+        wire += moved * (sums * (parts - 1) / parts if kind != "collective-permute" else 1)
     return Region(
         trips=trips,
-        flops=sum(_flops(within, one) for within, one in everything),
+        flops=sum(_flops(within, one) for _, within, one in everything),
         hbm_bytes=sum(_traffic(computations, lines, one) for one in lines.values()),
         collective_bytes={kind: total for kind, total in kinds.items() if total},
         wire_bytes=wire,
@@ -132,14 +138,14 @@ def _region(computations: dict[str, Computation], lines: Computation, trips: int
 
 
 def _with_fused(
-    computations: dict[str, Computation], lines: Computation
-) -> Iterator[tuple[Computation, Instruction]]:
-    """Every instruction with its computation, those inside of fusions too."""
+    computations: dict[str, Computation], lines: Computation, fusion: str = ""
+) -> Iterator[tuple[str, Computation, Instruction]]:
+    """Every instruction with the fusion's name, "" for none, and the computation that it is in."""
     for one in lines.values():
-        yield lines, one
+        yield fusion, lines, one
         inner = one.called("calls")
         if inner and one.op in ("fusion", "async-start"):
-            yield from _with_fused(computations, computations[inner])
+            yield from _with_fused(computations, computations[inner], inner)
 
 
 def group(rest: str) -> int:
