@@ -36,7 +36,6 @@ class Checkpoints:
             enable_async_checkpointing=False,
             create=not read_only,
             cleanup_tmp_directories=not read_only,  # what a killed save left
-            read_only=read_only,
         )
         self._manager = ocp.CheckpointManager(
             self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()

@@ -63,8 +63,10 @@ def test_a_reader_leaves_what_another_is_writing(tmp_path: pathlib.Path):
     same(reader.restore(0, abstract(tree)), tree)
     reader.close()
     assert half.exists()
-    Checkpoints(tmp_path).close()
+    writer = Checkpoints(tmp_path)
+    writer.save(2, tree)
     assert not half.exists()
+    writer.close()
     checkpoints.close()
 
 
