@@ -1,7 +1,7 @@
 """What a run works with, built once from its settings: task, tokenizer, mesh, programs, folder."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
@@ -134,9 +134,8 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         settings, prompter, problems, model, grid, prefix=prefix, samples=samples, workdir=workdir
     )
     fused = _fused(settings, task, tokenizer, problems, found[0], shards)
-    learning = _learning(settings, fused)
     longest = max(shape.prompt + shape.budget for shape in found) + prefix
-    _check(settings, learning, model, found[0], longest, shards)
+    _check(settings, model, found[0], longest, shards)
     stop = settings.sampler.stop or ("" if settings.model.chat else task.separator)
     programs = Programs(
         model,
@@ -153,7 +152,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         shapes=found,
         prefix=prefix,
         bare=settings.few_shot.rounds <= settings.rounds.count,
-        learning=learning,
+        learning=_learning(settings, fused),
         fused=fused,
         show=settings.train.few_shot,
         fresh=not (settings.model.source or settings.pretrain.base),
@@ -253,7 +252,7 @@ def _fused(
 def _learning(settings: Settings, fused: Fused | None) -> dict[str, Learning]:
     """The kinds of update that the run will do; the fused step's is on what it decodes."""
     kinds = {}
-    if settings.pretrain.steps and not (settings.pretrain.base or settings.model.source):
+    if _pretrains(settings):
         chosen = settings.pretrain
         optimizer = train.make_optimizer(clip=chosen.clip, b2=chosen.b2)
         kinds["pretrain"] = Learning(
@@ -270,6 +269,12 @@ def _learning(settings: Settings, fused: Fused | None) -> dict[str, Learning]:
             length = fused.shape.prompt + fused.shape.budget + 1  # and end-of-text
         kinds["train"] = Learning(optimizer, rows, length, chosen.micro_batch, chosen.remat)
     return kinds
+
+
+def _pretrains(settings: Settings) -> bool:
+    """Whether the run trains its base model itself."""
+    found = settings.pretrain.base or settings.model.source
+    return settings.pretrain.steps > 0 and not found
 
 
 def _packs(settings: Settings) -> bool:
@@ -295,9 +300,9 @@ def _room(settings: Settings, context: int) -> int:
 
 def _check_corpus(settings: Settings, prompter: Prompter) -> None:
     """Refuses a model that is to be made of no corpus, or of one that is too long."""
-    chosen = settings.pretrain
-    if settings.model.source or chosen.base or not chosen.steps:
+    if not _pretrains(settings):
         return
+    chosen = settings.pretrain
     some = min(chosen.examples, _SOME)
     corpus = prompter.task.corpus(settings.seed, some, chosen.hinted, chosen.easy)
     if not corpus:
@@ -315,16 +320,11 @@ def _check_corpus(settings: Settings, prompter: Prompter) -> None:
 
 
 def _check(
-    settings: Settings,
-    learning: Mapping[str, Learning],
-    model: ModelConfig,
-    trained: Shape,
-    longest: int,
-    shards: int,
+    settings: Settings, model: ModelConfig, trained: Shape, longest: int, shards: int
 ) -> None:
     """Refuses what only shows once there are devices, problems and a model."""
     sizes = {}
-    if "pretrain" in learning:
+    if _pretrains(settings):
         sizes["pretrain.batch_size"] = settings.pretrain.batch_size
     lengths = {"model.context": (model.context, longest, "what is sampled")}
     if _packs(settings):

@@ -23,7 +23,7 @@ def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
     target = epath.Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     raw = data.encode() if isinstance(data, str) else data
-    if "://" in os.fspath(target):
+    if _remote(target):
         target.write_bytes(raw)
         return
     temporary = f"{os.fspath(target)}{_TEMPORARY}{os.getpid()}"
@@ -41,7 +41,7 @@ def append_line(path: epath.PathLike, line: str) -> None:
     An object store has no such thing, so there the whole is written again.
     """
     target = epath.Path(path)
-    if "://" in os.fspath(target):
+    if _remote(target):
         before = target.read_text() if target.exists() else ""
         write_atomic(target, f"{before}{line}\n")
         return
@@ -56,7 +56,7 @@ def part(path: epath.PathLike, number: int) -> epath.Path:
 
 def sweep(folder: epath.PathLike) -> None:
     """Removes what killed writers left under a folder; object stores are never left with any."""
-    if "://" not in os.fspath(folder):
+    if not _remote(folder):
         for leftover in pathlib.Path(folder).rglob(f"*{_TEMPORARY}[0-9]*"):
             leftover.unlink()
 
@@ -81,6 +81,11 @@ def read_json(path: epath.PathLike) -> Any:
         return json.loads(epath.Path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: not JSON ({error}); restore or delete it") from error
+
+
+def _remote(path: epath.PathLike) -> bool:
+    """Whether it is in an object store."""
+    return "://" in os.fspath(path)
 
 
 def _sync_folder(folder: str) -> None:

@@ -45,12 +45,14 @@ def check_round(workdir: epath.PathLike, number: int, *, samples: bool = True) -
     folder = epath.Path(workdir)
     if ledger(folder, number).exists():
         return  # it goes on
-    later = [path for path in (folder / "rounds").glob("*") if _number(path) > number]
-    least = max(number, 1)  # a base model is made before its round begins
-    trained = number if number and samples else number + 1
-    for pattern, first in (("rounds/*", least), ("training-*", trained)):
-        later += [p for p in (folder / "checkpoints").glob(pattern) if _number(p) >= first]
-    later += [path for path in [folder / TEST] if path.exists()]
+    made = (  # a base model is made before its round begins
+        (ledger(folder, number).parent, number + 1),
+        (weights(folder), max(number, 1)),
+        (training(folder, number).parent, number if number and samples else number + 1),
+    )
+    later = [path for place, least in made for path in place.glob("*") if _number(path) >= least]
+    if (folder / TEST).exists():
+        later.append(folder / TEST)
     if later:
         raise SettingsError(
             f"{ledger(folder, number)} is not there, though what came after it is: put it back, or "
@@ -68,6 +70,11 @@ def _number(path: epath.Path) -> int:
 def ledger(workdir: epath.PathLike, number: int) -> epath.Path:
     """Where a round keeps what it has done."""
     return epath.Path(workdir) / "rounds" / f"{number:04d}"
+
+
+def training(workdir: epath.PathLike, number: int) -> epath.Path:
+    """Where the training of a round leaves its state, to go on from; 0: that of the base model."""
+    return epath.Path(workdir) / "checkpoints" / f"training-{number:04d}"
 
 
 def _check_base(settings: Settings) -> None:

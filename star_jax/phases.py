@@ -12,6 +12,7 @@ from etils import epath
 from star_jax import console, processes, prompts, rationales, report, schema, state, train
 from star_jax.context import Context
 from star_jax.fit import Plan, fit
+from star_jax.folder import training
 from star_jax.packing import Example
 from star_jax.rationales import Kind, Sample
 from star_jax.sampler import engine
@@ -224,7 +225,7 @@ def clear(context: Context, round_: int) -> None:
 
 def checkpoints(context: Context, round_: int) -> epath.Path:
     """Where training leaves its state, to go on from."""
-    return context.folder / "checkpoints" / f"training-{round_:04d}"
+    return training(context.folder, round_)
 
 
 def _fit(context: Context, round_: int, plan: Plan, start: Params) -> tuple[Params, float]:

@@ -118,7 +118,8 @@ def _region(computations: dict[str, Computation], lines: Computation, trips: int
         channel = re.search(r"channel_id=(\d+)", one.rest)
         if kind not in COLLECTIVES or (channel and channel[1] in channels):
             continue
-        channels |= {channel[1]} if channel else set()
+        if channel:
+            channels.add(channel[1])
         if kind == "all-reduce" and fusion.startswith("all-reduce-scatter"):
             kind = "reduce-scatter"  # a TPU's, of which its fusion keeps a slice
         inward = sum(size(within[name].shape) for name in one.operands if name in within)
