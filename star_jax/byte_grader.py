@@ -55,7 +55,6 @@ def read(
     tokens_BxN: jax.Array,
     length_B: jax.Array,
     stop: Stop,
-    indented: bool = False,
     room: int | None = None,
 ) -> Text:
     """What rows wrote, up to the text that stopped them.
@@ -64,11 +63,10 @@ def read(
         tokens_BxN: token ids.
         length_B: how many of them count.
         stop: the tokenizer's bytes, and the text that ends a completion.
-        indented: of the tokenizer: a space that begins a text is not part of it.
         room: M, at least the bytes of every row; None for N times the longest token's.
     """
     room = rooms(stop, tokens_BxN.shape[1])[1] if room is None else room
-    one = functools.partial(_read, stop=stop, indented=indented, room=room)
+    one = functools.partial(_read, stop=stop, room=room)
     return jax.vmap(one)(tokens_BxN, _sizes(tokens_BxN, length_B, stop))
 
 
@@ -83,7 +81,6 @@ def correct(
 def grade(
     rule: AnswerRule,
     stop: Stop,
-    indented: bool,
     tokens_BxN: jax.Array,
     length_B: jax.Array,
     gold_BxA: jax.Array,
@@ -97,7 +94,7 @@ def grade(
     wanted_BxA, _ = jax.vmap(_characters)(gold_BxA, gold_length_B)
 
     def within(room: int) -> tuple[jax.Array, jax.Array]:
-        text = read(tokens_BxN, length_B, stop, indented, room)
+        text = read(tokens_BxN, length_B, stop, room)
         written = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
         kept = jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
         return _says(rule, text, wanted_BxA), kept
@@ -159,9 +156,7 @@ def _says(rule: AnswerRule, text: Text, wanted_BxA: jax.Array) -> jax.Array:
 # From here on functions are for one row.
 
 
-def _read(
-    tokens_N: jax.Array, sizes_N: jax.Array, *, stop: Stop, indented: bool, room: int
-) -> Text:
+def _read(tokens_N: jax.Array, sizes_N: jax.Array, *, stop: Stop, room: int) -> Text:
     ends_N = jnp.cumsum(sizes_N)
     starts_N, total = ends_N - sizes_N, ends_N[-1]
     place_M = jnp.arange(room)
@@ -170,8 +165,6 @@ def _read(
     bytes_M = jnp.asarray(stop.token_bytes)[tokens_N[token_M], place_M - starts_N[token_M]]
     bytes_M = jnp.where(place_M < total, bytes_M, 0)
     characters_M, rank_M = _characters(bytes_M, total)
-    first = jnp.where(indented & (characters_M[0] == ord(" ")), NOTHING, characters_M[0])
-    characters_M = characters_M.at[0].set(first)
     characters_M = _up_to_stop(characters_M, stop.text.decode()) if stop.text else characters_M
     end = last_of(characters_M != NOTHING) + 1
     written = jnp.minimum(first_of(rank_M == end), total)

@@ -24,20 +24,20 @@ _STEPS = [
 ]
 
 
-def byte_table(backend: "tokenizers.Tokenizer") -> tuple[list[bytes], bool]:
-    """The bytes of every id, special tokens' empty; and whether texts get a space before them.
+def byte_table(backend: "tokenizers.Tokenizer") -> list[bytes]:
+    """The bytes of every id; special tokens' are empty.
 
     Raises:
         ValueError: a tokenizer of another kind.
     """
-    spell, indented = _spelling(backend)
+    spell = _spelling(backend)
     added = backend.get_added_tokens_decoder()
     vocabulary = backend.get_vocab(with_added_tokens=True)
     table = [b""] * (max(vocabulary.values(), default=-1) + 1)
     for text, id_ in vocabulary.items():
         if id_ not in added or not added[id_].special:
             table[id_] = spell(text, id_ in added)
-    return table, indented
+    return table
 
 
 def byte_alphabet() -> dict[str, int]:
@@ -47,17 +47,17 @@ def byte_alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in seen} | {chr(256 + i): b for i, b in enumerate(unseen)}
 
 
-def _spelling(backend: "tokenizers.Tokenizer") -> tuple[Callable[[str, bool], bytes], bool]:
-    """(a token, is it an added one?) -> its bytes; and whether texts get a space before them."""
+def _spelling(backend: "tokenizers.Tokenizer") -> Callable[[str, bool], bytes]:
+    """(a token, is it an added one?) -> its bytes."""
     model = type(backend.model).__name__
     decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder else {}
     steps = list(_steps(decoder))
     if model == "BPE" and [step.get("type") for step in steps] == ["ByteLevel"]:
-        return _byte_level(byte_alphabet()), False
+        return _byte_level(byte_alphabet())
     vocabulary = backend.get_vocab()
     whole = all(f"<0x{byte:02X}>" in vocabulary for byte in range(256))
     if getattr(backend.model, "byte_fallback", False) and whole and steps in (_STEPS[:3], _STEPS):
-        return _sentencepiece, steps == _STEPS
+        return _sentencepiece
     raise ValueError(
         f"a tokenizer of model {model} with decoder {json.dumps(decoder)}: only byte-level BPE and "
         "SentencePiece's BPE with all 256 bytes are known; take a model with one of these"

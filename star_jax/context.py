@@ -133,7 +133,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     found = shapes.choose(
         settings, prompter, problems, model, grid, prefix=prefix, samples=samples, workdir=workdir
     )
-    fused = _fused(settings, task, tokenizer, problems, found[0], shards)
+    fused = _fused(settings, prompter, problems, found[0], shards)
     longest = max(shape.prompt + shape.budget for shape in found) + prefix
     _check(settings, model, found[0], longest, shards)
     stop = settings.sampler.stop or ("" if settings.model.chat else task.separator)
@@ -225,28 +225,23 @@ def _model(settings: Settings, tokenizer: Tokenizer, grid: Mesh) -> ModelConfig:
 
 
 def _fused(
-    settings: Settings,
-    task: Task,
-    tokenizer: Tokenizer,
-    problems: Problems,
-    shape: Shape,
-    shards: int,
+    settings: Settings, prompter: Prompter, problems: Problems, shape: Shape, shards: int
 ) -> Fused | None:
     """The fused step, where the run is in that mode."""
     if settings.mode != "fused":
         return None
-    rule = task.byte_rule()
+    rule = prompter.task.byte_rule()
     if rule is None:
         raise SettingsError(
-            f"config.mode = 'fused': the answers of task {task.name} cannot be graded on the "
-            "device; take config.mode='rounds'"
+            f"config.mode = 'fused': the answers of task {prompter.task.name} cannot be graded on "
+            "the device; take config.mode='rounds'"
         )
     longest = max(len(problem.answer.encode()) for problem in problems.seen)
     again = len(rehearsed(shape.rows, settings.rationalize.rehearsal))
     if again:
         again = filled(shape.rows + again, shards, settings.train.micro_batch) - shape.rows
     every = settings.policy_refresh_every
-    return Fused(shape, rounded(longest), rule, tokenizer.eos_id, again, every, tokenizer.indented)
+    return Fused(shape, rounded(longest), rule, prompter.end, again, every)
 
 
 def _learning(settings: Settings, fused: Fused | None) -> dict[str, Learning]:

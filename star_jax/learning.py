@@ -63,7 +63,7 @@ class Fused:
         eos: token that ends a document to train on.
         again: rows of an update besides its questions: those trained on again with their hint, and
             what fills them up (`filled`).
-        refresh_every, indented: see `StarConfig`.
+        refresh_every: see `StarConfig`.
     """
 
     shape: Shape
@@ -72,4 +72,3 @@ class Fused:
     eos: int
     again: int = 0
     refresh_every: int = 0
-    indented: bool = False

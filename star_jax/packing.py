@@ -55,9 +55,22 @@ def encode(tokenizer: Tokenizer, prompt: str, completion: str) -> Example:
     a rationale may hold any of them, colons included.
     """
     bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    return example(
-        [*bos, *tokenizer.encode(prompt)], [*tokenizer.encode(completion), tokenizer.eos_id]
-    )
+    before = [*bos, *tokenizer.encode(prompt)]
+    return example(before, [*continued(tokenizer, before, prompt, completion), tokenizer.eos_id])
+
+
+def continued(tokenizer: Tokenizer, before: Sequence[int], text: str, more: str) -> list[int]:
+    """Token ids of `more` where it follows `text`, whose ids are `before`.
+
+    A tokenizer cuts a text otherwise than its parts: GPT-2's has a token for a blank line, but not
+    before a word, and Llama 2's puts a space before whatever is encoded by itself.
+
+    Where `text` with `more` does not begin with `before`, `more` is encoded by itself.
+    """
+    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    whole = [*bos, *tokenizer.encode(text + more)]
+    begun = whole[: len(before)] == list(before)
+    return whole[len(before) :] if begun else tokenizer.encode(more)
 
 
 def example(context: Sequence[int], target: Sequence[int]) -> Example:

@@ -292,7 +292,6 @@ class Programs:
             self._config.dtype,
             fused.refresh_every,
             self._shows("train"),
-            fused.indented,
             layers.taken_apart(self.mesh),
             block(self.mesh),
         )
@@ -320,9 +319,9 @@ class Programs:
         return Padded(tokens, self._shaped((rows,), np.int32, "batch"))
 
 
-def grader(rule: AnswerRule, stop: Stop, indented: bool) -> Callable[..., jax.Array]:
+def grader(rule: AnswerRule, stop: Stop) -> Callable[..., jax.Array]:
     """The device's grader by itself, to measure it; see `byte_grader.grade`."""
-    return _jit(lambda *args: byte_grader.grade(rule, stop, indented, *args)[0])
+    return _jit(lambda *args: byte_grader.grade(rule, stop, *args)[0])
 
 
 def lowered(

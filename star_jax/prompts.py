@@ -3,6 +3,7 @@
 Text prompts: a document is bos + prompt + completion + eos. Few-shot examples are the head of a
 document, held apart by the task's separator; a task without one has them as whole documents. Chat
 prompts: a question is a user's message in the tokenizer's own format, its completion the reply.
+Either way the tokens are those of the whole text, cut where any question may follow.
 """
 
 import functools
@@ -13,6 +14,8 @@ from star_jax import packing
 from star_jax.rationales import Sample
 from star_jax.tasks.task import Problem, Task
 from star_jax.tokenizer import HuggingFaceTokenizer, Tokenizer
+
+_NEXT = ("1", "a b")  # two texts that may follow; what theirs have in common is there before any
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,29 @@ class Prompter:
                     "config.model.chat=false or config.few_shot.examples=0"
                 )
             return ids[len(before) :]
-        text = self.tokenizer.encode(self.task.prompt(problem, hint))
-        begun = shown and self.examples and self.task.separator
-        return text if begun else [*self._bos, *text]
+        prompt = self.task.prompt(problem, hint)
+        if shown and self._joined:
+            return packing.continued(self.tokenizer, *self._last_example[hint], prompt)
+        return [*self._bos, *self.tokenizer.encode(prompt)]
 
     def length(self, problem: Problem) -> int:
-        """Tokens of the prompt with its hint, few-shot examples not counted; kept once known."""
+        """Tokens of the prompt with its hint, few-shot examples not counted; kept once known.
+
+        The longer one of a prompt by itself and one after the examples.
+        """
         if problem not in self._lengths:
-            self._lengths[problem] = len(self.row(problem, hint=True))
+            rows = (self.row(problem, hint=True, shown=x) for x in {False, self._joined})
+            self._lengths[problem] = max(map(len, rows))
         return self._lengths[problem]
+
+    @functools.cached_property
+    def end(self) -> int:
+        """The id that what is trained on ends with: of a chat's reply, the one in its template."""
+        if not self.chat:
+            return self.tokenizer.eos_id
+        said = self._chat.chat([_say("user", "1"), _say("assistant", "1")], reply=False)
+        ends = (id_ for id_ in reversed(said) if id_ in self.tokenizer.eos_ids)
+        return next(ends, self.tokenizer.eos_id)
 
     def few_shot(self, hint: bool) -> list[int]:
         """Token ids of the examples, to go before every row; [] without any.
@@ -111,11 +128,16 @@ class Prompter:
     def _example(
         self, problem: Problem, hint: bool, completion: str, shown: bool
     ) -> packing.Example:
-        return packing.example(self.row(problem, hint, shown), self._target(completion))
+        return packing.example(
+            self.row(problem, hint, shown), self._target(problem, hint, completion)
+        )
 
-    def _target(self, completion: str) -> list[int]:
-        text = completion.strip() if self.chat else completion
-        return [*self.tokenizer.encode(text), self.tokenizer.eos_id]
+    def _target(self, problem: Problem, hint: bool, completion: str) -> list[int]:
+        if self.chat:
+            return [*self.tokenizer.encode(completion.strip()), self.end]
+        prompt = self.task.prompt(problem, hint)
+        ids = packing.continued(self.tokenizer, self.row(problem, hint), prompt, completion)
+        return [*ids, self.end]
 
     def _worked(self, problem: Problem) -> str:
         if self.direct:
@@ -130,27 +152,33 @@ class Prompter:
     def _few_shot(self) -> dict[bool, list[int]]:
         return {hint: self._examples(hint) for hint in (False, True)}
 
+    @functools.cached_property
+    def _last_example(self) -> dict[bool, tuple[list[int], str]]:
+        """Ids and text of the last example: as much of the prompt as a question's ids depend on."""
+        texts = {hint: self._text(self.examples[-1:], hint) for hint in (False, True)}
+        return {hint: (self._begun(text), text) for hint, text in texts.items()}
+
     def _examples(self, hint: bool) -> list[int]:
         if not self.examples:
             return []
         if self.chat:
-            return self._chat_examples(hint)
-        ids: list[int] = []
-        for problem in self.examples:
-            worked = self.tokenizer.encode(self.task.prompt(problem, hint))
-            worked += self.tokenizer.encode(self._worked(problem))
-            if self.task.separator:
-                ids += [*worked, *self.tokenizer.encode(self.task.separator)]
-            else:
-                ids += [*self._bos, *worked, self.tokenizer.eos_id]
-        return [*self._bos, *ids] if self.task.separator else ids
+            turns = self._turns(hint)
+            return _common(*(self._chat.chat([*turns, _say("user", text)]) for text in _NEXT))
+        if self.task.separator:
+            return self._begun(self._text(self.examples, hint))
+        return [
+            id_
+            for problem in self.examples
+            for id_ in self._example(problem, hint, self._worked(problem), False).tokens.tolist()
+        ]
 
-    def _chat_examples(self, hint: bool) -> list[int]:
-        """The conversation so far: what two different next questions have in common."""
-        turns = self._turns(hint)
-        one, other = (self._chat.chat([*turns, _say("user", text)]) for text in ("1", "a b"))
-        same = (i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y)
-        return one[: next(same, min(len(one), len(other)))]
+    def _text(self, examples: Sequence[Problem], hint: bool) -> str:
+        worked = [self.task.prompt(problem, hint) + self._worked(problem) for problem in examples]
+        return "".join(text + self.task.separator for text in worked)
+
+    def _begun(self, text: str) -> list[int]:
+        """Ids that a text begins with that begins with `text`."""
+        return [*self._bos, *_common(*(self.tokenizer.encode(text + more) for more in _NEXT))]
 
     def _turns(self, hint: bool | None) -> list[dict[str, str]]:
         """The examples as turns of a conversation; none for None."""
@@ -165,6 +193,11 @@ class Prompter:
 
     def _ask(self, problem: Problem, hint: bool) -> dict[str, str]:
         return _say("user", self.task.message(problem, hint))
+
+    @property
+    def _joined(self) -> bool:
+        """Whether a question is part of the few-shot prompt's text."""
+        return bool(self.examples and self.task.separator and not self.chat)
 
     @property
     def _chat(self) -> HuggingFaceTokenizer:
@@ -198,6 +231,12 @@ def documents(
         found.append(packing.join(examples[first : first + size]))
         first += size
     return found
+
+
+def _common(one: list[int], other: list[int]) -> list[int]:
+    """What both begin with."""
+    parting = (i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y)
+    return one[: next(parting, min(len(one), len(other)))]
 
 
 def _say(role: str, text: str) -> dict[str, str]:

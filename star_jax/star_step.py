@@ -49,7 +49,6 @@ class StarConfig:
         refresh_every: updates until the policy takes the learner's weights; 0: never. With 1 they
             are the same arrays, and the state has no policy of its own.
         show: whether the update is on few-shot prompt + question + rationale.
-        indented: of the tokenizer, see `byte_grader.read`.
         apart: of sampling, see `decode`.
         block: the length of what is trained on is a multiple of it.
     """
@@ -64,7 +63,6 @@ class StarConfig:
     dtype: str = "float32"
     refresh_every: int = 0
     show: bool = False
-    indented: bool = False
     apart: bool = False
     block: int = 1
 
@@ -264,7 +262,6 @@ def _attempt(
     right, kept = byte_grader.grade(
         config.rule,
         config.stop,
-        config.indented,
         generated.tokens,
         generated.length,
         batch.gold,

@@ -19,6 +19,9 @@ from star_jax.byte_table import byte_alphabet, byte_table
 if TYPE_CHECKING:
     import transformers
 
+# Templates that write the date write this one, as Llama 3's do without a clock: what is resumed on
+# another day has the prompts it had. The line break after a block is not written.
+_TODAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}\n"
 _NAMES = ("pad", "bos", "eos")  # come first; byte b is token b + 3, and after the bytes the markup
 
 
@@ -46,11 +49,6 @@ class Tokenizer(Protocol):
         ...
 
     @property
-    def indented(self) -> bool:
-        """Whether `decode` takes away the space that a text begins with."""
-        ...
-
-    @property
     def vocab_size(self) -> int:
         """Number of ids, from 0."""
         ...
@@ -60,7 +58,10 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`, without special tokens; bytes that are not UTF-8 become U+FFFD."""
+        """Text of `ids` where they follow others: a space that they begin with is part of it.
+
+        Special tokens are left out; bytes that are not UTF-8 become U+FFFD.
+        """
         ...
 
     def token_bytes(self) -> list[bytes]:
@@ -86,7 +87,6 @@ class ByteTokenizer:
     bos_id: int = 1
     eos_id: int = 2
     eos_ids: tuple[int, ...] = (2,)
-    indented: bool = False
 
     def __init__(self, markup: Sequence[str] = ()) -> None:
         self.markup = tuple(markup)
@@ -163,7 +163,6 @@ class HuggingFaceTokenizer:
             knows such a token (GPT-2, Qwen, SmolLM2): the model was trained without.
         eos_id: ends a document.
         eos_ids: all ids that end a text or a turn, `eos_id` first.
-        indented: it puts a space before every text, and takes one away again.
         missing_bytes: bytes that no token stands for.
         chats: whether there is a chat template.
     """
@@ -189,7 +188,7 @@ class HuggingFaceTokenizer:
         self._plain.encode_special_tokens = True  # that is: as the text they are
         added = self._marked.get_added_tokens_decoder()
         self._special = {id_: token.content for id_, token in added.items() if token.special}
-        self._bytes, self.indented = byte_table(self._marked)
+        self._bytes = byte_table(self._marked)
         self.missing_bytes = frozenset(range(256)) - {x[0] for x in self._bytes if len(x) == 1}
         own = [] if self._hub.eos_token_id is None else [self._hub.eos_token_id]
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*own, *ends]))
@@ -233,16 +232,15 @@ class HuggingFaceTokenizer:
         return [id_ for id_ in ids if id_ not in self._special]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`: special tokens are dropped, bytes that are not UTF-8 become U+FFFD.
+        """Text of `ids` where they follow others; special tokens are dropped, no UTF-8 is U+FFFD.
 
-        Where the tokenizer puts a space before every text (Llama 2), one is taken away again, as
-        transformers does: text -> ids -> text is the same text.
+        The space that a tokenizer puts before every text (Llama 2) is there, too: transformers
+        takes it away again, which is right for a whole text and wrong for a completion.
 
         Raises:
             ValueError: an id lies outside the vocabulary.
         """
-        text = _text(self._bytes, ids)
-        return text.removeprefix(" ") if self.indented else text
+        return _text(self._bytes, ids)
 
     def token_bytes(self) -> list[bytes]:
         """The bytes each id stands for, in the order of the ids; special tokens are empty.
@@ -318,7 +316,10 @@ class HuggingFaceTokenizer:
             )
         try:
             return self._hub.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=reply
+                messages,
+                chat_template=_TODAY + self._hub.get_chat_template(),
+                tokenize=False,
+                add_generation_prompt=reply,
             )
         except (jinja2.TemplateError, ValueError) as error:
             raise ValueError(f"the chat template refuses the messages: {error}") from error

@@ -2,7 +2,9 @@
 
 import dataclasses
 import pathlib
+import types
 from collections.abc import Iterable
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +20,6 @@ class Letters:
     bos_id = None
     eos_id = 2
     eos_ids = (2,)
-    indented = False
     vocab_size = hugging_face.VOCAB
 
     def encode(self, text: str) -> list[int]:
@@ -38,8 +39,13 @@ TEXTS = ["CAB", "A", "ZEBRAS", "QUEEN", "OX", "DADA", "FED"]
 
 
 def questions(stop: str = "", ends: tuple[int, ...] = ()) -> Questions:
-    letters = Letters()
-    return Questions(letters, letters.encode("ONCEUPONATIME"), TEXTS, 12, stop, ends)
+    letters, texts = Letters(), cast(Any, TEXTS)
+    prompter: Any = types.SimpleNamespace(
+        tokenizer=letters,
+        few_shot=lambda hint: letters.encode("ONCEUPONATIME"),
+        row=lambda text, hint, shown: letters.encode(text),
+    )
+    return Questions(prompter, texts, False, 12, stop, ends)
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def table(tokenizer: Tokenizer, stop: str) -> Stop:
 
 @functools.partial(jax.jit, static_argnames=("tokenizer", "stop"))
 def read(tokens: Any, length: Any, tokenizer: Tokenizer, stop: str) -> byte_grader.Text:
-    return byte_grader.read(tokens, length, table(tokenizer, stop), tokenizer.indented)
+    return byte_grader.read(tokens, length, table(tokenizer, stop))
 
 
 @functools.partial(jax.jit, static_argnames="rule")
@@ -117,9 +117,8 @@ def written(
     context: Any = types.SimpleNamespace(tokenizer=tokenizer, stop=stop)
     host = [Context.text(context, row) for row in rows]
     for said, piece, end in zip(host, text.bytes, text.length, strict=False):
-        kept = piece[:end].tobytes().decode(errors="replace")
-        assert (kept.removeprefix(" ") if tokenizer.indented else kept) == said
-    size = size_for([1 + len(said) for said in host])  # 1: the space of an indented tokenizer
+        assert piece[:end].tobytes().decode(errors="replace") == said
+    size = size_for(map(len, host))
     assert (text.characters[:, size:] == -1).all()
     fitted = np.full((ROWS, size), -1, np.int32)
     fitted[:, : text.characters.shape[1]] = text.characters[:, :size]
@@ -357,7 +356,7 @@ def test_rows_are_graded_alike_in_the_room_they_take():
     tokenizer, task, count = ByteTokenizer(Arithmetic.markup), TASKS["arithmetic"], 40
     rule, stop = task.byte_rule(), table(tokenizer, "")
     assert rule is not None
-    grade: Any = jax.jit(functools.partial(byte_grader.grade, rule, stop, False))
+    grade: Any = jax.jit(functools.partial(byte_grader.grade, rule, stop))
     usual, most = byte_grader.rooms(stop, count)
     ending = "\n</scratch>\n8 3"
     assert len(ending) < usual < most == 12 * count

@@ -243,7 +243,7 @@ def test_rows_are_graded_wherever_they_lie(devices: int, markup: tuple[str, ...]
     gold = byte_grader.gold(["12", "1200", "8", "1", "12", "-1.5", "2", "0"])
     grid = mesh.make_mesh(devices, 1, 1, devices=jax.devices()[:devices])
     arrays = [mesh.place(grid, array, "batch") for array in (tokens, length, *gold)]
-    grade: Any = grader(AnswerRule("last number"), stop, tokenizer.indented)
+    grade: Any = grader(AnswerRule("last number"), stop)
     right = grade(*arrays)
     assert right.tolist() == [True, True, False, False, True, True, False, True]
     assert right.sharding.is_equivalent_to(arrays[1].sharding, 1)

@@ -1,14 +1,18 @@
 import dataclasses
+import functools
+import pathlib
 
 import pytest
 
+import sentencepiece_toys
 import smollm2
 from star_jax import packing, prompts, rationales, tasks
 from star_jax.prompts import Prompter
 from star_jax.rationales import Sample
 from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.tasks.gsm8k import GSM8K
-from star_jax.tokenizer import ByteTokenizer
+from star_jax.tokenizer import ByteTokenizer, HuggingFaceTokenizer
+from texts import questions, solutions
 
 TOKENIZER = ByteTokenizer()
 TASK = Arithmetic()
@@ -162,9 +166,115 @@ class TestPretrained:
         assert len(prompter.few_shot(hint)) > 90
         assert prompter.row(self.PROBLEMS[2], hint) == smollm2.tokenizer().chat(turns[-1:])
 
+    @pytest.mark.parametrize(
+        ("template", "end"),
+        [
+            ("{{ content }}<|endoftext|>\n", 0),
+            ("{{ content }}\n", 2),
+            ("{{ content }}<|im_end|>", 2),
+        ],
+    )
+    def test_a_reply_to_train_on_ends_as_in_the_template(
+        self, tmp_path: pathlib.Path, template: str, end: int
+    ):
+        smollm2.tokenizer().save(tmp_path)
+        each = template.replace("content", "message.content")
+        (tmp_path / "chat_template.jinja").write_text(
+            "{% for message in messages %}" + each + "{% endfor %}"
+        )
+        (tmp_path / "generation_config.json").write_text('{"eos_token_id": [2, 0]}')
+        tokenizer = HuggingFaceTokenizer.open(tmp_path)
+        prompter = Prompter(tokenizer, self.TASK, chat=True)
+        example = prompter.direct_example(self.PROBLEMS[0])
+        learnt = example.tokens[example.weights == 1].tolist()
+        assert learnt == [*tokenizer.encode("8"), end]
+
+    @pytest.mark.parametrize("shown", [False, True])
+    def test_a_hint_is_not_trained_on_in_a_chat(self, shown: bool):
+        gold = self.TASK.completion("4 + 1 = 5", "5")
+        kept = rationales.grade(
+            self.TASK, self.PROBLEMS[2], 1, True, f"\n{gold} ", truncated=False, tokens=9
+        )
+        prompter = self.prompter(chat=True)
+        example = prompter.training_example(kept, shown=shown)
+        given = example.tokens[example.weights == 0].tolist()
+        assert given == prompter.row(self.PROBLEMS[2], hint=False, shown=shown)
+        assert "(5)" not in smollm2.tokenizer().decode(given)
+        learnt = example.tokens[example.weights == 1].tolist()
+        assert learnt == [*smollm2.tokenizer().encode("4 + 1 = 5\n#### 5"), 2]
+
     def test_a_tokenizer_without_a_chat_template_is_refused(self):
         with pytest.raises(ValueError, match="config.model.chat: the tokenizer has no chat"):
             Prompter(TOKENIZER, TASK, chat=True).row(PROBLEMS[0], hint=False)
+
+
+TOKENIZERS = {
+    "SmolLM2": smollm2.tokenizer,
+    **{
+        f"sentencepiece {prefix}": functools.partial(sentencepiece_toys.tokenizer, prefix)
+        for prefix in ("normalizer", "first", "")
+    },
+}
+
+
+GSM8K_PROBLEMS = [
+    tasks.Problem(str(i), question, answer, rationale.strip(), "1")
+    for i, (question, solution) in enumerate(zip(questions(206), solutions(206), strict=True))
+    for rationale, _, answer in [solution.partition("\n#### ")]
+]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
+@pytest.mark.parametrize("hint", [False, True])
+class TestWholeText:
+    """However a tokenizer cuts texts, its ids are those of the whole, not of pieces together."""
+
+    TASK = GSM8K("nowhere")
+    SHOWN, ASKED = GSM8K_PROBLEMS[:6], GSM8K_PROBLEMS[6:]
+
+    def whole(self, tokenizer: HuggingFaceTokenizer, text: str) -> list[int]:
+        bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+        return [*bos, *tokenizer.encode(text)]
+
+    def test_examples_and_questions(self, tokenizer, hint: bool):
+        prompter = Prompter(tokenizer(), self.TASK, self.SHOWN)
+        head = "".join(
+            self.TASK.prompt(p, hint) + self.TASK.completion(p.rationale, p.answer) + "\n\n"
+            for p in self.SHOWN
+        )
+        for problem in self.ASKED:
+            ids = prompter.few_shot(hint) + prompter.row(problem, hint, shown=True)
+            prompt = self.TASK.prompt(problem, hint)
+            assert ids == self.whole(tokenizer(), head + prompt)
+            assert prompter.row(problem, hint) == self.whole(tokenizer(), prompt)
+
+    def test_what_is_trained_on(self, tokenizer, hint: bool):
+        prompter = Prompter(tokenizer(), self.TASK, self.SHOWN)
+        for problem in self.ASKED:
+            text = self.TASK.completion(problem.rationale, problem.answer)
+            document = self.whole(tokenizer(), self.TASK.prompt(problem, hint) + text)
+            given = len(prompter.row(problem, hint))
+            # what a model writes there is read, graded and trained on again, token by token
+            said = tokenizer().decode(document[given:])
+            assert said == text
+            kept = rationales.grade(self.TASK, problem, 1, hint, said, truncated=False, tokens=9)
+            example = prompter.training_example(kept, hint)
+            assert example.tokens.tolist() == [*document, tokenizer().eos_id]
+            assert example.weights.tolist() == [0] * given + [1] * (len(document) + 1 - given)
+
+
+def test_the_longest_prompt_of_a_problem_counts():
+    # by itself the prompt is two tokens here, after an example three
+    tokenizer = sentencepiece_toys.tokenizer()
+    problem = tasks.Problem("a", "The", "8", "The", "1")
+
+    class Bare(GSM8K):
+        def prompt(self, problem: tasks.Problem, hint: bool) -> str:
+            return problem.question
+
+    prompter = Prompter(tokenizer, Bare("nowhere"), [problem])
+    rows = [prompter.row(problem, hint=True, shown=shown) for shown in (False, True)]
+    assert prompter.length(problem) == max(map(len, rows))
 
 
 CORPUS = [("Q1 ", "A1"), ("Q2 ", "A2"), ("Q3 ", "A3"), ("Q4 ", "A4"), ("Q5 ", "A5")]

@@ -39,8 +39,7 @@ class TestSentencePiece:
         elif prefix:
             added = bool(text)
         assert b"".join(table[id_] for id_ in ids) == (b" " * added + text.encode())
-        if added or not prefix:
-            assert tokenizer.decode(ids) == text
+        assert tokenizer.decode(ids) == " " * added + text
 
     def test_ids_are_those_of_transformers(self, prefix: str, tmp_path: pathlib.Path):
         tokenizer = sentencepiece_toys.tokenizer(prefix)
@@ -50,19 +49,22 @@ class TestSentencePiece:
             plain = theirs(text, add_special_tokens=False, split_special_tokens=True)
             assert tokenizer.encode(text) == plain.input_ids, text
             decoded = theirs.decode(plain.input_ids, skip_special_tokens=True)
-            assert tokenizer.decode(plain.input_ids) == decoded, text
+            # theirs takes the space away that a whole text has before it
+            ours = tokenizer.decode(plain.input_ids)
+            assert (ours.removeprefix(" ") if prefix else ours) == decoded, text
 
     def test_what_looks_like_a_special_token_is_text(self, prefix: str):
         tokenizer = sentencepiece_toys.tokenizer(prefix)
         for text in ("<s>", "The</s>The", "<turn>", "<unk>", "<0x41>"):
             ids = tokenizer.encode(text)
             assert all(id_ > 3 for id_ in ids)
-            assert tokenizer.decode(ids) == text
+            assert tokenizer.decode(ids) == " " * bool(prefix) + text
 
     def test_cut_inside_a_character_the_rest_is_marked(self, prefix: str):
         tokenizer = sentencepiece_toys.tokenizer(prefix)
         ids = tokenizer.encode("The 👩")  # four bytes without a token of their own
-        assert [tokenizer.decode(ids[:-n]) for n in (1, 2, 3, 4)] == ["The \ufffd"] * 3 + ["The "]
+        said = [tokenizer.decode(ids[:-n]) for n in (1, 2, 3, 4)]
+        assert said == [" " * bool(prefix) + text for text in ["The \ufffd"] * 3 + ["The "]]
 
     def test_chats(self, prefix: str, tmp_path: pathlib.Path):
         sentencepiece_toys.tokenizer(prefix).save(tmp_path)

@@ -268,6 +268,25 @@ class TestChat:
         with pytest.raises(ValueError, match="refuses the messages: roles must alternate"):
             tokenizer.chat([USER, USER])
 
+    def test_a_template_that_writes_the_date_writes_the_same_one_always(
+        self, tmp_path: pathlib.Path
+    ):
+        # a run that is resumed on another day has the prompts it had
+        smollm2.tokenizer().save(tmp_path)
+        template = "{{ strftime_now('%d %b %Y') }}\n{{ messages[0].content }}"
+        (tmp_path / "chat_template.jinja").write_text(template)
+        tokenizer = HuggingFaceTokenizer.open(tmp_path)
+        assert tokenizer.chat([REPLY]) == tokenizer.encode("26 Jul 2024\n4")
+
+    @pytest.mark.parametrize(
+        "begin", ["", "\n", "\n\n ", "  {% if true %}a{% endif %}", "{# b #}\n"]
+    )
+    def test_templates_begin_as_in_transformers(self, tmp_path: pathlib.Path, begin: str):
+        smollm2.tokenizer().save(tmp_path)
+        (tmp_path / "chat_template.jinja").write_text(begin + "{{ messages[0].content }}")
+        theirs = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template([REPLY]).input_ids
+        assert HuggingFaceTokenizer.open(tmp_path).chat([REPLY]) == theirs
+
 
 class TestFiles:
     def test_saved_and_opened_it_is_the_same(self, tmp_path: pathlib.Path):

@@ -44,7 +44,7 @@ def measure(run: pathlib.Path) -> dict[str, Any]:
     longest = max(len(row) for rows in tokens.values() for row in rows)
     rows = max(len(lines) for _, lines in shards)
     stopped = make_stop(tokenizer.eos_ids, stop, tokenizer.token_bytes(), tokenizer.vocab_size)
-    grade = programs.grader(rule, stopped, tokenizer.indented)
+    grade = programs.grader(rule, stopped)
     found: dict[str, int] = dict.fromkeys(
         ("completions", "right", "wrong", "own", "disagreements"), 0
     )

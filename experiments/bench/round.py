@@ -145,9 +145,9 @@ class Loop:
 def questions(context: Context, problems: Sequence[Problem], *, hint: bool) -> Questions:
     """What the peer is asked."""
     return Questions(
-        context.tokenizer,
-        context.prompter.few_shot(hint),
-        [context.task.prompt(problem, hint) for problem in problems],
+        context.prompter,
+        problems,
+        hint,
         context.shapes[-1].budget,
         context.stop,
         context.tokenizer.eos_ids,

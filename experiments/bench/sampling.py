@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             work = workload.questions(
                 tokenizer, given.data, given.questions, forced=kind == "forced"
             )
-            few = dataclasses.replace(work, texts=work.texts[: given.trial])
+            few = dataclasses.replace(work, problems=work.problems[: given.trial])
             setting = best(exported, few, settings)
             mine, theirs = Ours(loaded, work, given.rows), Peer(exported, setting)
             found[kind] = compare.compare(
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             more[kind] = {
                 "compile_seconds": mine.compile_seconds,
                 "slots_occupied": mine.slots_occupied,
-                "texts": len(work.texts),
+                "texts": len(work.problems),
                 "differing": len(margins),
                 "ended_otherwise": len(margins) - len(finite),
                 "largest_margin": max(finite, default=0.0),

@@ -7,6 +7,7 @@ takes. The peers get its very float32 weights through `export`.
 import argparse
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from star_jax.model import load
 from star_jax.packing import Packed
 from star_jax.prompts import Prompter
 from star_jax.tasks.gsm8k import GSM8K
+from star_jax.tasks.task import Problem
 from star_jax.tokenizer import HuggingFaceTokenizer, Tokenizer
 
 EXAMPLES = 6  # of the few-shot prompt, as in configs/gsm8k.py
@@ -32,24 +34,34 @@ class Questions:
     """What is sampled, greedily.
 
     Attributes:
-        tokenizer: of the model.
-        prefix: ids of the few-shot prompt, which comes before every question.
-        texts: the questions as the model is asked them, without the prefix.
+        prompter: of the model's tokenizer, with the examples of the few-shot prompt.
+        problems: the questions.
+        hint: whether they are asked with their answers.
         budget: most new tokens of a question.
         stop: text that ends a completion once it is written; "" for none.
         ends: ids that end a completion; () for none.
     """
 
-    tokenizer: Tokenizer
-    prefix: list[int]
-    texts: list[str]
+    prompter: Prompter
+    problems: Sequence[Problem]
+    hint: bool
     budget: int
     stop: str
     ends: tuple[int, ...]
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's."""
+        return self.prompter.tokenizer
+
+    @property
+    def prefix(self) -> list[int]:
+        """Ids of the few-shot prompt, which comes before every question."""
+        return self.prompter.few_shot(self.hint)
+
     def encode(self) -> list[list[int]]:
-        """The ids of each question; part of what is timed."""
-        return [self.tokenizer.encode(text) for text in self.texts]
+        """The ids of each question after the prompt; part of what is timed."""
+        return [self.prompter.row(problem, self.hint, shown=True) for problem in self.problems]
 
 
 def questions(
@@ -66,11 +78,10 @@ def questions(
     """
     task = GSM8K(data)
     prompter = Prompter(tokenizer, task, tuple(task.few_shot(seed=0, count=EXAMPLES)))
-    prefix = prompter.few_shot(hint=False)
-    texts = [task.prompt(problem, hint=False) for problem in task.test(count)]
+    asked = (prompter, task.test(count), False)
     if forced:
-        return Questions(tokenizer, prefix, texts, FORCED, "", ())
-    return Questions(tokenizer, prefix, texts, BUDGET, task.separator, tokenizer.eos_ids)
+        return Questions(*asked, FORCED, "", ())
+    return Questions(*asked, BUDGET, task.separator, tokenizer.eos_ids)
 
 
 def batch(tokenizer: Tokenizer, data: str, rows: int, length: int) -> Packed:
