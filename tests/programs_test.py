@@ -114,7 +114,7 @@ def test_greedy_samples_are_those_of_full_forward_passes(before: list[int]):
 
 
 @eight_devices
-@pytest.mark.parametrize("devices", [(8, 1, 1), (2, 2, 2)], ids=str)
+@pytest.mark.parametrize("devices", [(8, 1, 1), (1, 8, 1), (2, 2, 2)], ids=str)
 class TestMesh:
     @pytest.mark.parametrize("before", [[], PREFIX], ids=["alone", "after a few-shot prompt"])
     def test_samples_are_the_same(self, devices: tuple[int, int, int], before: list[int]):

@@ -18,6 +18,7 @@ import reference
 import toys
 from star_jax import byte_grader, mesh, state
 from star_jax.learning import Fused, Learning, filled
+from star_jax.model import load
 from star_jax.packing import Example, example
 from star_jax.programs import Programs
 from star_jax.prompts import rehearsed
@@ -32,7 +33,7 @@ from toys import ONE_LAYER, eight_devices
 # A vocabulary in which anything is nearly a number: random models answer, and answer in time.
 PIECES = [b"", b"", b"", *(b"%d" % i for i in range(10)), b"12", b" ", b"-", b".", b",", b"\n\n"]
 PIECES += [b".\n\n4", b"\n", "é".encode()[:1], "é".encode()[1:]]
-END, STOP = 2, "\n\n"
+BEGIN, END, STOP = 1, 2, "\n\n"
 TASK = Jsonl("unused", rule="number")
 MICRO_BATCH = 2
 SHAPE = Shape(budget=12, prompt=7, rows=8)
@@ -63,7 +64,7 @@ def made(
     rule = TASK.byte_rule()
     assert rule is not None
     programs = Programs(
-        config,
+        load.fit(config, grid),
         grid,
         stop=make_stop([END], STOP, PIECES, config.vocab),
         selection=toys.GREEDY,
@@ -80,7 +81,10 @@ def made(
 
 @dataclasses.dataclass
 class Questions:
-    """A batch of seven questions and a row that only fills it."""
+    """A batch of seven questions and a row that only fills it.
+
+    They are trained on otherwise than they are asked: after a token of their own.
+    """
 
     plain: list[list[int]]
     hinted: list[list[int]]
@@ -95,11 +99,10 @@ class Questions:
         """Some may be trained on with their hint too, in so many rows."""
         again, rows = rehearse
         gold, length = byte_grader.gold([*self.gold, ""], 16)
-        question = padded(self.plain)
         return StarBatch(
-            question=question,
+            question=padded(self.plain),
             hinted=padded(self.hinted),
-            trained=question,
+            trained=padded(self.trained),
             rehearsed=Rehearsed(
                 padded([self.hinted[place] for place in again], rows),
                 np.array([*again, *[0] * (rows - len(again))], np.int32),
@@ -114,6 +117,10 @@ class Questions:
             seed=np.array([0, 1], np.uint32),
             learning_rate=np.float32(rate),
         )
+
+    @property
+    def trained(self) -> list[list[int]]:
+        return [[BEGIN, *row] for row in self.plain]
 
 
 def padded(rows: list[list[int]], count: int = SHAPE.rows) -> Padded:
@@ -144,6 +151,8 @@ class ByHand:
             answers = [self.answer(one) or "" for one in tries]
             if place % 3 < 2:
                 gold[place] = answers[place % 3] or answers[1 - place % 3] or "77"
+            elif not self.written[place][1]:  # it says so, but the budget ended it
+                gold[place] = TASK.answer(self.text(self.written[place][0])) or "77"
         self.questions = Questions(plain, hinted, gold)
         self.first = [self.right(w, g) for w, g in zip(self.written, gold, strict=True)]
         self.second = [
@@ -169,7 +178,7 @@ class ByHand:
 
     def examples(self) -> list[Example]:
         """What is trained on: the question without hint or with it, then what was right of it."""
-        asked = list(enumerate(self.questions.plain))
+        asked = list(enumerate(self.questions.trained))
         asked += [(place, self.questions.hinted[place]) for place in self.again]
         return [
             example([*self.before[0], *question], [*self.rationale(place), END])
@@ -255,6 +264,21 @@ def test_it_is_its_parts_done_by_hand(seed: int, shown: bool, rehearsal: float):
         slope = sum(float(np.sum(slopes[name] * way[name])) for name in way)
         scale = np.sqrt(sum(float(np.sum(x**2)) for x in slopes.values()))
         assert slope == pytest.approx((ahead - behind) / 2e-5, abs=1e-4 * scale)
+
+
+@pytest.mark.parametrize("shown", [False, True], ids=["alone", "after a few-shot prompt"])
+def test_what_the_budget_ended_is_never_right(shown: bool):
+    hand = ByHand(2, FEW_SHOT if shown else ([], []))
+    said = [TASK.answer(ByHand.text(tokens)) for tokens, _ in hand.written]
+    ended = [finished for _, finished in hand.written]
+    cut = [
+        place
+        for place, gold in enumerate(hand.questions.gold)
+        if not ended[place] and said[place] == gold
+    ]
+    assert cut
+    _, metrics = step(made(ONE_LAYER, (1, 1, 1), 0, shown), hand.params, hand.questions, shown)
+    assert not metrics.first.correct[cut].any()
 
 
 @eight_devices

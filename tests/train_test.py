@@ -21,6 +21,7 @@ from toys import BYTES, ONE_LAYER
 
 DOCUMENTS = toys.documents([9, 5, 4, 12, 1, 7, 16, 3, 2, 11, 14, 6], ONE_LAYER.vocab)
 ROWS = len(DOCUMENTS)
+CPU = dataclasses.replace(ONE_LAYER, cpu=True)  # the same by other operations
 
 
 def filled(packed: Packed) -> train.Batch:
@@ -58,31 +59,34 @@ def close(found: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5) -> 
     jax.tree.map(compare, found, expected)
 
 
+@pytest.mark.parametrize("config", [ONE_LAYER, CPU], ids=["anywhere", "cpu"])
 class TestLoss:
     @pytest.mark.parametrize("packed", [PACKED, unpacked()], ids=["packed", "unpacked"])
     @pytest.mark.parametrize("remat", [False, True])
-    def test_is_that_of_the_documents_one_by_one(self, packed: train.Batch, remat: bool):
+    def test_is_that_of_the_documents_one_by_one(
+        self, config: ModelConfig, packed: train.Batch, remat: bool
+    ):
         params = LEARNER.params
         plain = reference.weights(params)
         each = [
             reference.loss(ONE_LAYER, plain, one.tokens.tolist(), one.weights.tolist())
             for one in DOCUMENTS
         ]
-        (loss, right), _ = loss_and_gradients(ONE_LAYER, params, packed, remat)
+        (loss, right), _ = loss_and_gradients(config, params, packed, remat)
         assert float(loss) == pytest.approx(sum(one for one, _ in each), rel=1e-5)
         assert right == sum(right for _, right in each) > 0
 
-    def test_packed_and_unpacked_have_the_same_gradients(self):
+    def test_packed_and_unpacked_have_the_same_gradients(self, config: ModelConfig):
         assert PACKED.segments.max() > 2 and not PACKED.segments[-1].any()
         params = LEARNER.params
-        results = [loss_and_gradients(ONE_LAYER, params, p) for p in (PACKED, unpacked())]
+        results = [loss_and_gradients(config, params, p) for p in (PACKED, unpacked())]
         assert min(np.abs(x).max() for x in jax.tree.leaves(results[0][1])) > 1e-3
         close(results[0], results[1], atol=1e-4)
 
     @pytest.mark.parametrize("remat", [False, True])
-    def test_gradients_are_the_slope_of_the_formula(self, remat: bool):
+    def test_gradients_are_the_slope_of_the_formula(self, config: ModelConfig, remat: bool):
         params = LEARNER.params
-        _, gradients = loss_and_gradients(ONE_LAYER, params, PACKED, remat)
+        _, gradients = loss_and_gradients(config, params, PACKED, remat)
         plain, slopes = reference.weights(params), reference.weights(gradients)
         draws = np.random.default_rng(1)
         for name in plain:
@@ -98,42 +102,43 @@ class TestLoss:
             expected = (loss(1e-5) - loss(-1e-5)) / 2e-5
             assert (slopes[name] * direction).sum() == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
-    @pytest.mark.parametrize("config", [toys.SMALL, toys.EVERYTHING], ids=["gpt_j", "everything"])
-    def test_what_is_computed_again_has_the_same_gradients(self, config: ModelConfig, monkeypatch):
-        monkeypatch.setattr(cross_entropy, "CHUNK", 4)  # 15 predictions a row: four chunks
-        jax.clear_caches()
-        params = toys.params(config, seed=5)
-        plain, again = (
-            loss_and_gradients(config, params, PACKED, remat) for remat in (False, True)
-        )
-        jax.clear_caches()
-        close(plain, again)
-        assert min(np.abs(x).max() for x in jax.tree.leaves(plain[1])) > 1e-4
 
-    def test_neither_logits_nor_scores_are_ever_there_whole(self):
-        batch = jax.tree.map(lambda x: jnp.tile(x, (1, 128)), PACKED)  # rows of 2048 tokens
-        for remat in (False, True):
-            traced = jax.make_jaxpr(
-                lambda params, remat=remat: loss_and_gradients(ONE_LAYER, params, batch, remat)
-            )(LEARNER.params)
-            assert f"f32[{ROWS},{cross_entropy.CHUNK},{ONE_LAYER.vocab}]" in str(traced)
-            assert "2047,259]" not in str(traced) and "2048,2048]" not in str(traced)
+@pytest.mark.parametrize("config", [toys.SMALL, toys.EVERYTHING], ids=["gpt_j", "everything"])
+def test_what_is_computed_again_has_the_same_gradients(config: ModelConfig, monkeypatch):
+    monkeypatch.setattr(cross_entropy, "CHUNK", 4)  # 15 predictions a row: four chunks
+    jax.clear_caches()
+    params = toys.params(config, seed=5)
+    plain, again = (loss_and_gradients(config, params, PACKED, remat) for remat in (False, True))
+    jax.clear_caches()
+    close(plain, again)
+    assert min(np.abs(x).max() for x in jax.tree.leaves(plain[1])) > 1e-4
 
-    def test_covers_a_rationale_with_colons_whole_and_no_prompt(self):
-        # the released code's mask starts after the last colon
-        tokenizer, params = ByteTokenizer(), toys.params(BYTES)
-        prompt, completion = "Input:\n6 + 2\nTarget:\n", "6 + 2 , 8 C: 0\n, 8 C: 0\n8"
-        example = packing.encode(tokenizer, prompt, completion)
-        batch = toys.batch(packing.pack([example], 64))
-        graph = toys.graph(BYTES)
-        loss, _ = jax.jit(lambda: train.token_loss(nnx.merge(graph, params), batch))()
-        probabilities = reference.softmax(
-            reference.logits(BYTES, reference.weights(params), example.tokens.tolist())
-        )
-        learnt = [*tokenizer.encode(completion), tokenizer.eos_id]
-        first = len(example.tokens) - len(learnt)
-        expected = [-np.log(probabilities[first - 1 + n, token]) for n, token in enumerate(learnt)]
-        assert float(loss) == pytest.approx(sum(expected), rel=1e-5)
+
+def test_neither_logits_nor_scores_are_ever_there_whole():
+    batch = jax.tree.map(lambda x: jnp.tile(x, (1, 128)), PACKED)  # rows of 2048 tokens
+    for remat in (False, True):
+        traced = jax.make_jaxpr(
+            lambda params, remat=remat: loss_and_gradients(ONE_LAYER, params, batch, remat)
+        )(LEARNER.params)
+        assert f"f32[{ROWS},{cross_entropy.CHUNK},{ONE_LAYER.vocab}]" in str(traced)
+        assert "2047,259]" not in str(traced) and "2048,2048]" not in str(traced)
+
+
+def test_covers_a_rationale_with_colons_whole_and_no_prompt():
+    # the released code's mask starts after the last colon
+    tokenizer, params = ByteTokenizer(), toys.params(BYTES)
+    prompt, completion = "Input:\n6 + 2\nTarget:\n", "6 + 2 , 8 C: 0\n, 8 C: 0\n8"
+    example = packing.encode(tokenizer, prompt, completion)
+    batch = toys.batch(packing.pack([example], 64))
+    graph = toys.graph(BYTES)
+    loss, _ = jax.jit(lambda: train.token_loss(nnx.merge(graph, params), batch))()
+    probabilities = reference.softmax(
+        reference.logits(BYTES, reference.weights(params), example.tokens.tolist())
+    )
+    learnt = [*tokenizer.encode(completion), tokenizer.eos_id]
+    first = len(example.tokens) - len(learnt)
+    expected = [-np.log(probabilities[first - 1 + n, token]) for n, token in enumerate(learnt)]
+    assert float(loss) == pytest.approx(sum(expected), rel=1e-5)
 
 
 class TestUpdate:
