@@ -88,12 +88,25 @@ def json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"sampler.temperature": 0.7}, {"few_shot.examples": 1, "pretrain.shots": 3}],
+    ids=["greedy", "drawn", "after a few-shot prompt"],
+)
 def test_a_frozen_policy_writes_what_the_rounds_mode_writes(
-    frozen: pathlib.Path, tmp_path: pathlib.Path
+    frozen: pathlib.Path, tmp_path: pathlib.Path, changes: dict[str, Any]
 ):
-    changes = FUSED | {"mode": "rounds", "rounds.count": 1, "pretrain.base": str(frozen)}
-    rounds.run(fakes.tiny(changes), tmp_path / "rounds")
-    assert ledger(tmp_path / "rounds", 1) == ledger(frozen, 1)
+    once = FUSED | {"rounds.count": 1, "pretrain.base": str(frozen)} | changes
+    for mode in ("fused", "rounds"):
+        rounds.run(fakes.tiny(once | {"mode": mode}), tmp_path / mode)
+    (generated, again), (first, second) = (
+        ledger(tmp_path / mode, 1) for mode in ("fused", "rounds")
+    )
+    assert generated == first
+    assert [sample.id for sample in again] == [sample.id for sample in second]
+    # a phase of its own numbers what it draws for anew
+    assert (again == second) == ("sampler.temperature" not in changes)
+    assert ((generated, again) == ledger(frozen, 1)) == (not changes)
 
 
 def test_both_ways_start_from_the_base_with_a_frozen_policy_and_go_on_with_a_live_one(
@@ -122,9 +135,15 @@ def fingerprint(params: Any) -> bytes:
     return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.parametrize("refresh", [0, 2], ids=["frozen", "live"])
 def test_killed_in_a_pass_it_goes_on_from_the_checkpoint(
-    frozen: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    frozen: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, refresh: int
 ):
+    changes = FUSED | {"pretrain.base": str(frozen), "policy_refresh_every": refresh}
+    alone = frozen
+    if refresh:
+        alone = tmp_path / "alone"
+        rounds.run(fakes.tiny(changes), alone)
     folder, write, steps = tmp_path / "run", fused._write, []
 
     def break_down(context: Any, round_: int, step: int, *rest: Any) -> None:
@@ -134,15 +153,15 @@ def test_killed_in_a_pass_it_goes_on_from_the_checkpoint(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(fused, "_write", break_down)
-    changes = FUSED | {"pretrain.base": str(frozen)}
     with pytest.raises(KeyboardInterrupt):
         rounds.run(fakes.tiny(changes), folder)
     rounds.run(fakes.tiny(changes), folder)
     assert steps == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 3), (2, 3), (2, 4)]
-    assert report.deterministic(result(folder)) == report.deterministic(result(frozen))
+    assert report.deterministic(result(folder)) == report.deterministic(result(alone))
+    assert losses(folder) == losses(alone) != []
     assert (folder / report.METRICS).read_text().count("star_step") == 2
     for number in (1, 2):
-        assert ledger(folder, number) == ledger(frozen, number)
+        assert ledger(folder, number) == ledger(alone, number)
 
 
 def test_a_grader_that_errs_ends_the_run(
