@@ -119,6 +119,10 @@ def test_exact_without_a_rationale(completion: str, letter: str | None):
         ("Answer:\n(c)", "c"),
         (" The answer must be (c), not (a).", "c"),
         (" The answer is option C.", "c"),
+        (" The answer is not (a), it is (c).", "c"),
+        (" The answer is not A but (c).", "c"),
+        (" Option c. The answer is not option A", "c"),
+        (" The answer is not a shirt pocket.", "a"),  # words are not read that closely
         (" The right choice is c, for it soaks.", "c"),
         (" The answer is (b). No, the answer is (c).", "c"),
         (" The answer is a.", "a"),
@@ -147,6 +151,7 @@ def test_exact_without_a_rationale(completion: str, letter: str | None):
         # nothing to go by
         (" The answer is (f).", None),
         (" The answer is Z.", None),
+        (" The answer is not (c).", None),
         (" It is a sponge.", None),
         ("", None),
     ],

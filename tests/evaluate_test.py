@@ -87,6 +87,17 @@ def test_a_run_s_model_is_evaluated_as_the_run_evaluated_it(tmp_path: pathlib.Pa
         )
     ]
     assert texts[0] == texts[1]
+    drawn = ["--samples=3", "--config.sampler.temperature=0.7", f"--workdir={tmp_path / 'drawn'}"]
+    subprocess.run(command[:-1] + drawn, env=environment, cwd=fakes.ROOT, check=True)
+    found = json.loads((tmp_path / "drawn" / evaluate.RESULT).read_text())
+    right: dict[str, list[bool]] = {}
+    for path in sorted((tmp_path / "drawn/rounds/0000").glob("votes-*.jsonl")):
+        for line in map(json.loads, path.read_text().splitlines()):
+            right.setdefault(line["id"], []).append(line["correct"])
+    assert {len(flags) for flags in right.values()} == {3} and found["questions"] == len(right)
+    some = [any(flags) for flags in right.values()]
+    assert any(some) and not all(all(flags) for flags in right.values() if any(flags))
+    assert found["pass_at"]["3"]["accuracy"] == pytest.approx(sum(some) / len(some))
 
 
 def test_truncated_samples_have_no_vote():

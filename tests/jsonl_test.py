@@ -163,6 +163,8 @@ def test_direct_answers(rule: str, completion: str, answer: str | None):
         ("marker", "no", " It must be a piano.", None),
         ("marker", "A+", " She got an a+.", "A+"),
         ("marker", "yes", "", None),
+        ("marker", "!", " It is so!", None),
+        ("marker", "!", "#### !", "!"),
         ("regex", "Rome", " It is rome.", "Rome"),
         ("number", "7", " 3 + 4 is 7, I say.", "7"),
         ("letter", "b", " It is (b).", "b"),

@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import pathlib
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 from rich.console import Console
@@ -106,13 +106,12 @@ def test_it_goes_on_at_the_chunk_where_it_stopped(
 
 def test_phases_draw_from_streams_of_their_own(tiny: Context, problems: list[Problem]):
     seeds = set()
-    kinds: tuple[Kind, ...] = ("samples", "rationalized", "evaluation", "hinted")
-    for kind in kinds:
+    for kind in (kinds := get_args(Kind)):
         devices = fakes.Devices(lambda prompt, number: "")
         sample(on(devices, tiny), problems, kind)
         assert all(weights is WEIGHTS for weights, *_ in devices.calls)
         seeds |= {seed for _, _, seed, *_ in devices.calls}
-    assert len(seeds) == 4
+    assert len(seeds) == len(kinds) == 6
     assert {seed[:2] for seed in seeds} == {(0, 1)}, "the run's seed and the round"
 
 

@@ -300,6 +300,32 @@ def test_few_shot_examples_are_shown_in_the_first_rounds_only(whole: Run, tmp_pa
     assert [record["compilations"] for record in run.rounds[1:]] == [0, 0]
 
 
+def test_the_test_set_is_for_the_model_of_the_best_round(whole: Run, tmp_path, monkeypatch):
+    score, held_out = rounds._score, iter((0.1, 0.2, 0.9, 0.5))  # so that it is round 2
+    monkeypatch.setattr(
+        rounds,
+        "_score",
+        lambda *given: (found := score(*given)) | {"accuracy": next(held_out, found["accuracy"])},
+    )
+    module = tmp_path / "tested.py"
+    module.write_text(
+        "from star_jax.tasks.arithmetic import Arithmetic\n\n\n"
+        "class Tested(Arithmetic):\n"
+        "    def test(self, count):\n"
+        "        return self.evaluation(1, 12, 0)\n"
+    )
+    changes = {"task.module": str(module), "rounds.count": 3, "rounds.keep_weights": "best"}
+    run = watched(tmp_path / "run", changes, whole)
+    best, tested = run.result["best_round"], run.steps[-1]
+    trained = {step[0]: step[5] for step in run.steps if step[1] == "train"}
+    assert len({*trained.values()}) == 3
+    assert tested[:3] == (best, "test", trained[best]) and best == 2
+    told = [sample.correct for sample in run.samples(best, "test")]
+    assert run.result["test"]["round"] == best
+    assert run.result["test"]["accuracy"] == sum(told) / len(told)
+    assert run.result["test"]["evaluated"] == len(told) == tested[3]
+
+
 def test_rounds_that_keep_nothing_are_survived_and_patience_ends_them(tmp_path, capsys):
     changes = {"pretrain.steps": 0, "rounds.count": 5, "rounds.patience": 2}
     run = watched(tmp_path, changes)

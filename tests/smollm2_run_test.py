@@ -46,7 +46,7 @@ def test_sixteen_questions_of_gsm8k(tmp_path: pathlib.Path):
     assert (record["tried"], record["compilations"]) == (16, 0)
     assert result["test"]["evaluated"] == 8 and result["test"]["round"] == result["best_round"]
     kept = [json.loads(line) for line in (run / "rounds/0001/kept.jsonl").read_text().splitlines()]
-    assert len(kept) == record["kept"]
+    assert len(kept) == record["kept"] > 0
     dropped = sum(sum(reasons.values()) for reasons in record["dropped"].values())
     assert dropped + record["kept"] == record["tried"] + record["hinted"]
     task = GSM8K(str(data))

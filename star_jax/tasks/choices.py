@@ -32,6 +32,7 @@ _OPENING_LETTER = re.compile(
     r"|([b-z])(?![\w'-]|\.\w))",
     re.I,
 )
+_DENIED = re.compile(r"\bnot\s+(?:(?:choice|option)\s+)?(?:\([a-z]\)|[a-z]\b)", re.I)
 _ANY_LETTER = re.compile(
     r"\(([a-z])\)|\b(?:choice|option)\s+([b-z]|a(?=\W*(?:$|\s(?:is|was))))\b", re.I
 )
@@ -117,11 +118,12 @@ def flexible(problem: Problem, text: str) -> str | None:
     3. Anywhere, the last letter in parentheses, or "option b"; else the choice whose words come
        last.
     Only letters of the problem's choices count, in either case, and words as a whole; words that
-    two choices share name neither.
+    two choices share name neither. A letter after "not" counts in the first step alone.
     """
     found = answer(text)
     if found is not None and found in LETTERS[: len(problem.choices)]:
         return found
+    text = _DENIED.sub("", text)
     cues = list(_SAID.finditer(text))
     if cues:
         line = text[cues[-1].end() :].lstrip().partition("\n")[0]

@@ -157,7 +157,7 @@ class Jsonl(DataSet):
         end = " ".join((completion.strip().splitlines() or [""])[-1].split()).rstrip(" .!*")
         gold = problem.answer.rstrip(" .!*")
         ends = re.search(rf"(?<!\w){re.escape(gold)}$", end, re.IGNORECASE)
-        return problem.answer if ends else self.answer(completion)
+        return problem.answer if gold and ends else self.answer(completion)
 
     def leaks(self, problem: Problem, completion: str) -> list[str]:
         """The kinds of leak that `leaks` finds; a hint with words of its own is a mark."""

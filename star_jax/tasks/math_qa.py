@@ -16,6 +16,7 @@ from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.science import worked
 from star_jax.tasks.task import Problem
 
+_TWICE = re.compile(rf"\b([{LETTERS}]) \) (?=\1 \) )")  # "a ) a ) 56"
 _LABEL = re.compile(rf"(?:^|(?<=[\s,'\"\[]))([{LETTERS}]) \)")
 
 
@@ -48,7 +49,7 @@ class MathQA(MultipleChoice):
 
 def options(text: str) -> list[str]:
     """The choices in the text of a row's "options"; [] if its labels are not a, b, c, ..."""
-    _, *parts = _LABEL.split(text)
+    _, *parts = _LABEL.split(_TWICE.sub("", text))
     labels, texts = parts[::2], parts[1::2]
     if "".join(labels) != LETTERS[: len(labels)]:
         return []
