@@ -283,7 +283,8 @@ def test_direct_answers_are_learned_from_gold_without_sampling(whole: Run, tmp_p
 
 
 def test_few_shot_examples_are_shown_in_the_first_rounds_only(whole: Run, tmp_path):
-    run = watched(tmp_path, {"few_shot.examples": 1, "few_shot.rounds": 1}, whole)
+    changes = {"few_shot.examples": 1, "few_shot.rounds": 1, "train.few_shot": True}
+    run = watched(tmp_path, changes, whole)
     shown = {(step[0], step[1]): step[-1]["examples"] for step in run.steps if step[1] != "train"}
     assert shown == {
         (0, "evaluation"): True,

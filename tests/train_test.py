@@ -14,13 +14,14 @@ import toys
 from star_jax import packing, state, train
 from star_jax.model import cross_entropy
 from star_jax.model.config import ModelConfig
-from star_jax.packing import Packed
+from star_jax.packing import Example, Packed
 from star_jax.state import Params, StarState
 from star_jax.tokenizer import ByteTokenizer
 from toys import BYTES, ONE_LAYER
 
 DOCUMENTS = toys.documents([9, 5, 4, 12, 1, 7, 16, 3, 2, 11, 14, 6], ONE_LAYER.vocab)
 ROWS = len(DOCUMENTS)
+SHOWN = [3, 28, 6, 14, 9]  # in place of a few-shot prompt
 CPU = dataclasses.replace(ONE_LAYER, cpu=True)  # the same by other operations
 
 
@@ -37,9 +38,21 @@ LEARNER = state.init_state(toys.params(ONE_LAYER, seed=2), toys.optimizer())
 @functools.partial(jax.jit, static_argnums=(0, 3))
 @functools.partial(jax.value_and_grad, argnums=1, has_aux=True)
 def loss_and_gradients(
-    config: ModelConfig, params: Params, batch: train.Batch, remat: bool = False
+    config: ModelConfig,
+    params: Params,
+    batch: train.Batch,
+    remat: bool = False,
+    few_shot: train.FewShot | None = None,
 ) -> Any:
-    return train.token_loss(nnx.merge(toys.graph(config), params), batch, remat=remat)
+    return train.token_loss(nnx.merge(toys.graph(config), params), batch, few_shot, remat=remat)
+
+
+def document_loss(
+    weights: reference.Weights, one: Example, before: list[int]
+) -> tuple[float, float]:
+    """That of one document where it comes after other tokens."""
+    tokens, weight = [*before, *one.tokens.tolist()], [*[0.0] * len(before), *one.weights.tolist()]
+    return reference.loss(ONE_LAYER, weights, tokens, weight)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -54,6 +67,13 @@ def unpacked() -> train.Batch:
     return toys.batch(Packed(*(np.concatenate([row[name] for row in rows]) for name in rows[0])))
 
 
+def few_shot(before: list[int]) -> train.FewShot | None:
+    """Padded, as it is in a run; None where there is nothing."""
+    tokens = np.zeros(8, np.int32)
+    tokens[: len(before)] = before
+    return train.FewShot(jnp.asarray(tokens), jnp.int32(len(before))) if before else None
+
+
 def close(found: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5) -> None:
     compare = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol)
     jax.tree.map(compare, found, expected)
@@ -63,16 +83,14 @@ def close(found: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5) -> 
 class TestLoss:
     @pytest.mark.parametrize("packed", [PACKED, unpacked()], ids=["packed", "unpacked"])
     @pytest.mark.parametrize("remat", [False, True])
+    @pytest.mark.parametrize("before", [[], SHOWN], ids=["alone", "after a few-shot prompt"])
     def test_is_that_of_the_documents_one_by_one(
-        self, config: ModelConfig, packed: train.Batch, remat: bool
+        self, config: ModelConfig, packed: train.Batch, remat: bool, before: list[int]
     ):
         params = LEARNER.params
         plain = reference.weights(params)
-        each = [
-            reference.loss(ONE_LAYER, plain, one.tokens.tolist(), one.weights.tolist())
-            for one in DOCUMENTS
-        ]
-        (loss, right), _ = loss_and_gradients(config, params, packed, remat)
+        each = [document_loss(plain, one, before) for one in DOCUMENTS]
+        (loss, right), _ = loss_and_gradients(config, params, packed, remat, few_shot(before))
         assert float(loss) == pytest.approx(sum(one for one, _ in each), rel=1e-5)
         assert right == sum(right for _, right in each) > 0
 
@@ -84,9 +102,12 @@ class TestLoss:
         close(results[0], results[1], atol=1e-4)
 
     @pytest.mark.parametrize("remat", [False, True])
-    def test_gradients_are_the_slope_of_the_formula(self, config: ModelConfig, remat: bool):
+    @pytest.mark.parametrize("before", [[], SHOWN], ids=["alone", "after a few-shot prompt"])
+    def test_gradients_are_the_slope_of_the_formula(
+        self, config: ModelConfig, remat: bool, before: list[int]
+    ):
         params = LEARNER.params
-        _, gradients = loss_and_gradients(config, params, PACKED, remat)
+        _, gradients = loss_and_gradients(config, params, PACKED, remat, few_shot(before))
         plain, slopes = reference.weights(params), reference.weights(gradients)
         draws = np.random.default_rng(1)
         for name in plain:
@@ -94,10 +115,7 @@ class TestLoss:
 
             def loss(step: float, name: str = name, direction: np.ndarray = direction) -> float:
                 moved = plain | {name: plain[name] + step * direction}
-                return sum(
-                    reference.loss(ONE_LAYER, moved, one.tokens.tolist(), one.weights.tolist())[0]
-                    for one in DOCUMENTS
-                )
+                return sum(document_loss(moved, one, before)[0] for one in DOCUMENTS)
 
             expected = (loss(1e-5) - loss(-1e-5)) / 2e-5
             assert (slopes[name] * direction).sum() == pytest.approx(expected, rel=1e-4, abs=1e-4)
