@@ -123,6 +123,7 @@ def summarize(questions: "Sequence[Sequence[Sample]]") -> dict[str, Any]:
         questions, samples: how many, and how many of each.
         accuracy, exact_accuracy, flexible_accuracy: share of all samples that are right, by the
             rule that counts and by either; `accuracy_interval` its 95 % interval over questions.
+        truncated: share of all samples that the token budget ended.
         maj_at, pass_at: k -> {"accuracy", "interval"} for k = 1, 2, 4, ... and all samples.
     """
     count = len(questions[0])
