@@ -133,6 +133,8 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     found = shapes.choose(
         settings, prompter, problems, model, grid, prefix=prefix, samples=samples, workdir=workdir
     )
+    if settings.rounds.count:
+        _ = prompter.end  # a chat template that has no replies says so now
     fused = _fused(settings, prompter, problems, found[0], shards)
     longest = max(shape.prompt + shape.budget for shape in found) + prefix
     _check(settings, model, found[0], longest, shards)

@@ -54,8 +54,7 @@ def encode(tokenizer: Tokenizer, prompt: str, completion: str) -> Example:
     The border is where the prompt ends, known from its length. No character of the text marks it:
     a rationale may hold any of them, colons included.
     """
-    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    before = [*bos, *tokenizer.encode(prompt)]
+    before = [*bos(tokenizer), *tokenizer.encode(prompt)]
     return example(before, [*continued(tokenizer, before, prompt, completion), tokenizer.eos_id])
 
 
@@ -67,10 +66,14 @@ def continued(tokenizer: Tokenizer, before: Sequence[int], text: str, more: str)
 
     Where `text` with `more` does not begin with `before`, `more` is encoded by itself.
     """
-    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    whole = [*bos, *tokenizer.encode(text + more)]
+    whole = [*bos(tokenizer), *tokenizer.encode(text + more)]
     begun = whole[: len(before)] == list(before)
     return whole[len(before) :] if begun else tokenizer.encode(more)
+
+
+def bos(tokenizer: Tokenizer) -> list[int]:
+    """The ids that a document begins with: one or none."""
+    return [] if tokenizer.bos_id is None else [tokenizer.bos_id]
 
 
 def example(context: Sequence[int], target: Sequence[int]) -> Example:

@@ -94,8 +94,8 @@ def sample(
         for index, chunk in enumerate(chunks[done:], done):
             seed = (context.settings.seed, round_, _STREAMS[kind])
             ready = ready or sampling.policy(policy, shown)
-            slots = sampling.open(ready, seed, chunk.shape)
-            completions = engine.complete(chunk, slots, advance)
+            # No name holds the slots: those of two chunks at a time would be too many.
+            completions = engine.complete(chunk, sampling.open(ready, seed, chunk.shape), advance)
             holders = context.programs.owners(chunk.shape)
             owners = [holders[one.slot] for one in completions]
             own = [one for one in completions if holders[one.slot] == processes.index()]
@@ -193,11 +193,20 @@ def pretrain(context: Context, start: Params) -> Params:
 def fine_tune(
     context: Context, round_: int, base: Params, examples: Sequence[Example], steps: int
 ) -> tuple[Params, float]:
-    """Trains the base weights on what the round kept; returns the weights and the last loss."""
+    """Trains the base weights on what the round kept; returns the weights and the last loss.
+
+    A text may have more tokens than it was written in: what is too long by that is left out.
+    """
     chosen = context.settings.train
+    whole = [example for example in examples if len(example.tokens) <= chosen.length]
+    if len(whole) < len(examples):
+        context.console.print(
+            f"round {round_}: {len(examples) - len(whole)} of {len(examples)} texts have more than "
+            f"the {chosen.length} tokens of train.length and are left out"
+        )
     plan = Plan(
         kind="train",
-        examples=examples,
+        examples=whole,
         length=chosen.length,
         batch_size=chosen.batch_size,
         steps=steps,

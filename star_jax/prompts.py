@@ -56,7 +56,7 @@ class Prompter:
         prompt = self.task.prompt(problem, hint)
         if shown and self._joined:
             return packing.continued(self.tokenizer, *self._last_example[hint], prompt)
-        return [*self._bos, *self.tokenizer.encode(prompt)]
+        return [*packing.bos(self.tokenizer), *self.tokenizer.encode(prompt)]
 
     def length(self, problem: Problem) -> int:
         """Tokens of the prompt with its hint, few-shot examples not counted; kept once known.
@@ -134,10 +134,19 @@ class Prompter:
 
     def _target(self, problem: Problem, hint: bool, completion: str) -> list[int]:
         if self.chat:
-            return [*self.tokenizer.encode(completion.strip()), self.end]
+            return [*self._reply(problem, hint, completion.strip()), self.end]
         prompt = self.task.prompt(problem, hint)
         ids = packing.continued(self.tokenizer, self.row(problem, hint), prompt, completion)
         return [*ids, self.end]
+
+    def _reply(self, problem: Problem, hint: bool, text: str) -> list[int]:
+        """Ids of an answer in a chat, as the template writes it if it leaves the words alone."""
+        said = self._chat.chat([self._ask(problem, hint), _say("assistant", text)], reply=False)
+        before = self.row(problem, hint)
+        last = max((i for i, id_ in enumerate(said) if id_ in self.tokenizer.eos_ids), default=0)
+        ids = said[len(before) : last] if said[: len(before)] == before else []
+        same = self.tokenizer.decode(ids).strip() == text
+        return ids if same else self.tokenizer.encode(text)
 
     def _worked(self, problem: Problem) -> str:
         if self.direct:
@@ -178,7 +187,10 @@ class Prompter:
 
     def _begun(self, text: str) -> list[int]:
         """Ids that a text begins with that begins with `text`."""
-        return [*self._bos, *_common(*(self.tokenizer.encode(text + more) for more in _NEXT))]
+        return [
+            *packing.bos(self.tokenizer),
+            *_common(*(self.tokenizer.encode(text + more) for more in _NEXT)),
+        ]
 
     def _turns(self, hint: bool | None) -> list[dict[str, str]]:
         """The examples as turns of a conversation; none for None."""
@@ -204,10 +216,6 @@ class Prompter:
         if not isinstance(self.tokenizer, HuggingFaceTokenizer) or not self.tokenizer.chats:
             raise ValueError("config.model.chat: the tokenizer has no chat template; set it false")
         return self.tokenizer
-
-    @property
-    def _bos(self) -> list[int]:
-        return [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
 
 
 def rehearsed(count: int, share: float) -> list[int]:

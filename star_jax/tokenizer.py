@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 # Templates that write the date write this one, as Llama 3's do without a clock: what is resumed on
 # another day has the prompts it had. The line break after a block is not written.
-_TODAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}\n"
+_DATE = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%Y": "2024", "%H:%M": "12:00"}
+_WRITTEN = "".join(f"|replace('{code}', '{text}')" for code, text in _DATE.items())
+_TODAY = "{% macro strftime_now(format) %}{{ format" + _WRITTEN + " }}{% endmacro %}\n"
 _NAMES = ("pad", "bos", "eos")  # come first; byte b is token b + 3, and after the bytes the markup
 
 

@@ -102,6 +102,13 @@ def test_exact_without_a_rationale(completion: str, letter: str | None):
     assert choices.direct_answer(completion) == letter
 
 
+def test_a_choice_may_begin_with_not():
+    texts = ("metal", "not a metal")
+    problem = Problem("1", "?", "a", "", "other", texts)
+    assert choices.flexible(problem, " The answer is not a metal.") == "b"
+    assert choices.flexible(problem, " It is not a metal.") == "b"
+
+
 @pytest.mark.parametrize(
     ("completion", "letter"),
     [

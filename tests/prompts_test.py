@@ -263,6 +263,34 @@ class TestWholeText:
             assert example.weights.tolist() == [0] * given + [1] * (len(document) + 1 - given)
 
 
+CHAT = (
+    "{% for m in messages %}<turn>{{ m.role }}\n{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<turn>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("prefix", ["normalizer", "first", ""])
+@pytest.mark.parametrize("changes", [("", ""), ("m.content", "m.content.split('####')[-1]")])
+def test_a_reply_has_the_tokens_that_the_template_gives_it(
+    tmp_path: pathlib.Path, prefix: str, changes: tuple[str, str]
+):
+    sentencepiece_toys.tokenizer(prefix).save(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text(CHAT.replace(*changes))
+    tokenizer = HuggingFaceTokenizer.open(tmp_path)
+    problem, task = GSM8K_PROBLEMS[0], GSM8K("nowhere")
+    text = task.completion(problem.rationale, problem.answer)
+    kept = rationales.grade(task, problem, 1, False, text, truncated=False, tokens=9)
+    example = Prompter(tokenizer, task, chat=True).training_example(kept)
+    learnt = example.tokens[example.weights == 1].tolist()
+    assert tokenizer.decode(learnt).strip() == text.strip(), "whole, whatever the template leaves"
+    turns = [
+        {"role": "user", "content": task.message(problem, hint=False)},
+        {"role": "assistant", "content": text.strip()},
+    ]
+    whole = tokenizer.chat(turns, reply=False)
+    assert (example.tokens.tolist() == whole) == (not changes[0])
+
+
 def test_the_longest_prompt_of_a_problem_counts():
     # by itself the prompt is two tokens here, after an example three
     tokenizer = sentencepiece_toys.tokenizer()

@@ -273,10 +273,13 @@ class TestChat:
     ):
         # a run that is resumed on another day has the prompts it had
         smollm2.tokenizer().save(tmp_path)
-        template = "{{ strftime_now('%d %b %Y') }}\n{{ messages[0].content }}"
+        template = (
+            "{{ strftime_now('%d %b %Y') }}, {{ strftime_now('%Y-%m-%d') }}\n"
+            "{{ messages[0].content }}"
+        )
         (tmp_path / "chat_template.jinja").write_text(template)
         tokenizer = HuggingFaceTokenizer.open(tmp_path)
-        assert tokenizer.chat([REPLY]) == tokenizer.encode("26 Jul 2024\n4")
+        assert tokenizer.chat([REPLY]) == tokenizer.encode("26 Jul 2024, 2024-07-26\n4")
 
     @pytest.mark.parametrize(
         "begin", ["", "\n", "\n\n ", "  {% if true %}a{% endif %}", "{# b #}\n"]

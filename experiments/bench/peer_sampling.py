@@ -111,7 +111,7 @@ class Peer:
         parting = next((at for at, (a, b) in pairs if a != b), None)
         if parting is None:
             return float("inf")
-        asked = questions.encode()[number]
+        asked = questions.row(questions.problems[number])
         tokens = torch.tensor([[*questions.prefix, *asked, *one[:parting]]])
         logits = self.model(tokens, logits_to_keep=1).logits[0, -1]
         return float(abs(logits[one[parting]] - logits[other[parting]]))

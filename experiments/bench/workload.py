@@ -61,7 +61,11 @@ class Questions:
 
     def encode(self) -> list[list[int]]:
         """The ids of each question after the prompt; part of what is timed."""
-        return [self.prompter.row(problem, self.hint, shown=True) for problem in self.problems]
+        return [self.row(problem) for problem in self.problems]
+
+    def row(self, problem: Problem) -> list[int]:
+        """The ids of one."""
+        return self.prompter.row(problem, self.hint, shown=True)
 
 
 def questions(

@@ -152,7 +152,7 @@ class Arithmetic:
             return None
         head, end, _ = completion.rpartition(_END)
         a, b = _operands(problem)
-        return head + end != scratchpad(a, b, true_steps(a, b))
+        return (head + end).removeprefix(" ") != scratchpad(a, b, true_steps(a, b))
 
     def longest(self, group: str, direct: bool = False) -> str:
         """The completion for nines alone."""

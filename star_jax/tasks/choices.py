@@ -123,19 +123,18 @@ def flexible(problem: Problem, text: str) -> str | None:
     found = answer(text)
     if found is not None and found in LETTERS[: len(problem.choices)]:
         return found
-    text = _DENIED.sub("", text)
     cues = list(_SAID.finditer(text))
     if cues:
         line = text[cues[-1].end() :].lstrip().partition("\n")[0]
         named = [
             *_letters(problem.choices, filter(None, [_OPENING_LETTER.match(line)])),
-            *_letters(problem.choices, _ANY_LETTER.finditer(line)),
+            *_letters(problem.choices, _ANY_LETTER.finditer(_DENIED.sub("", line))),
             *_mentioned(problem.choices, line),
         ]
         if named:
             return named[0]
     for named in (
-        _letters(problem.choices, _ANY_LETTER.finditer(text)),
+        _letters(problem.choices, _ANY_LETTER.finditer(_DENIED.sub("", text))),
         _mentioned(problem.choices, text),
     ):
         if named:

@@ -81,7 +81,8 @@ class Task(Protocol):
     def prompt(self, problem: Problem, hint: bool) -> str:
         """What the model continues; with `hint`, it gives the answer away (rationalization).
 
-        Uses `question`, `answer` and `choices` only, which a stored sample has too.
+        Uses `question`, `answer` and `choices` only, which a stored sample has too. It does not end
+        in a space, which tokenizers make a part of the next word, and is longer with the hint.
         """
         ...
 
