@@ -44,3 +44,35 @@ def test_logits_are_of_float32_whatever_the_decoder_computes_in(cpu: bool):
     found = logits(config, head, x.astype(jnp.bfloat16))
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, logits(config, head, x), rtol=0.05, atol=0.1)
+
+
+@CASES
+@pytest.mark.parametrize("tied", [False, True])
+def test_near_logits_are_not_rounded_together(cpu: bool, tied: bool):
+    config = toys.replace(toys.SMALL, dtype="bfloat16", cpu=cpu, tied=tied)
+    x, head = drawn(tied, bias=False)
+    x, head = (8 * x).astype(jnp.bfloat16), Head(head.matrix.astype(jnp.bfloat16), None)
+    wide, matrix = np.asarray(x, np.float32), np.asarray(head.matrix, np.float32)
+    found = logits(config, head, x)
+    np.testing.assert_allclose(found, wide @ (matrix.T if tied else matrix), rtol=1e-5, atol=1e-4)
+    assert (found != found.astype(jnp.bfloat16).astype(jnp.float32)).mean() > 0.9
+
+
+@CASES
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_gradients_are_those_of_the_product(cpu: bool, tied: bool, dtype: Any):
+    config = toys.replace(toys.SMALL, cpu=cpu, tied=tied)
+    x, head = drawn(tied, bias=False)
+    towards = jax.random.normal(jax.random.key(3), (2, 5, config.vocab))
+
+    def value(x: jax.Array, matrix: jax.Array) -> jax.Array:
+        return jnp.sum(logits(config, Head(matrix, None), x) * towards)
+
+    of_x, of_matrix = jax.grad(value, (0, 1))(x.astype(dtype), head.matrix)
+    assert (of_x.dtype, of_matrix.dtype) == (dtype, jnp.float32)
+    matrix, sums = np.asarray(head.matrix.T if tied else head.matrix), np.asarray(towards)
+    close = dict(rtol=1e-5, atol=1e-5) if dtype == jnp.float32 else dict(rtol=0.03, atol=0.2)
+    np.testing.assert_allclose(of_x.astype(jnp.float32), sums @ matrix.T, **close)
+    expected = np.einsum("bte,btv->ev", np.asarray(x), sums)
+    np.testing.assert_allclose(of_matrix.T if tied else of_matrix, expected, **close)

@@ -12,7 +12,7 @@ import toys
 from star_jax import mesh, train
 from star_jax.model.abstract import abstract_params, graph
 from star_jax.model.config import ModelConfig
-from star_jax.model.product import product, products
+from star_jax.model.product import looked_up, product, products
 from star_jax.state import Params, init_params
 from toys import eight_devices
 
@@ -138,3 +138,24 @@ def test_eight_devices_find_the_same_gradient(config: ModelConfig):
     layouts = jax.tree.map(lambda x: x.sharding, abstract_params(config, mesh.make_mesh(2, 2, 2)))
     one, many = (joined(gradients(config, x)) for x in (params, jax.device_put(params, layouts)))
     assert np.linalg.norm(many - one) < 0.02 * np.linalg.norm(one)
+
+
+class TestLookedUp:
+    def test_rows_in_another_type(self):
+        table = jnp.arange(12.0).reshape(4, 3) / 7
+        found = looked_up(table, jnp.array([[3, 0]]), jnp.bfloat16)
+        np.testing.assert_array_equal(found, table[jnp.array([[3, 0]])].astype(jnp.bfloat16))
+
+    def test_a_token_that_is_everywhere_is_counted_every_time(self):
+        # in bfloat16 a sum of ones ends at 256
+        count, table = 600, jnp.ones((4, 3))
+        index = jnp.full(count, 2)
+        gradient = jax.grad(lambda t: jnp.sum(looked_up(t, index, jnp.bfloat16)))(table)
+        np.testing.assert_array_equal(gradient, np.eye(4)[:, 2:3] * np.full(3, count))
+
+    def test_its_gradient_is_not_moved_out_of_a_loop(self):
+        def loss(table: jax.Array, index: jax.Array) -> jax.Array:
+            return jnp.sum(looked_up(table, index, jnp.float32) ** 2)
+
+        traced = str(jax.make_jaxpr(jax.grad(loss))(jnp.ones((4, 3)), jnp.array([2, 2])))
+        assert traced.index("scatter-add") < traced.index("optimization_barrier")

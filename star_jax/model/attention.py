@@ -126,7 +126,7 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
             out_specs=heads,
             check_vma=False,  # kernels do not say how their results vary over the mesh
         )
-        return checkpoint_name(sharded(q, k, v, segments_BxT), "attention"), kept
+        return sharded(q, k, v, segments_BxT), kept
 
     return attend
 
@@ -209,6 +209,7 @@ def splash_segments(
         attn_logits_soft_cap=layer.cap or None,
         head_shards=1,
         q_seq_shards=1,
+        residual_checkpoint_name="attention",
         interpret=interpret,
     )
 
@@ -236,7 +237,7 @@ def dot_product_segments(
     out = jax.nn.dot_product_attention(
         q, k, v, mask=mask, is_causal=True, scale=layer.scale, implementation=implementation
     )
-    return out.swapaxes(1, 2)
+    return checkpoint_name(out.swapaxes(1, 2), "attention")
 
 
 def within(window: int, query: jax.Array, key: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ from star_jax.model.attention import Attend, Layer
 from star_jax.model.config import ModelConfig
 from star_jax.model.head import Head, logits
 from star_jax.model.layers import Index, Kept, Stacked
-from star_jax.model.product import product, products
+from star_jax.model.product import looked_up, product, products
 from star_jax.model.rotary import Turns, rotate, turns
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -296,11 +296,11 @@ class Decoder(nnx.Module):
             layout: of the activations.
         """
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        x = self.embedding[...].astype(dtype)[tokens_BxT]
+        x = looked_up(self.embedding[...], tokens_BxT, dtype)
         if config.embedding_scale != 1:
             x = x * jnp.asarray(config.embedding_scale, dtype)
         if self.positions is not None:
-            x = x + self.positions[...].astype(dtype)[positions_BxT]
+            x = x + looked_up(self.positions[...], positions_BxT, dtype)
         scale = config.scale or config.head_dim**-0.5
         turned = [turns(positions_BxT, config, local) for local in (False, True)]
 

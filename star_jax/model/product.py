@@ -15,6 +15,7 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from star_jax.model import layers
 
@@ -44,6 +45,24 @@ def products(x: jax.Array, weights: Sequence[jax.Array], *, wide: bool) -> list[
     ends = np.cumsum(widths)[:-1]
     found = product(x, jnp.concatenate(weights, axis=1), wide=True)
     return [part.astype(x.dtype) for part in jnp.split(found, ends, axis=-2)]
+
+
+def looked_up(table_VxE: jax.Array, index: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Rows of a table, which is a product with ones; its gradient is summed in the table's type."""
+    return cast(jax.Array, _alone(table_VxE))[index].astype(dtype)
+
+
+@jax.custom_vjp
+def _alone(table: jax.Array) -> jax.Array:
+    """The table; its gradient is whole before it is added to another.
+
+    XLA for TPUs may otherwise move the sum over devices out of the loop over micro-batches, and
+    lose parts of it (openxla/xla issue 49143).
+    """
+    return table
+
+
+_alone.defvjp(lambda table: (table, None), lambda _, g: (jax.lax.optimization_barrier(g),))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
