@@ -41,8 +41,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.mesh.update(data=1, tensor=8)
     config.sampler.update(max_new_tokens=128)
     config.train.update(
-        batch_size=8, length=1536, micro_batch=1, learning_rate=1e-6, warmup_steps=100, b2=0.999
+        batch_size=8, length=1536, micro_batch=0, learning_rate=1e-6, warmup_steps=100, b2=0.999
     )
+    config.train.save_every = 500  # 73 GB at a time
     config.train.remat = "blocks"
     config.train.update(first_steps=40, growth=1.2)
     if variant == "released_code":

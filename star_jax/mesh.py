@@ -111,7 +111,7 @@ def owners(mesh: Mesh, rows: int) -> list[int]:
 def held(array: jax.Array) -> np.ndarray:
     """What this process holds of an array, at its place in the whole; zeros elsewhere."""
     found = np.zeros(array.shape, array.dtype)
-    for shard in array.addressable_shards:
+    for shard in {str(one.index): one for one in array.addressable_shards}.values():
         found[shard.index] = shard.data
     return found
 

@@ -332,13 +332,12 @@ def lowered(
 
 
 def keep(folder: str) -> None:
-    """From now on what is compiled is kept in `folder`, however small, and looked for there.
-
-    JAX_COMPILATION_CACHE_DIR in the environment is another wish.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    """From now on what is compiled is kept in `folder`, however small, and looked for there."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # another wish
         return
     jax.config.update("jax_compilation_cache_dir", folder)
+    if "://" in folder:  # XLA's own, for GPUs, are files of this machine
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

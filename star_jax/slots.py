@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
@@ -118,7 +119,7 @@ class OpenSlots:
             name = ("advance", self._shape, blocks, policy.prefix is not None)
             given = (policy.weights, self._slots, policy.prefix, self._seed, count)
             self._slots, told = sampling.run(name, *given)
-            length, finished, steps = (np.asarray(x) for x in told)
+            length, finished, steps = jax.device_get(told)
             going, made = ~finished & (length < self._shape.budget), int(steps) - self._steps
             self._steps += made
             sampling.slot_steps += made * self._shape.rows
