@@ -15,7 +15,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from absl import flags
+
 from star_jax.settings import SettingsError
+
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0")
+_PROCESSES = flags.DEFINE_integer("processes", None, "how many processes share the run")
+_PROCESS = flags.DEFINE_integer("process", None, "the number of this one, from 0")
 
 HEARTBEAT = 30  # seconds of silence after which a process counts as gone
 _STARTED = 300  # seconds that the processes have to find each other
@@ -24,6 +30,11 @@ _WORDS = 2  # seconds for last words
 # What an error says that is not this process's own: a peer's socket closed, a barrier was broken.
 _OTHERS = ("Gloo", "closed by peer", "coordination", "Barrier")
 _GOES_ON = "nothing that was done is lost: the same command, in all processes, goes on"
+
+
+def given() -> tuple[str | None, int | None, int | None]:
+    """What the flags say: coordinator, processes, process; not checked."""
+    return _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
 
 
 def check(coordinator: str | None, processes: int | None, process: int | None) -> None:

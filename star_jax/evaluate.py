@@ -10,6 +10,8 @@
   --samples  completions of every question (default 1: greedily, unless the config draws)
   --workdir  where samples and evaluation.json go; the same command goes on with what is there
              (default: runs/evaluate/ and task, model, split and samples)
+  --coordinator, --processes, --process
+             over several hosts, as star_jax.main
 
 Task, prompts and sampler are the config's.
 """
@@ -24,7 +26,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from star_jax import command_line, files, scores
+from star_jax import command_line, distributed, files, scores
 from star_jax.settings import Settings, SettingsError, from_config
 
 if TYPE_CHECKING:
@@ -60,19 +62,23 @@ def evaluate(
     _check_samples(settings, samples)
     from rich.console import Console
 
-    from star_jax import phases, rounds
+    from star_jax import phases, processes, rounds
     from star_jax.checkpoint import Checkpoints
     from star_jax.context import make_context
     from star_jax.folder import weights
 
     alone = dataclasses.replace(settings.rounds, count=0)
     context = make_context(
-        dataclasses.replace(settings, rounds=alone), workdir, Console(), samples=samples
+        dataclasses.replace(settings, rounds=alone),
+        workdir,
+        Console(quiet=not processes.speaks()),
+        samples=samples,
     )
     chosen = context.problems.test if split == "test" else context.problems.held_out
     if not chosen:
         raise SettingsError(f"--split={split}: the task has no such problems")
-    _check_folder(context.folder / OF, settings.model.source, split, samples)
+    of = context.folder / OF
+    processes.first(lambda: _check_folder(of, settings.model.source, split, samples))
     phases.start(context)
     policy = rounds.policy_of(context, Checkpoints(weights(context.folder)), 0)
     found = phases.sample(
@@ -91,7 +97,7 @@ def evaluate(
         "split": split,
         **summarize([found[at : at + samples] for at in range(0, len(found), samples)]),
     }
-    files.write_json(context.folder / RESULT, result)
+    processes.first(lambda: files.write_json(context.folder / RESULT, result))
     return result
 
 
@@ -168,7 +174,9 @@ def main(argv: Sequence[str]) -> None:
     """The command line."""
     del argv
     logging.set_verbosity(logging.WARNING)
+    place = distributed.given()
     try:
+        distributed.check(*place)
         if _MODEL.value:
             _CONFIG.value.model.source = _MODEL.value
         chosen = from_config(_CONFIG.value)
@@ -176,11 +184,13 @@ def main(argv: Sequence[str]) -> None:
         name = pathlib.Path(chosen.model.source).name
         what = f"{chosen.task.name}-{name}-{_SPLIT.value}-{_SAMPLES.value}"
         workdir = _WORKDIR.value or f"runs/evaluate/{what}"
-        from star_jax import console, programs
+        with distributed.together(*place):
+            from star_jax import console, processes, programs
 
-        programs.keep(f"{workdir}/cache")
-        found = evaluate(chosen, workdir, split=_SPLIT.value, samples=_SAMPLES.value)
-        console.print_evaluation(found, f"{workdir}/{RESULT}")
+            programs.keep(f"{workdir}/cache")
+            found = evaluate(chosen, workdir, split=_SPLIT.value, samples=_SAMPLES.value)
+            if processes.speaks():
+                console.print_evaluation(found, f"{workdir}/{RESULT}")
     except SettingsError as error:
         command_line.refuse(error)
     except KeyboardInterrupt:

@@ -10,9 +10,6 @@ from star_jax import command_line, distributed, folder, settings
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment's config file")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, local or gs://")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0")
-_PROCESSES = flags.DEFINE_integer("processes", None, "how many processes share the run")
-_PROCESS = flags.DEFINE_integer("process", None, "the number of this one, from 0")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -25,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax says a page at every save
     config_file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
     workdir = _WORKDIR.value or f"runs/{pathlib.Path(config_file).stem}"
-    place = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    place = distributed.given()
     try:
         distributed.check(*place)
         chosen = settings.from_config(_CONFIG.value)

@@ -75,10 +75,10 @@ def _config(values: dict[str, Any]) -> ConfigDict:
     return config
 
 
-def command(workdir: pathlib.Path, *arguments: str) -> list[str]:
+def command(workdir: pathlib.Path, *arguments: str, program: str = "star_jax.main") -> list[str]:
     """The command line of the tiny run."""
-    program = [sys.executable, "-m", "star_jax.main", "--config=tests/fakes.py"]
-    return [*program, f"--workdir={workdir}", *arguments]
+    begin = [sys.executable, "-m", program, "--config=tests/fakes.py"]
+    return [*begin, f"--workdir={workdir}", *arguments]
 
 
 def environment(
@@ -103,13 +103,17 @@ def environment(
 
 
 def together(
-    workdir: pathlib.Path, cache: pathlib.Path, processes: int, *arguments: str
+    workdir: pathlib.Path,
+    cache: pathlib.Path,
+    processes: int,
+    *arguments: str,
+    program: str = "star_jax.main",
 ) -> list[subprocess.Popen[str]]:
     """The tiny run over several processes of this machine, started; they share eight devices."""
     place = (f"--coordinator=localhost:{free_port()}", f"--processes={processes}")
     return [
         subprocess.Popen(
-            command(workdir, *arguments, *place, f"--process={number}"),
+            command(workdir, *arguments, *place, f"--process={number}", program=program),
             cwd=ROOT,
             env=environment(cache, 8 // processes),
             text=True,

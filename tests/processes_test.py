@@ -113,6 +113,19 @@ def test_the_fused_step_is_the_same_program(home: pathlib.Path):
     same(home / "fused1", home / "fused2")
 
 
+def test_an_evaluation_is_what_one_process_finds(home: pathlib.Path):
+    flags = (f"--model={home / 'base'}", "--split=development", "--samples=2")
+    flags += ("--config.sampler.temperature=0.5", "--config.evaluate.problems=10")
+    for count in (1, 2):
+        folder = home / f"evaluated{count}"
+        program = "star_jax.evaluate"
+        first, *others = finish(
+            fakes.together(folder, home / "cache", count, *flags, program=program)
+        )
+        assert "pass@2" in first and all(words(said) <= GLOO for said in others)
+    assert written(home / "evaluated1") == written(home / "evaluated2")
+
+
 def kill_when(started: list[subprocess.Popen[str]], number: int, there: pathlib.Path) -> list[str]:
     """Kills one process once a file is there; what the others say, who must end within a minute."""
     while not there.exists():
