@@ -110,8 +110,10 @@ CELLS: dict[tuple[str, str], Work] = {
 
 def names(work: Work) -> dict[str, Any]:
     """The programs of the table, by what `Programs.lower` calls them; a new one is a line here."""
+    shape = Shape(work.budget, work.prompt, work.rows)
     return {
         "decode": None,  # no program of a run, which has slots: `lower_decode`
+        "advance": ("advance", shape, sizes.ring(work.budget).blocks, True),
         "train": ("update", "train"),
         "star_step": ("star", True),
     }
@@ -178,7 +180,8 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     cell |= {"devices": len(there), "device_kind": there[0].device_kind}
     cell |= {"work": dataclasses.asdict(work), "hbm_per_device": device.hbm_bytes}
     programs, name = make_programs(model, grid, work, program), names(work)[program]
-    weights = programs.sampling.weights if program == "decode" else programs.params
+    samples = program in ("decode", "advance")
+    weights = programs.sampling.weights if samples else programs.params
     cell["weight_bytes"] = weight_bytes(weights)
     program_ = lower_decode(programs, work) if program == "decode" else programs.lower(name)
     begun = time.perf_counter()
@@ -192,10 +195,10 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     cell["compile_seconds"] = time.perf_counter() - begun
     ring = sizes.ring(work.budget)
     trips = [min(ring.places, work.budget - 1 - n * ring.places) for n in range(ring.blocks)]
-    tries = {"decode": 1, "train": 0, "star_step": 2}[program]
+    trips = {"decode": trips, "advance": trips[:1], "train": [], "star_step": 2 * trips}[program]
     cell |= fitting(compiled, device)
     try:
-        cell |= counted(compiled, device, trips * tries)
+        cell |= counted(compiled, device, trips)
     except jax.errors.JaxRuntimeError as error:  # jaxlib cannot read what a newer libtpu writes
         return cell | {"error": f"no text of the program: {str(error).splitlines()[0]}"}
     return cell | speed(program, work, cell["seconds"], len(there))
@@ -335,6 +338,7 @@ def speed(program: str, work: Work, seconds: float, count: int) -> dict[str, flo
     """What one call gives: tokens a second of all devices, and of one."""
     tokens = {
         "decode": work.rows * work.budget,
+        "advance": work.rows * sizes.ring(work.budget).places,
         "train": work.batch * work.length,
         "star_step": 2 * work.questions * work.budget,
     }[program]

@@ -7,6 +7,7 @@ import jax
 from experiments.tpu_compile.cells import MODELS, Work
 from star_jax import mesh, state
 from star_jax.model.abstract import abstract_params
+from star_jax.sampler.sizes import ring
 
 _BYTES = 2  # of a weight, a key or a value in bfloat16
 
@@ -16,6 +17,7 @@ def times_least(cell: dict[str, Any]) -> float | None:
 
     A decode's bytes are measured by the weights, the few-shot prompt's cache and the filled part of
     the rows' own, each read once for every new token. The reading of the prompts is in its bytes.
+    So are those of slots that go on for a block of the ring (advance), with all blocks full.
     An update's FLOPs are measured by 6 for each weight and token; attention is in neither.
     """
     if "flops" not in cell or cell["program"] == "star_step":
@@ -29,5 +31,9 @@ def times_least(cell: dict[str, Any]) -> float | None:
     heads = config.key_heads / work.tensor
     token = 2 * _BYTES * config.layers * heads * config.head_dim
     rows = work.rows * work.tensor / cell["devices"]
-    filled = work.prefix + rows * (work.prompt + work.budget / 2)
-    return cell["bytes_accessed"] / (work.budget * (cell["weight_bytes"] + token * filled))
+    whole = cell["program"] == "advance"
+    steps, own = (
+        (ring(work.budget).places, work.budget) if whole else (work.budget, work.budget / 2)
+    )
+    filled = work.prefix + rows * (work.prompt + own)
+    return cell["bytes_accessed"] / (steps * (cell["weight_bytes"] + token * filled))
