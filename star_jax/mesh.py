@@ -16,6 +16,7 @@ AXES = ("data", "fsdp", "tensor")
 # Logical axis -> mesh axes it is split over; an axis that is not split maps to None.
 RULES: dict[str, str | tuple[str, ...] | None] = {
     "batch": ("data", "fsdp"),
+    "rows": "data",  # of one token each, whose width is split as the weights are
     "length": None,
     "sequence": "tensor",  # tokens of the residual stream between blocks, where it is kept
     "layers": None,

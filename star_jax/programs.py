@@ -293,6 +293,7 @@ class Programs:
             fused.refresh_every,
             self._shows("train"),
             layers.taken_apart(self.mesh),
+            self.sampling.layout,
             block(self.mesh),
         )
         padded = self._abstract_padded(shape.rows, shape.prompt)

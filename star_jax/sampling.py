@@ -20,7 +20,7 @@ from star_jax.model import cache as kv
 from star_jax.model import layers
 from star_jax.model.abstract import abstract_params, graph, with_shardings
 from star_jax.model.config import ModelConfig
-from star_jax.model.decoder import Decoder
+from star_jax.model.decoder import ANY, Decoder, Layout
 from star_jax.sampler import decode, newcomers, sizes
 from star_jax.sampler.decode import Newcomers, Prompts, Slots, Stop
 from star_jax.sampler.engine import Shape
@@ -191,6 +191,18 @@ class Sampling:
         model = nnx.merge(graph(self.config), policy)
         return model.apart() if layers.taken_apart(self.mesh) else model
 
+    @property
+    def layout(self) -> Layout:
+        """Of a step's activations: split as the weights they meet, where these are by width.
+
+        So sums of some activations go over the links, and no weights.
+        """
+
+        def lay(x: jax.Array) -> jax.Array:
+            return mesh_lib.split(self.mesh, x, "rows", None, "embed")
+
+        return Layout(lay, lay) if self.mesh.shape["fsdp"] > 1 else ANY
+
     def _lower_lay_out(self) -> Any:
         def lay_out(params: Params) -> Params:
             return nnx.split(self._lay_out(params))[1]
@@ -238,6 +250,7 @@ class Sampling:
     def _lower_advance(self, shape: Shape, blocks: int, shared: bool) -> Any:
         def advance(weights: Params, slots: Slots, prefix: Any, seed: Any, wanted: Any) -> Any:
             how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
+            how |= {"layout": self.layout}
             model = self.model(weights)
             slots = decode.advance(model, slots, prefix, seed, wanted=wanted, **how)
             generated = slots.rows.generated

@@ -24,7 +24,7 @@ from flax import nnx
 
 from star_jax import byte_grader, train
 from star_jax.model import cache as kv
-from star_jax.model.decoder import Decoder
+from star_jax.model.decoder import ANY, Decoder, Layout
 from star_jax.sampler.decode import Generated, Prompts, Stop, decode
 from star_jax.sampler.select import Selection
 from star_jax.state import StarState, as_policy
@@ -49,7 +49,7 @@ class StarConfig:
         refresh_every: updates until the policy takes the learner's weights; 0: never. With 1 they
             are the same arrays, and the state has no policy of its own.
         show: whether the update is on few-shot prompt + question + rationale.
-        apart: of sampling, see `decode`.
+        apart, layout: of sampling, see `decode`.
         block: the length of what is trained on is a multiple of it.
     """
 
@@ -64,6 +64,7 @@ class StarConfig:
     refresh_every: int = 0
     show: bool = False
     apart: bool = False
+    layout: Layout = ANY
     block: int = 1
 
 
@@ -258,6 +259,7 @@ def _attempt(
         stop=config.stop,
         selection=config.selection,
         apart=config.apart,
+        layout=config.layout,
     )
     right, kept = byte_grader.grade(
         config.rule,

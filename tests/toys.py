@@ -116,6 +116,7 @@ class Scripted:
         attend: Attend,
         kept: Kept,
         given: Kept = (),
+        layout: Any = None,
     ) -> tuple[jax.Array, Kept]:
         rows, length = tokens_BxT.shape
         nothing = jnp.zeros((rows, 1, length, 1))

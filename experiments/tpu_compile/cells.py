@@ -149,7 +149,7 @@ def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -
     fused = Fused(shape, answer=16, rule=rule, eos=0) if program == "star_step" else None
     batch = rows if fused else work.batch
     length = work.prompt + work.budget + 1 if fused else work.length
-    micro = 0 if fused else work.micro
+    micro, remat = 0 if fused else work.micro, "blocks" if work.remat == "blocks" else "none"
     config = load.fit(MODELS[model], mesh, dtype="bfloat16")
     tokens = config.vocab - config.padding
     table = [b"a" * TOKEN_BYTES] * tokens
@@ -160,15 +160,10 @@ def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -
         selection=Selection(),
         shapes=[shape],
         prefix=work.prefix,
-        learning={
-            "train": Learning(
-                train.make_optimizer(clip=1.0), batch, length, micro,
-                "blocks" if work.remat == "blocks" else "none",
-            )
-        },
+        learning={"train": Learning(train.make_optimizer(clip=1.0), batch, length, micro, remat)},
         fused=fused,
         fresh=False,
-    )  # fmt: skip
+    )
 
 
 def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[str, Any]:
@@ -180,8 +175,7 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     cell |= {"devices": len(there), "device_kind": there[0].device_kind}
     cell |= {"work": dataclasses.asdict(work), "hbm_per_device": device.hbm_bytes}
     programs, name = make_programs(model, grid, work, program), names(work)[program]
-    samples = program in ("decode", "advance")
-    weights = programs.sampling.weights if samples else programs.params
+    weights = programs.params if program in ("train", "star_step") else programs.sampling.weights
     cell["weight_bytes"] = weight_bytes(weights)
     program_ = lower_decode(programs, work) if program == "decode" else programs.lower(name)
     begun = time.perf_counter()
@@ -237,7 +231,7 @@ def lower_decode(programs: Programs, work: Work) -> Any:
     def run(weights: Any, prompts: Any, prefix: Any) -> Any:
         return decode.decode(
             sampling.model(weights), prompts, prefix, budget=work.budget,
-            stop=sampling.stop, selection=sampling.selection,
+            stop=sampling.stop, selection=sampling.selection, layout=sampling.layout,
         )  # fmt: skip
 
     prompts = sampling.abstract_prompts(work.rows, Shape(work.budget, work.prompt, work.rows))

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from star_jax.model import layers
 from star_jax.model.attention import Attend, Layer, attend_sources, plain_segments, within
-from star_jax.model.decoder import Decoder
+from star_jax.model.decoder import ANY, Decoder, Layout
 from star_jax.model.layers import Index, Kept, Stacked
 from star_jax.model.plain_attention import Source
 
@@ -237,7 +237,11 @@ def read(
 
 
 def step(
-    model: Decoder, token_B: jax.Array, cache: Cache, prefix: Prefix | None
+    model: Decoder,
+    token_B: jax.Array,
+    cache: Cache,
+    prefix: Prefix | None,
+    layout: Layout = ANY,
 ) -> tuple[jax.Array, Cache]:
     """Feeds one token a row and returns the next token's logits [B, V] and the cache with it."""
     asked, written, (first, *older) = cache.asked, cache.written[:, None], cache.ring
@@ -269,6 +273,7 @@ def step(
         attend,
         (first.keys, first.values),
         given=(*read, *_stacks(prefix)),
+        layout=layout,
     )
     ring = (Block(keys, values), *older)
     return model.logits(x)[:, 0], Cache(asked, ring, cache.cursor + 1, cache.written + 1)

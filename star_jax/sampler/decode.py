@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from star_jax.model import cache as kv
-from star_jax.model.decoder import Decoder
+from star_jax.model.decoder import ANY, Decoder, Layout
 from star_jax.sampler import sizes
 from star_jax.sampler.select import Selection, select
 
@@ -167,6 +167,7 @@ def decode(
     stop: Stop,
     selection: Selection,
     apart: bool = False,
+    layout: Layout = ANY,
 ) -> Generated:
     """Writes up to `budget` tokens a row, until every row has met its stop.
 
@@ -180,7 +181,9 @@ def decode(
         if more:
             ring = slots.cache.ring
             slots = with_ring(slots, (kv.another(ring[0]), *ring))
-        slots = advance(model, slots, prefix, prompts.seed, stop=stop, selection=selection)
+        slots = advance(
+            model, slots, prefix, prompts.seed, stop=stop, selection=selection, layout=layout
+        )
     return slots.rows.generated
 
 
@@ -267,6 +270,7 @@ def advance(
     stop: Stop,
     selection: Selection,
     wanted: jax.Array | None = None,
+    layout: Layout = ANY,
 ) -> Slots:
     """Writes tokens until `wanted` [] slots have ended (None: all), or the ring's block is full."""
     places, begun = slots.cache.ring[0].places, slots.cache.cursor
@@ -279,7 +283,7 @@ def advance(
         return ~enough & (slots.cache.cursor < end)
 
     def body(slots: Slots) -> Slots:
-        return _step(model, slots, keys, prefix, stop, selection)
+        return _step(model, slots, keys, prefix, stop, selection, layout)
 
     return jax.lax.while_loop(goes_on, body, slots)
 
@@ -291,9 +295,10 @@ def _step(
     prefix: kv.Prefix | None,
     stop: Stop,
     selection: Selection,
+    layout: Layout,
 ) -> Slots:
     """One token more for every row that has not ended."""
-    logits, cache = kv.step(model, slots.rows.token, slots.cache, prefix)
+    logits, cache = kv.step(model, slots.rows.token, slots.cache, prefix, layout)
     rows = _write(slots.rows, logits, keys_B, stop, selection)
     going = jnp.sum(~slots.rows.ended())
     return Slots(rows, cache, slots.busy + going)
