@@ -186,7 +186,7 @@ class Prompter:
         return "".join(text + self.task.separator for text in worked)
 
     def _begun(self, text: str) -> list[int]:
-        """Ids that a text begins with that begins with `text`."""
+        """Ids that every text has at its head that goes on from this one."""
         return [
             *packing.bos(self.tokenizer),
             *_common(*(self.tokenizer.encode(text + more) for more in _NEXT)),
