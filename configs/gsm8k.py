@@ -57,5 +57,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.train.update(
             batch_size=4, length=512, micro_batch=4, learning_rate=2e-5, warmup_steps=5
         )
+        config.train.save_every = 100
         config.train.update(first_steps=20, growth=1.5)
     return config

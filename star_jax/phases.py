@@ -190,23 +190,26 @@ def pretrain(context: Context, start: Params) -> Params:
     return _fit(context, 0, plan, start)[0]
 
 
+def fitting(context: Context, round_: int, examples: Sequence[Example]) -> list[Example]:
+    """Those that `train.length` holds: a text can have more tokens than it was written in."""
+    room = context.settings.train.length
+    found = [example for example in examples if len(example.tokens) <= room]
+    if len(found) < len(examples):
+        context.console.print(
+            f"round {round_}: {len(examples) - len(found)} of {len(examples)} texts have more than "
+            f"the {room} tokens of train.length and are left out"
+        )
+    return found
+
+
 def fine_tune(
     context: Context, round_: int, base: Params, examples: Sequence[Example], steps: int
 ) -> tuple[Params, float]:
-    """Trains the base weights on what the round kept; returns the weights and the last loss.
-
-    A text may have more tokens than it was written in: what is too long by that is left out.
-    """
+    """Trains the base weights on what the round kept; returns the weights and the last loss."""
     chosen = context.settings.train
-    whole = [example for example in examples if len(example.tokens) <= chosen.length]
-    if len(whole) < len(examples):
-        context.console.print(
-            f"round {round_}: {len(examples) - len(whole)} of {len(examples)} texts have more than "
-            f"the {chosen.length} tokens of train.length and are left out"
-        )
     plan = Plan(
         kind="train",
-        examples=whole,
+        examples=examples,
         length=chosen.length,
         batch_size=chosen.batch_size,
         steps=steps,

@@ -293,7 +293,7 @@ class Programs:
             fused.refresh_every,
             self._shows("train"),
             layers.taken_apart(self.mesh),
-            self.sampling.layout,
+            self.sampling.layout(shape.rows),
             block(self.mesh),
         )
         padded = self._abstract_padded(shape.rows, shape.prompt)
@@ -334,8 +334,7 @@ def lowered(
 
 def keep(folder: str) -> None:
     """From now on what is compiled is kept in `folder`, however small, and looked for there."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # another wish
-        return
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", folder)
     jax.config.update("jax_compilation_cache_dir", folder)
     if "://" in folder:  # XLA's own, for GPUs, are files of this machine
         jax.config.update("jax_persistent_cache_enable_xla_caches", "none")

@@ -73,9 +73,9 @@ class Prompter:
         """The id that what is trained on ends with: of a chat's reply, the one in its template."""
         if not self.chat:
             return self.tokenizer.eos_id
-        said = self._chat.chat([_say("user", "1"), _say("assistant", "1")], reply=False)
-        ends = (id_ for id_ in reversed(said) if id_ in self.tokenizer.eos_ids)
-        return next(ends, self.tokenizer.eos_id)
+        turns = [_say("user", "1"), _say("assistant", "1")]
+        said = self._chat.chat(turns, reply=False)[len(self._chat.chat(turns[:1])) :]
+        return next((id_ for id_ in said if id_ in self.tokenizer.eos_ids), self.tokenizer.eos_id)
 
     def few_shot(self, hint: bool) -> list[int]:
         """Token ids of the examples, to go before every row; [] without any.
@@ -143,8 +143,9 @@ class Prompter:
         """Ids of an answer in a chat, as the template writes it if it leaves the words alone."""
         said = self._chat.chat([self._ask(problem, hint), _say("assistant", text)], reply=False)
         before = self.row(problem, hint)
-        last = max((i for i, id_ in enumerate(said) if id_ in self.tokenizer.eos_ids), default=0)
-        ids = said[len(before) : last] if said[: len(before)] == before else []
+        rest = said[len(before) :] if said[: len(before)] == before else []
+        ends = (i for i, id_ in enumerate(rest) if id_ in self.tokenizer.eos_ids)
+        ids = rest[: next(ends, 0)]
         same = self.tokenizer.decode(ids).strip() == text
         return ids if same else self.tokenizer.encode(text)
 

@@ -138,6 +138,7 @@ def _round(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Reco
 def _learn_at_once(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Generates for all problems, filters, then fine-tunes: mode "rounds"."""
     examples, counts = (_gold if context.direct else _bootstrap)(context, n, weights, meter)
+    examples = phases.fitting(context, n, examples)
     chosen = context.settings.train
     steps = steps_of_round(n, chosen.first_steps, chosen.growth, chosen.max_steps)
     if not examples:
@@ -211,9 +212,8 @@ def _bootstrap(
             )
     kept = rationales.keep(generated, rationalized)
     processes.first(lambda: rationales.write_kept(folder, kept))
-    rehearsal = settings.rationalize.rehearsal
     shown = context.trains_on_examples(n)
-    examples = context.prompter.training_examples(kept, rehearsal, shown)
+    examples = context.prompter.training_examples(kept, settings.rationalize.rehearsal, shown)
     return examples, summary.summarize(generated, rationalized)
 
 

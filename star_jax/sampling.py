@@ -191,17 +191,18 @@ class Sampling:
         model = nnx.merge(graph(self.config), policy)
         return model.apart() if layers.taken_apart(self.mesh) else model
 
-    @property
-    def layout(self) -> Layout:
+    def layout(self, rows: int) -> Layout:
         """Of a step's activations: split as the weights they meet, where these are by width.
 
-        So sums of some activations go over the links, and no weights.
+        So sums of some activations go over the links, and no weights. Of a layer those are some
+        44 bytes a row for each of E, these 24 for each of E E; so it is for few rows alone.
         """
 
         def lay(x: jax.Array) -> jax.Array:
             return mesh_lib.split(self.mesh, x, "rows", None, "embed")
 
-        return Layout(lay, lay) if self.mesh.shape["fsdp"] > 1 else ANY
+        few = rows // self.mesh.shape["data"] <= self.config.width // 2
+        return Layout(lay, lay) if few and self.mesh.shape["fsdp"] > 1 else ANY
 
     def _lower_lay_out(self) -> Any:
         def lay_out(params: Params) -> Params:
@@ -250,7 +251,7 @@ class Sampling:
     def _lower_advance(self, shape: Shape, blocks: int, shared: bool) -> Any:
         def advance(weights: Params, slots: Slots, prefix: Any, seed: Any, wanted: Any) -> Any:
             how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
-            how |= {"layout": self.layout}
+            how |= {"layout": self.layout(shape.rows)}
             model = self.model(weights)
             slots = decode.advance(model, slots, prefix, seed, wanted=wanted, **how)
             generated = slots.rows.generated

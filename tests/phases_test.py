@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 import fakes
-from star_jax import context, phases, rationales, report
+from star_jax import context, packing, phases, rationales, report
 from star_jax.context import Context
 from star_jax.fit import Plan
 from star_jax.rationales import Kind, Sample
@@ -185,6 +185,16 @@ def train(tiny: Context, round_: int, steps: int) -> float:
 def lines(tiny: Context) -> list[tuple[str, int, int]]:
     metrics = report.read_metrics(tiny.folder / report.METRICS)
     return [(line["phase"], line["round"], line["step"]) for line in metrics]
+
+
+def test_texts_that_are_too_long_to_train_on_are_left_out(tmp_path: pathlib.Path):
+    said = io.StringIO()
+    tiny = context.make_context(fakes.tiny(), tmp_path, Console(file=said, width=200))
+    short, long = (packing.example([1], [5] * size) for size in (127, 128))
+    assert phases.fitting(tiny, 3, [short, long, short]) == [short, short]
+    assert "round 3: 1 of 3 texts have more than the 128 tokens of train.length" in said.getvalue()
+    said.truncate(0)
+    assert phases.fitting(tiny, 3, [short]) == [short] and not said.getvalue().strip("\0")
 
 
 def test_training_leaves_a_line_every_ten_steps_and_at_the_end(

@@ -171,6 +171,7 @@ class TestPretrained:
         [
             ("{{ content }}<|endoftext|>\n", 0),
             ("{{ content }}\n", 2),
+            ("{{ content }}<|endoftext|>\n<|im_end|>", 0),
             ("{{ content }}<|im_end|>", 2),
         ],
     )

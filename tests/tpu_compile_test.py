@@ -235,6 +235,17 @@ def test_tensor_parallel_decoding_gathers_no_weight_and_copies_no_cache(tmp_path
     assert found[4]["argument_bytes"] - found[4]["weight_bytes"] < prompts
 
 
+def test_a_run_s_steps_gather_no_weights_that_are_split_by_width(tmp_path):
+    pytest.importorskip("libtpu", reason="needs the compiler for TPUs")
+    found = compiled("advance", tmp_path, "--fsdp=2", "--tensor=4")
+    steps, blocks = found["loops"]
+    assert (steps["trips"], blocks["trips"]) == (64, 64 * 2)
+    smallest = 256 * 64 * 2  # bytes of what one head's keys are made with
+    for loop in (steps, blocks):
+        assert loop["collective_bytes"].get("all-gather", 0) < smallest
+    assert not [shape for shape in found["copied_in_loops"] if len(shape) == 5]  # the cache
+
+
 def test_work_that_cannot_be_read_is_that_of_an_equal_mesh_at_its_own_rates():
     from experiments.tpu_compile import cells
 

@@ -109,7 +109,7 @@ CELLS: dict[tuple[str, str], Work] = {
 
 
 def names(work: Work) -> dict[str, Any]:
-    """The programs of the table, by what `Programs.lower` calls them; a new one is a line here."""
+    """The programs of the table, by what `Programs.lower` calls them."""
     shape = Shape(work.budget, work.prompt, work.rows)
     return {
         "decode": None,  # no program of a run, which has slots: `lower_decode`
@@ -231,7 +231,7 @@ def lower_decode(programs: Programs, work: Work) -> Any:
     def run(weights: Any, prompts: Any, prefix: Any) -> Any:
         return decode.decode(
             sampling.model(weights), prompts, prefix, budget=work.budget,
-            stop=sampling.stop, selection=sampling.selection, layout=sampling.layout,
+            stop=sampling.stop, selection=sampling.selection, layout=sampling.layout(work.rows),
         )  # fmt: skip
 
     prompts = sampling.abstract_prompts(work.rows, Shape(work.budget, work.prompt, work.rows))

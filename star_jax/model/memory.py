@@ -86,7 +86,7 @@ def memory(
         sampling={
             "weights": sampled,
             "keys and values": rows * length * cache,
-            "logits": rows * vocab * 4,
+            "logits": rows * mesh.shape["fsdp"] * vocab * 4,  # before they are summed over it
         },
         training={
             "weights": trained,
