@@ -296,11 +296,11 @@ class Decoder(nnx.Module):
             layout: of the activations.
         """
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        x = looked_up(self.embedding[...], tokens_BxT, dtype)
+        x = looked_up(self.embedding[...], tokens_BxT, dtype, cpu=config.cpu)
         if config.embedding_scale != 1:
             x = x * jnp.asarray(config.embedding_scale, dtype)
         if self.positions is not None:
-            x = x + looked_up(self.positions[...], positions_BxT, dtype)
+            x = x + looked_up(self.positions[...], positions_BxT, dtype, cpu=config.cpu)
         scale = config.scale or config.head_dim**-0.5
         turned = [turns(positions_BxT, config, local) for local in (False, True)]
 

@@ -47,9 +47,12 @@ def products(x: jax.Array, weights: Sequence[jax.Array], *, wide: bool) -> list[
     return [part.astype(x.dtype) for part in jnp.split(found, ends, axis=-2)]
 
 
-def looked_up(table_VxE: jax.Array, index: jax.Array, dtype: DTypeLike) -> jax.Array:
+def looked_up(
+    table_VxE: jax.Array, index: jax.Array, dtype: DTypeLike, *, cpu: bool = False
+) -> jax.Array:
     """Rows of a table, which is a product with ones; its gradient is summed in the table's type."""
-    return cast(jax.Array, _alone(table_VxE))[index].astype(dtype)
+    table = table_VxE if cpu else cast(jax.Array, _alone(table_VxE))
+    return table[index].astype(dtype)
 
 
 @jax.custom_vjp
