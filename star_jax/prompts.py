@@ -128,21 +128,17 @@ class Prompter:
     def _example(
         self, problem: Problem, hint: bool, completion: str, shown: bool
     ) -> packing.Example:
-        return packing.example(
-            self.row(problem, hint, shown), self._target(problem, hint, completion)
-        )
-
-    def _target(self, problem: Problem, hint: bool, completion: str) -> list[int]:
+        row = self.row(problem, hint)
         if self.chat:
-            return [*self._reply(problem, hint, completion.strip()), self.end]
-        prompt = self.task.prompt(problem, hint)
-        ids = packing.continued(self.tokenizer, self.row(problem, hint), prompt, completion)
-        return [*ids, self.end]
+            ids = self._reply(row, problem, hint, completion.strip())
+        else:
+            prompt = self.task.prompt(problem, hint)
+            ids = packing.continued(self.tokenizer, row, prompt, completion)
+        return packing.example(self.row(problem, hint, shown) if shown else row, [*ids, self.end])
 
-    def _reply(self, problem: Problem, hint: bool, text: str) -> list[int]:
+    def _reply(self, before: list[int], problem: Problem, hint: bool, text: str) -> list[int]:
         """Ids of an answer in a chat, as the template writes it if it leaves the words alone."""
         said = self._chat.chat([self._ask(problem, hint), _say("assistant", text)], reply=False)
-        before = self.row(problem, hint)
         rest = said[len(before) :] if said[: len(before)] == before else []
         ends = (i for i, id_ in enumerate(rest) if id_ in self.tokenizer.eos_ids)
         ids = rest[: next(ends, 0)]

@@ -60,7 +60,7 @@ def _alone(table: jax.Array) -> jax.Array:
     """The table; its gradient is whole before it is added to another.
 
     XLA for TPUs may otherwise move the sum over devices out of the loop over micro-batches, and
-    lose parts of it (openxla/xla issue 49143).
+    lose parts of it (openxla/xla#49143).
     """
     return table
 
