@@ -35,7 +35,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config = settings.defaults()
     config.task.update(name="commonsense_qa", data="hf:tau/commonsense_qa", dev=0.05)
     config.few_shot.update(examples=10, rounds=1000)
-    config.rounds.update(count=20, problems=0, patience=3, keep_weights="best")
+    config.rounds.update(count=20, problems=0, patience=10, keep_weights="best")
     config.evaluate.problems = 0
     config.model.update(source="EleutherAI/gpt-j-6b", dtype="bfloat16")
     config.mesh.update(data=1, tensor=8)

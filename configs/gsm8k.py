@@ -33,7 +33,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config = settings.defaults()
     config.task.update(name="gsm8k", data="hf:openai/gsm8k:main", dev=0.05)
     config.few_shot.update(examples=6, rounds=1000)
-    config.rounds.update(count=36, problems=0, patience=3, keep_weights="best")
+    config.rounds.update(count=36, problems=0, patience=10, keep_weights="best")
     config.evaluate.problems = 0
     config.model.update(source="EleutherAI/gpt-j-6b", dtype="bfloat16")
     config.mesh.update(data=1, tensor=8)

@@ -55,7 +55,7 @@ def read(
     tokens_BxN: jax.Array,
     length_B: jax.Array,
     stop: Stop,
-    room: int | None = None,
+    room: int,
 ) -> Text:
     """What rows wrote, up to the text that stopped them.
 
@@ -63,9 +63,8 @@ def read(
         tokens_BxN: token ids.
         length_B: how many of them count.
         stop: the tokenizer's bytes, and the text that ends a completion.
-        room: M, at least the bytes of every row; None for N times the longest token's.
+        room: M, at least the bytes of every row; see `rooms`.
     """
-    room = rooms(stop, tokens_BxN.shape[1])[1] if room is None else room
     one = functools.partial(_read, stop=stop, room=room)
     return jax.vmap(one)(tokens_BxN, _sizes(tokens_BxN, length_B, stop))
 
@@ -75,7 +74,7 @@ def correct(
 ) -> jax.Array:
     """Which rows say the gold answer, [B] bool; `gold` makes the last two arguments."""
     wanted_BxA, _ = jax.vmap(_characters)(gold_BxA, gold_length_B)
-    return _says(rule, text, wanted_BxA)
+    return jax.vmap(functools.partial(_correct, rule))(text.characters, wanted_BxA)
 
 
 def grade(
@@ -91,13 +90,12 @@ def grade(
     Returns: [B] bool, which rows say the gold answer; [B] int32, how many of a row's tokens begin
         before its text ends.
     """
-    wanted_BxA, _ = jax.vmap(_characters)(gold_BxA, gold_length_B)
 
     def within(room: int) -> tuple[jax.Array, jax.Array]:
         text = read(tokens_BxN, length_B, stop, room)
         written = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
         kept = jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
-        return _says(rule, text, wanted_BxA), kept
+        return correct(rule, text, gold_BxA, gold_length_B), kept
 
     usual, most = rooms(stop, tokens_BxN.shape[1])
     if usual == most:
@@ -147,10 +145,6 @@ def _sizes(tokens_BxN: jax.Array, length_B: jax.Array, stop: Stop) -> jax.Array:
     """Bytes of the tokens that count, [B, N]; 0 for the others."""
     counts = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
     return jnp.where(counts, jnp.asarray(stop.token_lengths)[tokens_BxN], 0)
-
-
-def _says(rule: AnswerRule, text: Text, wanted_BxA: jax.Array) -> jax.Array:
-    return jax.vmap(functools.partial(_correct, rule))(text.characters, wanted_BxA)
 
 
 # From here on functions are for one row.

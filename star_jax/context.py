@@ -13,7 +13,7 @@ from star_jax.folder import ledger, open_folder
 from star_jax.learning import Fused, Learning, filled
 from star_jax.model import load
 from star_jax.model.config import ModelConfig
-from star_jax.problems import FILE, Problems, gather
+from star_jax.problems import FILE, Problems, changed, gather
 from star_jax.programs import Programs
 from star_jax.prompts import Prompter, documents, rehearsed
 from star_jax.sampler.decode import make_stop
@@ -99,7 +99,8 @@ def make_context(
         settings: of the run.
         workdir: its folder.
         console: for tables and progress.
-        samples: rows that are sampled for every question; the last chunk is sized by it.
+        samples: completions of every question; with the number of questions, it bounds the rows
+            that are decoded at a time.
 
     Raises:
         SettingsError: the folder is of another configuration, a batch does not fit the mesh, a
@@ -175,8 +176,11 @@ def _open(
 
     def make() -> dict[str, Any]:
         folder = open_folder(settings, workdir)
+        data, report = folder / FILE, problems.report()
+        if data.exists() and (why := changed(files.read_json(data), report)):
+            raise SettingsError(f"{data}: {why}")
         tokenizer.save(folder / tokenizer_source.RUNS)
-        files.write_json(folder / FILE, problems.report())
+        files.write_json(data, report)
         if not settings.sampler.rows:
             files.write_json(folder / shapes.ROWS, {"rows": rows})
         return to_dict(settings)

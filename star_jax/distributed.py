@@ -74,6 +74,7 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     Arguments are those of `check`, checked. What fails inside ends the process, where there are
     several: at its orderly end it would wait for the others, which wait for it.
     """
+    _environment()
     import jax
 
     if coordinator is None and _found() == 1:
@@ -97,6 +98,15 @@ def together(coordinator: str | None, processes: int | None, process: int | None
         _leave(f"\n{who}: stopped; {_GOES_ON}", 130)
     except Exception as error:
         _fail(who, error)
+
+
+def _environment() -> None:
+    """What JAX has to know before it starts; what is set stays as it is."""
+    # Orbax copies a state to pinned memory of the host, of which XLA for GPUs allows 64 GB.
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
+    os.environ.setdefault("XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB", str(max(64, memory)))
+    if "TPU_SKIP_MDS_QUERY" in os.environ:  # a notebook's TPU: no server would say how many slices
+        os.environ.setdefault("MEGASCALE_NUM_SLICES", "1")
 
 
 def _found() -> int:

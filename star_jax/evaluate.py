@@ -26,7 +26,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from star_jax import command_line, distributed, files, scores
+from star_jax import command_line, distributed, files, scores, summary
 from star_jax.settings import Settings, SettingsError, from_config
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment's conf
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of samples and result (runs/evaluate/...)")
 _MODEL = flags.DEFINE_string("model", None, "what to evaluate (config.model.source)")
 _SPLIT = flags.DEFINE_enum("split", "test", ["test", "development"], "which problems")
-_SAMPLES = flags.DEFINE_integer("samples", 1, "completions a question", lower_bound=1)
+_SAMPLES = flags.DEFINE_integer("samples", 1, "completions a question; 1: greedy", lower_bound=1)
 
 
 def evaluate(
@@ -51,7 +51,7 @@ def evaluate(
         settings: `model.source` is evaluated on the task, prompted as before the first round.
         workdir: the folder; of no other run.
         split: "test" or "development".
-        samples: completions of every question.
+        samples: completions of every question; a single one is greedy.
 
     Raises:
         SettingsError: the settings cannot be run, name no model, or several samples would be one
@@ -68,28 +68,25 @@ def evaluate(
     from star_jax.folder import weights
 
     alone = dataclasses.replace(settings.rounds, count=0)
+    sampler = (
+        dataclasses.replace(settings.sampler, temperature=0.0) if samples == 1 else settings.sampler
+    )
     context = make_context(
-        dataclasses.replace(settings, rounds=alone),
+        dataclasses.replace(settings, rounds=alone, sampler=sampler),
         workdir,
         Console(quiet=not processes.speaks()),
         samples=samples,
     )
-    chosen = context.problems.test if split == "test" else context.problems.held_out
+    of_split = context.problems.test if split == "test" else context.problems.held_out
+    chosen = [problem for problem in of_split if context.task.in_distribution(problem.group)]
     if not chosen:
         raise SettingsError(f"--split={split}: the task has no such problems")
     of = context.folder / OF
     processes.first(lambda: _check_folder(of, settings.model.source, split, samples))
     phases.start(context)
     policy = rounds.policy_of(context, Checkpoints(weights(context.folder)), 0)
-    found = phases.sample(
-        context,
-        0,
-        "votes",
-        policy,
-        [problem for problem in chosen for _ in range(samples)],
-        hint=False,
-        examples=context.shows_examples(0),
-    )
+    asked = [problem for problem in chosen for _ in range(samples)]
+    found = phases.sample(context, 0, "votes", policy, asked)
     context.programs.stop()
     result = {
         "model": settings.model.source,
@@ -112,7 +109,7 @@ def _check_folder(path: epath.Path, source: str, split: str, samples: int) -> No
     """Refuses the folder of another evaluation, whose samples would be taken for this one's."""
     from star_jax.model import runs
 
-    found = runs.find(pathlib.Path(source).expanduser()) if source else None
+    found = runs.find(pathlib.Path(source).expanduser())
     mine = {"model": str(found or source), "split": split, "samples": samples}
     if path.exists() and (other := files.read_json(path)) != mine:
         raise SettingsError(
@@ -127,9 +124,10 @@ def summarize(questions: "Sequence[Sequence[Sample]]") -> dict[str, Any]:
 
     Returns: a dict with
         questions, samples: how many, and how many of each.
-        accuracy, exact_accuracy, flexible_accuracy: share of all samples that are right, by the
-            rule that counts and by either; `accuracy_interval` its 95 % interval over questions.
-        truncated: share of all samples that the token budget ended.
+        accuracy: share of all samples that are right; `accuracy_interval` its 95 % interval over
+            questions.
+        exact_accuracy, flexible_accuracy, disagreement, unparsable, truncated: shares of all
+            samples, see `summary.agreement`.
         maj_at, pass_at: k -> {"accuracy", "interval"} for k = 1, 2, 4, ... and all samples.
     """
     count = len(questions[0])
@@ -150,12 +148,8 @@ def summarize(questions: "Sequence[Sequence[Sample]]") -> dict[str, Any]:
         "samples": count,
         "accuracy": mean.value,
         "accuracy_interval": list(mean.interval),
-        "exact_accuracy": sum(sample.exact for sample in every) / len(every),
-        "flexible_accuracy": sum(sample.flexible for sample in every) / len(every),
-        "truncated": sum(sample.truncated for sample in every) / len(every),
-        "maj_at": {
-            str(size): _score(scores.Score(sum(won), len(won))) for size, won in majorities.items()
-        },
+        **summary.agreement(every),
+        "maj_at": {str(size): _score(scores.mean(won)) for size, won in majorities.items()},
         "pass_at": {
             str(size): _score(
                 scores.mean([scores.pass_at_k(count, sum(flags), size) for flags in right])
@@ -165,9 +159,8 @@ def summarize(questions: "Sequence[Sequence[Sample]]") -> dict[str, Any]:
     }
 
 
-def _score(score: "scores.Score | scores.Mean") -> dict[str, Any]:
-    value = score.accuracy if isinstance(score, scores.Score) else score.value
-    return {"accuracy": value, "interval": list(score.interval)}
+def _score(found: scores.Mean) -> dict[str, Any]:
+    return {"accuracy": found.value, "interval": list(found.interval)}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -187,7 +180,7 @@ def main(argv: Sequence[str]) -> None:
         with distributed.together(*place):
             from star_jax import console, processes, programs
 
-            programs.keep(f"{workdir}/cache")
+            programs.use_cache(f"{workdir}/cache")
             found = evaluate(chosen, workdir, split=_SPLIT.value, samples=_SAMPLES.value)
             if processes.speaks():
                 console.print_evaluation(found, f"{workdir}/{RESULT}")

@@ -32,7 +32,7 @@ def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, target)
-    _sync_folder(os.fspath(target.parent))
+    sync(os.fspath(target.parent))
 
 
 def append_line(path: epath.PathLike, line: str) -> None:
@@ -88,9 +88,9 @@ def _remote(path: epath.PathLike) -> bool:
     return "://" in os.fspath(path)
 
 
-def _sync_folder(folder: str) -> None:
-    """Brings a rename to the disk: without it, a power cut may undo what a later file builds on."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: str | os.PathLike[str]) -> None:
+    """Brings a file to the disk; or a folder: without it, a power cut may undo a rename in it."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

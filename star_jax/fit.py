@@ -47,13 +47,17 @@ class Plan:
 
 
 def fit(
-    programs: Programs, start: Params, plan: Plan, heard: Heard, resumed: Callable[[int], None]
+    programs: Programs,
+    start: Callable[[], Params],
+    plan: Plan,
+    heard: Heard,
+    resumed: Callable[[int], None],
 ) -> Params:
     """Trains from the weights `start` with a fresh optimizer, or goes on from the last checkpoint.
 
     Args:
         programs: compiled, with an update called `plan.kind`.
-        start: weights; they are used up.
+        start: reads the weights to start from, where there is no checkpoint; they are used up.
         plan: what to do.
         heard: is told the metrics of every step, one step late.
         resumed: is told, once and first, at which step training starts (0, or a checkpoint's).
@@ -67,10 +71,9 @@ def fit(
     packed = packing.pack(plan.examples, plan.length)
     checkpoints = Checkpoints(plan.folder, keep=1)
     if done := checkpoints.latest() or 0:
-        jax.tree.map(lambda x: x.delete(), start)  # there is room for one model
         state = checkpoints.restore(done, programs.states[plan.kind])
     else:
-        state = programs.begin(plan.kind, start)
+        state = programs.begin(plan.kind, start())
     resumed(done)
     batches = packing.batches(packed, plan.batch_size, plan.seed, plan.steps, done)
     waiting: list[tuple[int, Callable[[], dict[str, float]]]] = []

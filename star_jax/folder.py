@@ -16,7 +16,7 @@ def check(settings: Settings, workdir: epath.PathLike) -> None:
         SettingsError: naming each setting that differs; or `pretrain.base` has no model to start
             from, or one of another shape.
     """
-    if settings.pretrain.base:
+    if settings.pretrain.base and not (weights(workdir) / "0").exists():
         _check_base(settings)
     config = epath.Path(workdir) / _CONFIG
     if config.exists() and (different := differences(files.read_json(config), to_dict(settings))):
@@ -31,13 +31,16 @@ def weights(workdir: epath.PathLike) -> epath.Path:
     return epath.Path(workdir) / "checkpoints" / "rounds"
 
 
-def check_round(workdir: epath.PathLike, number: int, *, samples: bool = True) -> None:
+def check_round(
+    workdir: epath.PathLike, number: int, *, samples: bool = True, policy: bool = True
+) -> None:
     """Refuses to begin a round while there is something of it, or of what came after it.
 
     Args:
         workdir: of the run.
         number: of the round.
         samples: they are written before anything is trained.
+        policy: the weights of the round before are needed.
 
     Raises:
         SettingsError: naming all that would have to be deleted too.
@@ -45,10 +48,14 @@ def check_round(workdir: epath.PathLike, number: int, *, samples: bool = True) -
     folder = epath.Path(workdir)
     if ledger(folder, number).exists():
         return  # it goes on
+    first = number  # to do again: the model before it has to be there still
+    while policy and first > 1 and not (weights(folder) / str(first - 1)).exists():
+        first -= 1
+    began = number if number and samples else number + 1
     made = (  # a base model is made before its round begins
-        (ledger(folder, number).parent, number + 1),
-        (weights(folder), max(number, 1)),
-        (training(folder, number).parent, number if number and samples else number + 1),
+        (ledger(folder, number).parent, min(first, number + 1)),
+        (weights(folder), max(first, 1)),
+        (training(folder, number).parent, first if first < number else began),
     )
     later = [path for place, least in made for path in place.glob("*") if _number(path) >= least]
     if (folder / TEST).exists():
@@ -56,7 +63,9 @@ def check_round(workdir: epath.PathLike, number: int, *, samples: bool = True) -
     if later:
         raise SettingsError(
             f"{ledger(folder, number)} is not there, though what came after it is: put it back, or "
-            "delete these too, to do that round again and all after it:\n"
+            f"delete these too, to do round {first} again and all after it"
+            + (" (weights in between were not kept)" * (first < number))
+            + ":\n"
             + "\n".join(sorted(map(str, later)))
         )
 

@@ -53,7 +53,7 @@ def learn(
     fused = programs.fused
     if fused is None:
         raise ValueError("this run has no fused step: config.mode is not 'fused'")
-    problems = context.problems.train(round_)
+    problems = phases.questions(context, round_)
     rows = fused.shape.rows
     batches = [range(at, min(at + rows, len(problems))) for at in range(0, len(problems), rows)]
     schedule = phases.schedule(chosen, len(batches))
@@ -164,7 +164,7 @@ def _batch(
     settings, prompter = context.settings, context.prompter
     shown = context.shows_examples(round_ - 1)
     tried = asked if settings.rationalize.enabled else []
-    gold, gold_length = byte_grader.gold([p.answer for p in asked], fused.answer)
+    gold, gold_length = byte_grader.gold([p.answer for p in asked], fused.answer_bytes)
     trained = shown and settings.train.few_shot
     few_shot = [
         context.programs.sampling.few_shot(prompter.few_shot(hint)) if shown else None

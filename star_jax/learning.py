@@ -58,7 +58,7 @@ class Fused:
 
     Attributes:
         shape: questions a step, places for each of their prompts, new tokens.
-        answer: bytes of the longest gold answer.
+        answer_bytes: bytes of the longest gold answer.
         rule: how an answer is found in what was written.
         eos: token that ends a document to train on.
         again: rows of an update besides its questions: those trained on again with their hint, and
@@ -67,7 +67,7 @@ class Fused:
     """
 
     shape: Shape
-    answer: int
+    answer_bytes: int
     rule: AnswerRule
     eos: int
     again: int = 0

@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
         with distributed.together(*place):
             from star_jax import programs, rounds
 
-            programs.keep(f"{workdir}/cache")
+            programs.use_cache(f"{workdir}/cache")
             rounds.run(chosen, workdir)
     except settings.SettingsError as error:
         command_line.refuse(error)

@@ -57,6 +57,11 @@ def spec(axes: Sequence[str | None]) -> PartitionSpec:
     return PartitionSpec(*(None if axis is None else RULES[axis] for axis in axes))
 
 
+def abstract(mesh: Mesh, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
+    """An array's shape, type and place on the mesh, for a program that is compiled ahead."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding(mesh, *axes))
+
+
 def sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
     """The sharding of an array with these logical axes; no axes at all means replicated."""
     return NamedSharding(mesh, spec(axes))

@@ -5,7 +5,8 @@ again.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import get_args
 
 from etils import epath
 
@@ -20,12 +21,10 @@ from star_jax.sampling import Policy
 from star_jax.state import Params
 from star_jax.tasks import Problem
 
-_STREAMS: dict[Kind, int] = {
-    name: stream
-    for stream, name in enumerate(
-        ("samples", "rationalized", "evaluation", "hinted", "test", "votes")
-    )
-}
+_STREAMS: dict[Kind, int] = {kind: stream for stream, kind in enumerate(get_args(Kind))}
+_HINTED: set[Kind] = {"rationalized", "hinted"}  # what is written with the answer in the prompt
+_DRAWN: set[Kind] = {"samples", "rationalized", "votes"}  # the others are greedy
+_BY_THE_LAST: set[Kind] = {"samples", "rationalized"}  # and by the model of the round before
 _HEARD_EVERY = 10  # steps between two lines of metrics.jsonl
 
 
@@ -39,6 +38,12 @@ def start(context: Context) -> None:
         f"{parameters:,} parameters on {devices} device(s){where}, {rows} rows at a time; "
         f"{len(context.programs)} programs are compiled in the background"
     )
+    wanted = context.settings.few_shot.examples
+    if context.prompter.examples and len(context.prompter.examples) < wanted:
+        context.console.print(
+            f"the few-shot prompt has {len(context.prompter.examples)} worked examples, which are "
+            f"all that there are; config.few_shot.examples = {wanted}"
+        )
     context.programs.start()
 
 
@@ -55,11 +60,11 @@ def sample(
     kind: Kind,
     policy: Params,
     problems: Sequence[Problem],
-    *,
-    hint: bool,
-    examples: bool,
 ) -> list[Sample]:
     """Has `policy` complete every problem, grades it and writes it to the round's ledger.
+
+    The kind says whether the prompt holds the answer, whether tokens are drawn where there is a
+    temperature, and by which round's model; that one says whether there is a few-shot prompt.
 
     Args:
         context: of the run.
@@ -67,19 +72,15 @@ def sample(
         kind: the phase, which names the ledger's files.
         policy: weights to sample from.
         problems: what to complete.
-        hint: whether the prompt holds the answer.
-        examples: whether the few-shot prompt goes before it.
 
     Returns:
         One sample a problem, in the order of `problems`.
     """
     folder = context.round_folder(round_)
+    hint = kind in _HINTED
+    examples = context.shows_examples(round_ - 1 if kind in _BY_THE_LAST else round_)
     rows = [
-        engine.Row(
-            number,
-            context.prompter.row(problem, hint, shown=examples),
-            context.budget(problem),
-        )
+        engine.Row(number, context.prompter.row(problem, hint, examples), context.budget(problem))
         for number, problem in enumerate(problems)
     ]
     chunks = engine.plan(rows, context.shapes, context.settings.sampler.refills)
@@ -93,7 +94,7 @@ def sample(
         ready: Policy | None = None
         for index, chunk in enumerate(chunks[done:], done):
             seed = (context.settings.seed, round_, _STREAMS[kind])
-            ready = ready or sampling.policy(policy, shown)
+            ready = ready or sampling.policy(policy, shown, greedy=kind not in _DRAWN)
             # No name holds the slots: those of two chunks at a time would be too many.
             completions = engine.complete(chunk, sampling.open(ready, seed, chunk.shape), advance)
             holders = context.programs.owners(chunk.shape)
@@ -171,7 +172,7 @@ def write(
     return rationales.join_parts(folder, kind, index, owners) if processes.speaks() else graded
 
 
-def pretrain(context: Context, start: Params) -> Params:
+def pretrain(context: Context, start: Callable[[], Params]) -> Params:
     """The base model: a short training on the task's corpus (format and hints, no arithmetic)."""
     chosen = context.settings.pretrain
     seed = context.settings.seed
@@ -190,6 +191,21 @@ def pretrain(context: Context, start: Params) -> Params:
     return _fit(context, 0, plan, start)[0]
 
 
+def questions(context: Context, round_: int) -> list[Problem]:
+    """The problems of a round, those that the run's programs hold: fresh ones can be longer."""
+    found = context.problems.train(round_)
+    places, fused = context.shapes[0].prompt, context.programs.fused
+    kept = [problem for problem in found if context.prompter.length(problem) <= places]
+    if fused:
+        kept = [problem for problem in kept if len(problem.answer.encode()) <= fused.answer_bytes]
+    if len(kept) < len(found):
+        context.console.print(
+            f"round {round_}: {len(found) - len(kept)} of {len(found)} problems are longer than "
+            f"those that the run was compiled for (prompts of {places} tokens) and are left out"
+        )
+    return kept
+
+
 def fitting(context: Context, round_: int, examples: Sequence[Example]) -> list[Example]:
     """Those that `train.length` holds: a text can have more tokens than it was written in."""
     room = context.settings.train.length
@@ -203,7 +219,11 @@ def fitting(context: Context, round_: int, examples: Sequence[Example]) -> list[
 
 
 def fine_tune(
-    context: Context, round_: int, base: Params, examples: Sequence[Example], steps: int
+    context: Context,
+    round_: int,
+    base: Callable[[], Params],
+    examples: Sequence[Example],
+    steps: int,
 ) -> tuple[Params, float]:
     """Trains the base weights on what the round kept; returns the weights and the last loss."""
     chosen = context.settings.train
@@ -240,7 +260,9 @@ def checkpoints(context: Context, round_: int) -> epath.Path:
     return training(context.folder, round_)
 
 
-def _fit(context: Context, round_: int, plan: Plan, start: Params) -> tuple[Params, float]:
+def _fit(
+    context: Context, round_: int, plan: Plan, start: Callable[[], Params]
+) -> tuple[Params, float]:
     with Report(context, round_, plan.kind, plan.steps) as told:
         params = fit(context.programs, start, plan, told.heard, told.resumed)
     return params, told.loss

@@ -1,5 +1,8 @@
 """The problems of a run: trained on, held out, tested on; and the rows of its data left out."""
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +49,11 @@ class Problems:
         return [*self.held_out, *self.test, *self.first]
 
     def report(self) -> dict[str, Any]:
-        """What `FILE` says: how many problems, and the flaws with their lines."""
+        """What `FILE` says: how many problems, a hash of them, and the flaws with their lines."""
         used = {"train": self.first, "development": self.held_out, "test": self.test}
         return {
             "problems": {split: len(problems) for split, problems in used.items()},
+            "hashes": {split: _hash(problems) for split, problems in used.items()},
             "left_out": {
                 split: [[flaw.line, flaw.kind, flaw.detail] for flaw in flaws]
                 for split, flaws in self.flaws.items()
@@ -92,6 +96,23 @@ def gather(settings: Settings, prompter: Prompter, room: int) -> Problems:
     return Problems(
         settings, prompter, room, found["train"], found["development"], found["test"], flaws
     )
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is said where the problems of two reports are not the same; "" where they are."""
+    old, new = before.get("hashes", {}), now["hashes"]
+    different = [split for split in new if split in old and old[split] != new[split]]
+    if not different:
+        return ""
+    return (
+        f"{' and '.join(different)} problems are not those that the run began with; put back data "
+        "and tokenizer, or choose another --workdir"
+    )
+
+
+def _hash(problems: Sequence[Problem]) -> str:
+    lines = json.dumps([dataclasses.astuple(problem) for problem in problems])
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _too_long(prompter: Prompter, problems: Sequence[Problem], room: int) -> dict[str, Flaw]:

@@ -18,9 +18,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from star_jax import byte_grader, train
 from star_jax import mesh as mesh_lib
 from star_jax import state as state_lib
+from star_jax import train
 from star_jax.learning import Fused, Learning
 from star_jax.model import layers
 from star_jax.model.abstract import abstract_params, graph
@@ -33,7 +33,6 @@ from star_jax.sampler.select import Selection
 from star_jax.sampling import Sampling
 from star_jax.star_step import Padded, Rehearsed, StarBatch, StarConfig, StarMetrics, star_step
 from star_jax.state import Params, StarState
-from star_jax.tasks.answer_rule import AnswerRule
 
 
 class Programs:
@@ -83,6 +82,7 @@ class Programs:
         self.device_seconds = self.waited = 0.0
         self._config, self._learning, self._prefix = config, learning, prefix
         self._stop, self._selection, self._show, self.fused = stop, selection, show, fused
+        self._shaped = functools.partial(mesh_lib.abstract, mesh)
         self.sampling = Sampling(
             config,
             mesh,
@@ -153,8 +153,7 @@ class Programs:
             policy: what the fused step samples with at first, where that is not the learner itself;
                 other arrays than `params`.
         """
-        own = self.states[kind].policy is not None
-        return self._run(("begin", kind), params, policy if own else None)
+        return self._run(("begin", kind), params, policy)
 
     def update(
         self,
@@ -228,9 +227,6 @@ class Programs:
     def _whole(self, x: Any) -> jax.Array:
         return mesh_lib.place(self.mesh, x)
 
-    def _shaped(self, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=mesh_lib.sharding(self.mesh, *axes))
-
     def _learning_programs(self, kind: str) -> dict[Any, Callable[[], Any]]:
         """What a kind of update needs; nothing where the run has none of it."""
         if kind not in self._learning:
@@ -282,28 +278,35 @@ class Programs:
     def _lower_star(self, fused: Fused, shared: bool) -> Any:
         shape, state = fused.shape, self.states["train"]
         config = StarConfig(
-            self.graph,
-            self._update("train"),
-            shape.budget,
-            self._stop,
-            self._selection,
-            fused.rule,
-            fused.eos,
-            self._config.dtype,
-            fused.refresh_every,
-            self._shows("train"),
-            layers.taken_apart(self.mesh),
-            self.sampling.layout(shape.rows),
-            block(self.mesh),
+            graph=self.graph,
+            update=self._update("train"),
+            budget=shape.budget,
+            stop=self._stop,
+            selection=self._selection,
+            rule=fused.rule,
+            eos=fused.eos,
+            dtype=self._config.dtype,
+            refresh_every=fused.refresh_every,
+            show=self._shows("train"),
+            apart=layers.taken_apart(self.mesh),
+            layout=self.sampling.layout(shape.rows),
+            block=block(self.mesh),
         )
         padded = self._abstract_padded(shape.rows, shape.prompt)
         some, count = self._abstract_padded(fused.again, shape.prompt), padded.start
-        again = Rehearsed(some, some.start) if fused.again else None
-        gold = self._shaped((shape.rows, fused.answer), np.uint8, "batch")
         shown = self.sampling.abstract_few_shot() if shared else None
-        seed, rate = self._shaped((2,), np.uint32), self._shaped((), np.float32)
         batch = StarBatch(
-            *(padded, padded, padded, again, count, gold, count, shown, shown, seed, rate)
+            question=padded,
+            hinted=padded,
+            trained=padded,
+            rehearsed=Rehearsed(some, some.start) if fused.again else None,
+            number=count,
+            gold=self._shaped((shape.rows, fused.answer_bytes), np.uint8, "batch"),
+            gold_length=count,
+            few_shot=shown,
+            few_shot_hinted=shown,
+            seed=self._shaped((2,), np.uint32),
+            learning_rate=self._shaped((), np.float32),
         )
         step = functools.partial(star_step, config)
         _, metrics = jax.eval_shape(step, state, batch)
@@ -320,11 +323,6 @@ class Programs:
         return Padded(tokens, self._shaped((rows,), np.int32, "batch"))
 
 
-def grader(rule: AnswerRule, stop: Stop) -> Callable[..., jax.Array]:
-    """The device's grader by itself, to measure it; see `byte_grader.grade`."""
-    return _jit(lambda *args: byte_grader.grade(rule, stop, *args)[0])
-
-
 def lowered(
     function: Callable, *arguments: Any, out: Any = None, donate: tuple[int, ...] = ()
 ) -> Any:
@@ -332,7 +330,7 @@ def lowered(
     return _jit(function, out=out, donate=donate).lower(*arguments)
 
 
-def keep(folder: str) -> None:
+def use_cache(folder: str) -> None:
     """From now on what is compiled is kept in `folder`, however small, and looked for there."""
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", folder)
     jax.config.update("jax_compilation_cache_dir", folder)

@@ -78,8 +78,11 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
     meter = Meter(
         lambda: programs.device_seconds, programs.sampling.counts, lambda: programs.waited
     )
-    sampled = not context.direct
-    processes.first(lambda: folder.check_round(context.folder, len(records), samples=sampled))
+    policy = not context.direct
+    sampled = policy and context.settings.mode != "fused"
+    processes.first(
+        lambda: folder.check_round(context.folder, len(records), samples=sampled, policy=policy)
+    )
     phases.start(context)
     if not records:
         with meter.watch.phase("pretrain"):
@@ -104,15 +107,7 @@ def _test(context: Context, weights: Checkpoints, records: list[Record]) -> None
     """The test set, once: by the model of the round that the held-out problems have chosen."""
     best = report.result(records)["best_round"]
     policy = policy_of(context, weights, best)
-    samples = phases.sample(
-        context,
-        best,
-        "test",
-        policy,
-        context.problems.test,
-        hint=False,
-        examples=context.shows_examples(best),
-    )
+    samples = phases.sample(context, best, "test", policy, context.problems.test)
     _write(context.folder / folder.TEST, {"round": best, **_score(context, samples)})
 
 
@@ -153,10 +148,12 @@ def _learn_at_once(context: Context, n: int, weights: Checkpoints, meter: Meter)
         steps = 0
     with meter.watch.phase("train"):
         if not weights.has(n):
-            policy, loss = model_of(context, weights, 0), None
+            base = functools.partial(model_of, context, weights, 0)
             if steps:
-                policy, loss = phases.fine_tune(context, n, policy, examples, steps)
-            _keep(context, n, weights, policy, steps, loss)
+                params, loss = phases.fine_tune(context, n, base, examples, steps)
+            else:
+                params, loss = base(), None
+            _save(context, n, weights, params, loss, steps)
     return counts
 
 
@@ -170,15 +167,15 @@ def _learn_in_steps(context: Context, n: int, weights: Checkpoints, meter: Meter
             start = n - 1 if context.settings.policy_refresh_every else 0
             read = functools.partial(model_of, context, weights)
             done = fused.learn(context, n, lambda: read(start), lambda: read(n - 1))
-            _keep(context, n, weights, done.params, done.steps, done.loss)
+            _save(context, n, weights, done.params, done.loss, done.steps)
     found = fused.read(context, n)
     kept = rationales.keep(*found)
     processes.first(lambda: rationales.write_kept(context.round_folder(n), kept))
     return summary.summarize(*found)
 
 
-def _keep(
-    context: Context, n: int, weights: Checkpoints, params: Params, steps: int, loss: float | None
+def _save(
+    context: Context, n: int, weights: Checkpoints, params: Params, loss: float | None, steps: int
 ) -> None:
     """Saves M_n, after what there is to say of its training."""
     told = {"train_steps": steps, "train_loss": loss}
@@ -194,26 +191,21 @@ def _bootstrap(
     context: Context, n: int, weights: Checkpoints, meter: Meter
 ) -> tuple[list[Example], Record]:
     """Lines 3 to 6: rationale generation, rationalization, filter; the examples to train on."""
-    settings, folder = context.settings, context.round_folder(n)
-    problems = context.problems.train(n)
-    few_shot = context.shows_examples(n - 1)
+    settings = context.settings
+    problems = phases.questions(context, n)
     policy = policy_of(context, weights, n - 1)
     with meter.watch.phase("generate"):
-        generated = phases.sample(
-            context, n, "samples", policy, problems, hint=False, examples=few_shot
-        )
+        generated = phases.sample(context, n, "samples", policy, problems)
     rationalized: list[Sample] = []
     if settings.rationalize.enabled:
         wrong = {sample.id for sample in rationales.failures(generated)}
         failed = [problem for problem in problems if problem.id in wrong]
         with meter.watch.phase("rationalize"):
-            rationalized = phases.sample(
-                context, n, "rationalized", policy, failed, hint=True, examples=few_shot
-            )
+            rationalized = phases.sample(context, n, "rationalized", policy, failed)
     kept = rationales.keep(generated, rationalized)
-    processes.first(lambda: rationales.write_kept(folder, kept))
-    shown = context.trains_on_examples(n)
-    examples = context.prompter.training_examples(kept, settings.rationalize.rehearsal, shown)
+    processes.first(lambda: rationales.write_kept(context.round_folder(n), kept))
+    with_shots = context.trains_on_examples(n)
+    examples = context.prompter.training_examples(kept, settings.rationalize.rehearsal, with_shots)
     return examples, summary.summarize(generated, rationalized)
 
 
@@ -222,9 +214,9 @@ def _gold(
 ) -> tuple[list[Example], Record]:
     """The baseline without rationales: the round's problems with their gold answers."""
     del weights, meter
-    shown = context.trains_on_examples(n)
-    problems = context.problems.train(n)
-    examples = [context.prompter.direct_example(problem, shown) for problem in problems]
+    with_shots = context.trains_on_examples(n)
+    problems = phases.questions(context, n)
+    examples = [context.prompter.direct_example(problem, with_shots) for problem in problems]
     return examples, summary.summarize([], []) | {"tried": 0, "kept": len(examples)}
 
 
@@ -238,9 +230,8 @@ def make_base(context: Context, weights: Checkpoints) -> None:
         base = source.restore(0, context.programs.params)
         source.close()
     else:
-        base = context.programs.init(context.settings.seed)
-        if chosen.steps:
-            base = phases.pretrain(context, base)
+        fresh = functools.partial(context.programs.init, context.settings.seed)
+        base = phases.pretrain(context, fresh) if chosen.steps else fresh()
     weights.save(0, base)
 
 
@@ -263,15 +254,7 @@ def policy_of(context: Context, weights: Checkpoints, n: int) -> Params:
 def _evaluate(context: Context, n: int, policy: Params, meter: Meter) -> Record:
     """Accuracy on the held-out problems, prompted as round n + 1 will prompt."""
     with meter.watch.phase("evaluate"):
-        samples = phases.sample(
-            context,
-            n,
-            "evaluation",
-            policy,
-            context.problems.held_out,
-            hint=False,
-            examples=context.shows_examples(n),
-        )
+        samples = phases.sample(context, n, "evaluation", policy, context.problems.held_out)
     return _score(context, samples)
 
 
@@ -291,9 +274,7 @@ def _evaluate_base(context: Context, n: int, weights: Checkpoints, meter: Meter)
         hinted = (
             []
             if context.direct or not context.settings.rationalize.enabled
-            else phases.sample(
-                context, 0, "hinted", base, inside, hint=True, examples=context.shows_examples(0)
-            )
+            else phases.sample(context, 0, "hinted", base, inside)
         )
     by_class = {
         g: s.accuracy for g, s in scores.by_group((s.group, s.correct) for s in hinted).items()

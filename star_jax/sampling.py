@@ -4,6 +4,7 @@ They are made of the pure functions of `sampler/decode.py`, one of each for a sh
 ahead by `programs.py`.
 """
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Sequence
@@ -83,6 +84,7 @@ class Sampling:
         if self._laid_out:
             self._graph, weights = nnx.split(nnx.eval_shape(self._lay_out, self._params))
             self.weights = with_shardings(weights, mesh)
+        self._shaped = functools.partial(mesh_lib.abstract, mesh)
         self.slot_steps = self.busy = 0
 
     def counts(self) -> tuple[int, int]:
@@ -123,10 +125,16 @@ class Sampling:
         """
         return self.run("lay out", params) if self._laid_out else params
 
-    def policy(self, weights: Params, few_shot: Sequence[int] = ()) -> Policy:
-        """What samples with `weights`, laid out, behind the few-shot prompt of these tokens."""
-        shown = self.few_shot(few_shot)
-        return Policy(weights, self.run("prefix", weights, shown) if few_shot else None)
+    def policy(
+        self, weights: Params, few_shot: Sequence[int] = (), *, greedy: bool = False
+    ) -> Policy:
+        """What samples with `weights`, laid out, behind the few-shot prompt of these tokens.
+
+        With `greedy` it takes the likeliest token, whatever the temperature.
+        """
+        prefix = self.run("prefix", weights, self.few_shot(few_shot)) if few_shot else None
+        chosen = mesh_lib.place(self.mesh, np.bool_(greedy)) if self.selection.temperature else None
+        return Policy(weights, prefix, chosen)
 
     def few_shot(self, tokens: Sequence[int]) -> FewShot:
         """The tokens of a few-shot prompt on the devices."""
@@ -145,9 +153,6 @@ class Sampling:
     def model(self, weights: Params) -> Decoder:
         """The decoder with weights that are laid out."""
         return nnx.merge(self._graph, weights)
-
-    def _shaped(self, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=mesh_lib.sharding(self.mesh, *axes))
 
     def _placed(self, tree: Any, axes: Callable[[int], tuple[str | None, ...]]) -> Any:
         """Shapes with shardings; `axes` are those of a leaf by its rank."""
@@ -194,8 +199,8 @@ class Sampling:
     def layout(self, rows: int) -> Layout:
         """Of a step's activations: split as the weights they meet, where these are by width.
 
-        So sums of some activations go over the links, and no weights. Of a layer those are some
-        44 bytes a row for each of E, these 24 for each of E E; so it is for few rows alone.
+        Activations then go over the links and weights do not: of a layer some 44 E bytes a row,
+        in the place of 24 E E. That is less for up to about E / 2 rows.
         """
 
         def lay(x: jax.Array) -> jax.Array:
@@ -234,9 +239,16 @@ class Sampling:
 
         return self._lower(shrink, slots, places, out=out)
 
+    def _how(self, greedy: jax.Array | None) -> dict[str, Any]:
+        """How rows end and draw."""
+        return {"stop": self.stop, "selection": dataclasses.replace(self.selection, greedy=greedy)}
+
+    def _abstract_greedy(self) -> Any:
+        return self._shaped((), np.bool_) if self.selection.temperature else None
+
     def _lower_admit(self, shape: Shape, shared: bool) -> Any:
-        def admit(weights: Params, slots: Slots, new: Newcomers, prefix: Any) -> Slots:
-            how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
+        def admit(weights: Params, slots: Slots, new: Newcomers, prefix: Any, greedy: Any) -> Slots:
+            how = self._how(greedy)
             return decode.admit(self.model(weights), slots, new, prefix, **how)
 
         slots = decode.with_ring(self._abstract_slots(shape), ())
@@ -245,21 +257,23 @@ class Sampling:
         each = self._shaped((room.groups, room.rows), np.int32, "batch")
         seed = self._shaped((3,), np.uint32)
         new = Newcomers(token, token, token, each, each, each, each, seed)
-        given = (self.weights, slots, new, self.abstract_prefix(shared))
+        given = (self.weights, slots, new, self.abstract_prefix(shared), self._abstract_greedy())
         return self._lower(admit, *given, out=slots, donate=(1,))
 
     def _lower_advance(self, shape: Shape, blocks: int, shared: bool) -> Any:
-        def advance(weights: Params, slots: Slots, prefix: Any, seed: Any, wanted: Any) -> Any:
-            how: dict[str, Any] = {"stop": self.stop, "selection": self.selection}
-            how |= {"layout": self.layout(shape.rows)}
-            model = self.model(weights)
-            slots = decode.advance(model, slots, prefix, seed, wanted=wanted, **how)
+        def advance(
+            weights: Params, slots: Slots, prefix: Any, seed: Any, wanted: Any, greedy: Any
+        ) -> Any:
+            how = self._how(greedy) | {"layout": self.layout(shape.rows), "wanted": wanted}
+            slots = decode.advance(self.model(weights), slots, prefix, seed, **how)
             generated = slots.rows.generated
-            return slots, (generated.length, generated.finished, slots.cache.cursor)
+            told = (generated.length, generated.finished, slots.cache.cursor, slots.busy)
+            return slots, told
 
         slots = self._abstract_slots(shape, blocks)
         seed, count = self._shaped((3,), np.uint32), self._shaped((), np.int32)
         length, finished = (self._shaped((shape.rows,), kind) for kind in (np.int32, np.bool_))
-        told = (length, finished, count)
+        told = (length, finished, count, count)
         given = (self.weights, slots, self.abstract_prefix(shared), seed, count)
+        given += (self._abstract_greedy(),)
         return self._lower(advance, *given, out=(slots, told), donate=(1,))

@@ -103,7 +103,7 @@ class Sampler:
 
     rows: int = _number(0, "[0, 65536]", "questions decoded at a time; 0 = as memory allows")
     refills: int = _number(16, "[1, 65536]", "questions a slot answers before they go to disk")
-    temperature: float = _number(0.0, "[0, 10]", "0 = greedy")
+    temperature: float = _number(0.0, "[0, 10]", "of rationales; 0 = greedy, as evaluation is")
     top_k: int = _number(0, "[0, inf)", "sample from so many likeliest tokens; 0 = all")
     top_p: float = _number(1.0, "(0, 1]", "sample from the likeliest tokens of this mass")
     stop: str = _text("", "text that ends a completion; empty = as the task says")

@@ -27,10 +27,12 @@ class Policy:
     Attributes:
         weights: laid out for sampling.
         prefix: the few-shot prompt, read once; None without any.
+        greedy: [] bool, whatever the temperature; None where that is 0.
     """
 
     weights: Params
     prefix: kv.Prefix | None
+    greedy: jax.Array | None = None
 
 
 class Programs(Protocol):
@@ -93,7 +95,7 @@ class OpenSlots:
         return [kept.index(place) for place in places]
 
     def choose(self, rows: Sequence[Row]) -> list[int]:
-        """Which of these rows are admitted next, together, in this order; the first is."""
+        """Numbers of the rows to admit next, together and in this order; 0 is one of them."""
         return [one for one, _ in self._room.share_out([len(row.tokens) for row in rows])]
 
     def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
@@ -104,7 +106,7 @@ class OpenSlots:
         )
         new = decode.Newcomers(*packed, seed=self._seed)
         ring, slots = self._slots.cache.ring, decode.with_ring(self._slots, ())
-        given = (self._policy.weights, slots, new, self._policy.prefix)
+        given = (self._policy.weights, slots, new, self._policy.prefix, self._policy.greedy)
         self._slots = decode.with_ring(self._sampling.run(name, *given), ring)
 
     def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -118,8 +120,8 @@ class OpenSlots:
             blocks = len(self._slots.cache.ring)
             name = ("advance", self._shape, blocks, policy.prefix is not None)
             given = (policy.weights, self._slots, policy.prefix, self._seed, count)
-            self._slots, told = sampling.run(name, *given)
-            length, finished, steps = jax.device_get(told)
+            self._slots, told = sampling.run(name, *given, policy.greedy)
+            length, finished, steps, busy = jax.device_get(told)
             going, made = ~finished & (length < self._shape.budget), int(steps) - self._steps
             self._steps += made
             sampling.slot_steps += made * self._shape.rows
@@ -127,9 +129,8 @@ class OpenSlots:
                 self._turn(length[going])
             if np.sum(~going) >= wanted:
                 break
-        busy = int(self._slots.busy)
-        sampling.busy += busy - self._busy
-        self._busy = busy
+        sampling.busy += int(busy) - self._busy
+        self._busy = int(busy)
         return mesh_lib.held(self._slots.rows.generated.tokens), length, finished
 
     def _turn(self, lengths: NDArray) -> None:

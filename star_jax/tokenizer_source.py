@@ -39,7 +39,8 @@ def open_source(
 
 def _of_run(path: pathlib.Path) -> pathlib.Path | None:
     """Where the run that `path` is the folder of, or a checkpoint in, keeps its tokenizer."""
-    run = path.absolute().parents[2] if path.absolute().parent.name == "rounds" else path
+    checkpoint = path.absolute().parent.parts[-2:] == ("checkpoints", "rounds")
+    run = path.absolute().parents[2] if checkpoint else path
     return run / RUNS if (run / RUNS / "tokenizer.json").exists() else None
 
 

@@ -95,7 +95,8 @@ def table(tokenizer: Tokenizer, stop: str) -> Stop:
 
 @functools.partial(jax.jit, static_argnames=("tokenizer", "stop"))
 def read(tokens: Any, length: Any, tokenizer: Tokenizer, stop: str) -> byte_grader.Text:
-    return byte_grader.read(tokens, length, table(tokenizer, stop))
+    known = table(tokenizer, stop)
+    return byte_grader.read(tokens, length, known, byte_grader.rooms(known, tokens.shape[1])[1])
 
 
 @functools.partial(jax.jit, static_argnames="rule")
@@ -313,7 +314,7 @@ def test_bytes_are_decoded_as_python_does_it():
     rows = np.array(list(itertools.product(edges, repeat=4)), np.uint8)
     stop = make_stop((), "", [bytes([byte]) for byte in range(256)], 256)
     length = np.full((len(rows),), 4, np.int32)
-    found = jax.jit(functools.partial(byte_grader.read, stop=stop))(rows, length)
+    found = jax.jit(functools.partial(byte_grader.read, stop=stop, room=4))(rows, length)
     expected = [row.tobytes().decode(errors="replace") for row in rows]
     got = np.asarray(found.characters)
     assert ["".join(map(chr, row[row >= 0])) for row in got] == expected
@@ -390,11 +391,10 @@ def test_the_grader_is_one_program():
     assert rule is not None
     stop = table(BYTEWISE, "\n\n")
 
-    def whole(tokens: jax.Array, length: jax.Array, *gold: jax.Array) -> jax.Array:
-        return byte_grader.correct(rule, byte_grader.read(tokens, length, stop), *gold)
-
+    whole = functools.partial(byte_grader.grade, rule, stop)
     shapes = [((4, 32), np.int32), ((4,), np.int32), ((4, 8), np.uint8), ((4,), np.int32)]
     args = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
     program = str(jax.make_jaxpr(whole)(*args))
     assert "callback" not in program
-    assert jax.eval_shape(whole, *args) == jax.ShapeDtypeStruct((4,), bool)
+    right, kept = jax.eval_shape(whole, *args)
+    assert (right.shape, right.dtype, kept.shape, kept.dtype) == ((4,), bool, (4,), np.int32)

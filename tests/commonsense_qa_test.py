@@ -29,7 +29,7 @@ def test_every_row_is_used_once(task: CommonsenseQA, folder: pathlib.Path):
     train, dev, shown = task.train(0, 1, 0), task.evaluation(0, 0, 0), task.few_shot(0, 10)
     ids = [problem.id for problem in train + dev + shown]
     assert sorted(ids) == sorted(row["id"] for row in lines(folder, "train"))
-    assert task.flaws == {"train": []}
+    assert task.flaws == {"train": [], "validation": []}
     assert 0.05 * len(ids) < len(dev) < 0.15 * len(ids)
 
 

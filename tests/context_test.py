@@ -39,6 +39,19 @@ def test_examples_are_shown_in_the_first_rounds(
     assert shown.count("</scratch>\n") == hinted.count("</scratch>\n") == count
 
 
+def test_other_data_than_the_run_began_with_are_refused(tmp_path: pathlib.Path):
+    folder, chosen = tmp_path / "run", QUESTIONS | questions(tmp_path)
+    chosen |= {"pretrain.steps": 0}
+    made(folder, chosen)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    made(folder, chosen)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(rows.read_text().replace('"answer": "8"', '"answer": "9"'))
+    with pytest.raises(SettingsError, match=r"data\.json: .*problems are not those that the run"):
+        made(folder, chosen)
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 QUESTIONS = {"task.module": "own.py", "task.data": "rows.jsonl", "sampler.max_new_tokens": 16}
 
 

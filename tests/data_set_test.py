@@ -75,7 +75,7 @@ def test_rows_left_out_are_told_of_by_split(tmp_path: pathlib.Path):
         file.write('{"country": "Atlantis", "capital": ""}\n')
     task = Capitals(folder, bad=0.05)
     task.train(0, 1, 0)
-    assert task.flaws == {"train": [Flaw(41, "no answer", 'no "capital"')]}
+    assert task.flaws == {"train": [Flaw(41, "no answer", 'no "capital"')], "test": []}
     task.test(0)
     assert task.flaws["test"] == []
     with pytest.raises(DataError, match=r"1 of 41 rows cannot be used \(1 no answer\)"):

@@ -69,24 +69,30 @@ def test_the_model_of_the_command_line_stands_in_for_the_config_s(tmp_path: path
 
 def test_a_run_s_model_is_evaluated_as_the_run_evaluated_it(tmp_path: pathlib.Path):
     run, environment = tmp_path / "run", fakes.environment(tmp_path / "cache")
-    small = ["--config.pretrain.steps=60", "--config.rounds.count=0"]
+    unseen = ["--config.task.ood_digits=2", "--config.evaluate.ood_problems=5"]
+    small = ["--config.pretrain.steps=60", "--config.rounds.count=0", *unseen]
     subprocess.run(fakes.command(run, *small), env=environment, cwd=fakes.ROOT, check=True)
     command = [sys.executable, "-m", "star_jax.evaluate", "--config=tests/fakes.py"]
-    command += [f"--model={run}", "--split=development", f"--workdir={tmp_path / 'evaluated'}"]
+    command += [f"--model={run}", "--split=development", *unseen]
+    command += [f"--workdir={tmp_path / 'evaluated'}"]
     done = subprocess.run(
         command, env=environment, cwd=fakes.ROOT, check=True, capture_output=True, text=True
     )
     found = json.loads((tmp_path / "evaluated" / evaluate.RESULT).read_text())
     assert found["accuracy"] == json.loads((run / "result.json").read_text())["base_accuracy"]
     assert f"{100 * found['accuracy']:.1f}" in done.stdout
-    texts = [
-        [json.loads(line)["completion"] for line in sorted(path.read_text().splitlines())]
-        for path in (
-            run / "rounds/0000/evaluation-00000.jsonl",
-            tmp_path / "evaluated/rounds/0000/votes-00000.jsonl",
+    lines = [
+        [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+        for paths in (
+            sorted((run / "rounds/0000").glob("evaluation-*.jsonl")),
+            sorted((tmp_path / "evaluated/rounds/0000").glob("votes-*.jsonl")),
         )
     ]
-    assert texts[0] == texts[1]
+    judges = [
+        {line["id"]: line["completion"] for line in some if line["group"] == "1"} for some in lines
+    ]
+    assert judges[0] == judges[1] and found["questions"] == len(lines[1]) == len(judges[1])
+    assert len(lines[0]) == len(judges[0]) + 5, "what is out of distribution does not count"
     drawn = ["--samples=3", "--config.sampler.temperature=0.7", f"--workdir={tmp_path / 'drawn'}"]
     subprocess.run(command[:-1] + drawn, env=environment, cwd=fakes.ROOT, check=True)
     found = json.loads((tmp_path / "drawn" / evaluate.RESULT).read_text())

@@ -154,7 +154,9 @@ class Devices:
     def lay_out(self, params: Any) -> Any:
         return params
 
-    def policy(self, params: Any, few_shot: list[int]) -> tuple[Any, str | None]:
+    def policy(
+        self, params: Any, few_shot: list[int], *, greedy: bool = False
+    ) -> tuple[Any, str | None]:
         if few_shot:
             self.prefixes.append(few_shot)
         return params, "prefix" if few_shot else None

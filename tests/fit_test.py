@@ -38,7 +38,7 @@ class Listener:
             raise Killed
 
     def fit(self, programs: Programs, plan: Plan) -> dict[str, bytes]:
-        return contents(fit(programs, start(), plan, self.hear, self.begun.append))
+        return contents(fit(programs, start, plan, self.hear, self.begun.append))
 
 
 def start() -> Params:

@@ -123,6 +123,36 @@ def test_a_round_whose_folder_is_gone_is_not_begun_before_what_came_of_it(
     folder.check_round(tmp_path, number, samples=samples)
 
 
+def test_a_round_to_do_again_is_one_whose_model_before_it_was_kept(tmp_path: pathlib.Path):
+    for name in (*(f"rounds/{n:04d}" for n in (0, 1, 2, 3, 5)), "checkpoints/training-0005"):
+        (tmp_path / name).mkdir(parents=True)
+    for kept in (0, 2, 5):  # the base, the best and the last
+        (tmp_path / f"checkpoints/rounds/{kept}").mkdir(parents=True)
+    with pytest.raises(
+        SettingsError, match="to do round 3 again and all after it .*not kept"
+    ) as no:
+        folder.check_round(tmp_path, 4)
+    named = {
+        str(pathlib.Path(path).relative_to(tmp_path)) for path in str(no.value).split("\n")[1:]
+    }
+    assert named == {
+        "rounds/0003",
+        "rounds/0005",
+        "checkpoints/rounds/5",
+        "checkpoints/training-0005",
+    }
+    with pytest.raises(SettingsError, match="to do round 4 again and all after it:"):
+        folder.check_round(tmp_path, 4, samples=False, policy=False)  # which begins with the base
+
+
+def test_a_base_is_not_looked_for_once_it_is_in_the_run(tmp_path: pathlib.Path):
+    chosen = fakes.tiny({"pretrain.base": str(tmp_path / "gone")})
+    with pytest.raises(SettingsError, match="holds no base model"):
+        folder.check(chosen, tmp_path / "run")
+    (folder.weights(tmp_path / "run") / "0").mkdir(parents=True)
+    folder.check(chosen, tmp_path / "run")
+
+
 def test_a_new_run_begins_with_any_round_that_is_due(tmp_path: pathlib.Path):
     folder.check_round(tmp_path / "none", 0)
     (tmp_path / "checkpoints" / "rounds" / "0").mkdir(parents=True)

@@ -12,6 +12,7 @@ import pytest
 
 import fakes
 from star_jax import fused, rationales, report, rounds, tasks
+from star_jax.programs import Programs
 from star_jax.rationales import Sample
 from star_jax.settings import SettingsError
 from star_jax.tasks import Problem
@@ -162,6 +163,24 @@ def test_killed_in_a_pass_it_goes_on_from_the_checkpoint(
     assert (folder / report.METRICS).read_text().count("star_step") == 2
     for number in (1, 2):
         assert ledger(folder, number) == ledger(alone, number)
+
+
+def test_killed_before_the_first_step_of_a_pass_it_goes_on(
+    frozen: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    changes = FUSED | {"pretrain.base": str(frozen)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Programs, "star_step", _stop)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                rounds.run(fakes.tiny(changes), tmp_path)
+    assert not (tmp_path / "rounds" / "0001").exists()
+    rounds.run(fakes.tiny(changes), tmp_path)
+    assert report.deterministic(result(tmp_path)) == report.deterministic(result(frozen))
+
+
+def _stop(*given: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_grader_that_errs_ends_the_run(

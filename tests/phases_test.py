@@ -37,10 +37,9 @@ def asked(prompt: str) -> str:
 
 
 def sample(
-    context: Context, problems: list[Problem], kind: Kind = "samples", **chosen: bool
+    context: Context, problems: list[Problem], kind: Kind = "samples", round_: int = 1
 ) -> list[Sample]:
-    chosen = {"hint": False, "examples": False} | chosen
-    return phases.sample(context, 1, kind, WEIGHTS, problems, **chosen)
+    return phases.sample(context, round_, kind, WEIGHTS, problems)
 
 
 @pytest.fixture
@@ -115,29 +114,49 @@ def test_phases_draw_from_streams_of_their_own(tiny: Context, problems: list[Pro
     assert {seed[:2] for seed in seeds} == {(0, 1)}, "the run's seed and the round"
 
 
-@pytest.mark.parametrize("hint", [False, True])
-def test_a_hint_gives_the_answer_away(tiny: Context, problems: list[Problem], hint: bool):
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_a_hint_gives_the_answer_away(tiny: Context, problems: list[Problem], kind: Kind):
+    hint = kind in ("rationalized", "hinted")
     prompts: list[str] = []
     devices = fakes.Devices(lambda prompt, number: prompts.append(prompt) or "")
-    samples = sample(on(devices, tiny), problems, hint=hint)
+    samples = sample(on(devices, tiny), problems, kind)
     assert sorted(prompts) == sorted(tiny.task.prompt(p, hint) for p in problems)
     assert {s.hint for s in samples} == {hint}
 
 
-@pytest.mark.parametrize("hint", [False, True])
+@pytest.mark.parametrize("kind", ["samples", "rationalized"])
 def test_the_few_shot_prompt_is_computed_once_and_only_where_it_is_needed(
-    tmp_path: pathlib.Path, problems: list[Problem], hint: bool
+    tmp_path: pathlib.Path, problems: list[Problem], kind: Kind
 ):
+    # By default the examples are shown until the first round's model is made.
     shown = made(tmp_path / "shown", {"few_shot.examples": 1})
     devices = fakes.Devices(lambda prompt, number: "")
-    sample(on(devices, shown), problems, hint=hint, examples=True)
-    assert devices.prefixes == [shown.prompter.few_shot(hint)]
+    sample(on(devices, shown), problems, kind)
+    assert devices.prefixes == [shown.prompter.few_shot(kind == "rationalized")]
     assert {prefix for _, prefix, *_ in devices.calls} == {"prefix"}
-    sample(on(devices, shown), problems, hint=hint, examples=True)
+    sample(on(devices, shown), problems, kind)
     assert len(devices.prefixes) == 1, "nothing is left to sample"
-    sample(on(devices, shown), problems, "evaluation", hint=hint)
+    sample(on(devices, shown), problems, "evaluation")
+    sample(on(devices, shown), problems, kind, round_=2)
     assert len(devices.prefixes) == 1
     assert {prefix for _, prefix, *_ in devices.calls[3:]} == {None}
+    sample(on(devices, shown), problems, "evaluation", round_=0)
+    assert devices.prefixes[1:] == [shown.prompter.few_shot(False)], "M_0 is evaluated as it writes"
+
+
+def test_problems_that_the_programs_do_not_hold_are_left_out_and_told(tmp_path: pathlib.Path):
+    said = io.StringIO()
+    changes = {"task.max_digits": 2, "rounds.problems": 40}
+    tiny = context.make_context(fakes.tiny(changes), tmp_path, Console(file=said, width=200))
+    everything = tiny.problems.train(2)
+    assert phases.questions(tiny, 2) == everything and not said.getvalue()
+    places = max(tiny.prompter.length(problem) for problem in everything) - 1
+    shape = dataclasses.replace(tiny.shapes[0], prompt=places)
+    small = dataclasses.replace(tiny, shapes=(shape,))
+    found = phases.questions(small, 2)
+    assert found == [p for p in everything if tiny.prompter.length(p) <= places] != []
+    left = len(everything) - len(found)
+    assert f"round 2: {left} of 40 problems are longer than those" in said.getvalue()
 
 
 def test_samples_of_other_problems_are_refused(tiny: Context, problems: list[Problem]):
@@ -161,12 +180,12 @@ class Fit:
     start: int = 0
     plan: Plan | None = None
 
-    def __call__(self, programs: Any, params: Any, plan: Plan, heard: Any, resumed: Any) -> Any:
+    def __call__(self, programs: Any, start: Any, plan: Plan, heard: Any, resumed: Any) -> Any:
         self.plan = plan
         resumed(self.start)
         for step in range(self.start + 1, plan.steps + 1):
             heard(step, {"loss": 1 / step})
-        return params
+        return start()
 
 
 def train(tiny: Context, round_: int, steps: int) -> float:
@@ -177,7 +196,7 @@ def train(tiny: Context, round_: int, steps: int) -> float:
         tokens=1,
     )
     examples = [tiny.prompter.training_example(graded)]
-    params, loss = phases.fine_tune(tiny, round_, WEIGHTS, examples, steps)
+    params, loss = phases.fine_tune(tiny, round_, lambda: WEIGHTS, examples, steps)
     assert params is WEIGHTS
     return loss
 
@@ -239,7 +258,7 @@ def test_pretraining_learns_from_the_corpus_of_the_seed(
     tiny: Context, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(phases, "fit", fit := Fit())
-    assert phases.pretrain(tiny, WEIGHTS) is WEIGHTS
+    assert phases.pretrain(tiny, lambda: WEIGHTS) is WEIGHTS
     assert fit.plan
     assert (fit.plan.kind, fit.plan.steps, len(fit.plan.examples)) == ("pretrain", 200, 400)
     assert {line[:2] for line in lines(tiny)} == {("pretrain", 0)}
@@ -253,7 +272,7 @@ def test_clear_removes_what_training_left_of_this_round_alone(
     folders = []
     for number in (0, 1):
         monkeypatch.setattr(phases, "fit", fit := Fit())
-        _ = train(tiny, 1, 5) if number else phases.pretrain(tiny, WEIGHTS)
+        _ = train(tiny, 1, 5) if number else phases.pretrain(tiny, lambda: WEIGHTS)
         assert fit.plan
         (fit.plan.folder / "4").mkdir(parents=True)
         folders.append(fit.plan.folder)

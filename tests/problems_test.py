@@ -39,7 +39,11 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def test_what_is_too_long_is_left_out_and_told_of(folder: pathlib.Path):
     everything, found = gathered(folder, 0), gathered(folder, 60)
-    assert len(everything.first) + len(everything.held_out) == 39
+    assert len(everything.first) + len(everything.held_out) == 36  # three are in the test set
+    tested = [flaw for flaw in everything.flaws["train"] if flaw.kind == "to be tested on"]
+    assert [flaw.detail for flaw in tested] == [
+        f"train:{n}: the question of test's test:{n - 1}" for n in (2, 3, 4)
+    ]
     assert len(everything.test) == len(found.test) == 3
     short = {p.id for p in everything.seen if "Think" not in p.question}
     assert {p.id for p in found.seen} == short
@@ -47,6 +51,16 @@ def test_what_is_too_long_is_left_out_and_told_of(folder: pathlib.Path):
     flaws = [flaw for split in ("train", "development") for flaw in found.flaws.get(split, ())]
     assert [flaw.kind for flaw in flaws].count("too long") == 5
     assert ("no answer", 6) in [(flaw.kind, flaw.line) for flaw in flaws]
+
+
+def test_other_problems_than_before_are_told_by_their_split(folder: pathlib.Path):
+    before = json.loads(json.dumps(gathered(folder, 0).report()))
+    assert problems.changed(before, gathered(folder, 0).report()) == ""
+    assert problems.changed({"problems": {}}, before) == "", "of a version without hashes"
+    rows = (folder / "test.jsonl").read_text()
+    (folder / "test.jsonl").write_text(rows.replace("What is 1", "How much is 1"))
+    now = gathered(folder, 0).report()
+    assert problems.changed(before, now).startswith("train and test problems are not those")
 
 
 def test_lengths_are_those_of_the_prompt_with_its_hint(folder: pathlib.Path):
@@ -65,7 +79,7 @@ def test_too_many_too_long_ones_end_the_run_before_it_begins(folder: pathlib.Pat
 
 def test_the_report_counts_and_names_lines(folder: pathlib.Path):
     report = gathered(folder, 60).report()
-    assert sum(report["problems"].values()) == 37
+    assert sum(report["problems"].values()) == 34
     assert [6, "no answer"] in [flaw[:2] for flaws in report["left_out"].values() for flaw in flaws]
     assert json.loads(json.dumps(report)) == report
 

@@ -18,6 +18,7 @@ import fakes
 from star_jax import context, files, phases, rationales, report, rounds
 from star_jax.checkpoint import Checkpoints
 from star_jax.rationales import Kind, Sample
+from star_jax.sampling import Sampling
 from star_jax.settings import SettingsError
 from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.train import steps_of_round
@@ -62,21 +63,30 @@ def watched(folder: pathlib.Path, changes: dict[str, Any], base: Run | None = No
     if base:
         changes = changes | {"pretrain.base": str(base.folder)}
     steps: list[tuple[Any, ...]] = []
-    sample, fine_tune = phases.sample, phases.fine_tune
+    prefixes: list[bool] = []
+    sample, fine_tune, ready = phases.sample, phases.fine_tune, Sampling.policy
 
-    def sample_and_note(context, number, kind, policy, problems, **chosen):
-        steps.append((number, kind, fingerprint(policy), len(problems), chosen))
-        return sample(context, number, kind, policy, problems, **chosen)
+    def ready_and_note(self, weights, few_shot=(), **how):
+        prefixes.append(bool(few_shot))
+        return ready(self, weights, few_shot, **how)
+
+    def sample_and_note(context, number, kind, policy, problems):
+        prefixes.clear()
+        used = fingerprint(policy)
+        samples = sample(context, number, kind, policy, problems)
+        steps.append((number, kind, used, len(problems), any(prefixes)))
+        return samples
 
     def fine_tune_and_note(context, number, base, examples, count):
-        begun = fingerprint(base)  # training uses it up
-        trained, loss = fine_tune(context, number, base, examples, count)
+        begun = fingerprint(params := base())  # training uses it up
+        trained, loss = fine_tune(context, number, lambda: params, examples, count)
         steps.append((number, "train", begun, len(examples), count, fingerprint(trained)))
         return trained, loss
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phases, "sample", sample_and_note)
         patch.setattr(phases, "fine_tune", fine_tune_and_note)
+        patch.setattr(Sampling, "policy", ready_and_note)
         return Run(folder, rounds.run(fakes.tiny(changes), folder), steps)
 
 
@@ -103,12 +113,19 @@ def test_the_weights_go_round_as_in_algorithm_1(whole: Run):
     assert not list(rest)
 
 
+def test_evaluation_is_greedy_where_rationales_are_drawn(whole: Run, tmp_path):
+    changes = {"sampler.temperature": 1.0, "rounds.count": 1, "few_shot.examples": 0}
+    run = watched(tmp_path, UNSEEN | changes, whole)
+    for kind in ("evaluation", "hinted"):
+        assert run.samples(0, kind) == whole.samples(0, kind)
+    assert run.samples(1, "samples") != whole.samples(1, "samples")
+
+
 def test_the_hint_is_given_to_what_failed_and_only_then(whole: Run):
-    for number, kind, *_, chosen in (step for step in whole.steps if step[1] != "train"):
-        assert chosen == {"hint": kind in ("rationalized", "hinted"), "examples": False}
+    for number, kind, *_ in (step for step in whole.steps if step[1] != "train"):
         for sample in whole.samples(number, kind):
             told = f"Target: {' '.join(sample.answer)}\n" in sample.prompt
-            assert sample.hint == told == chosen["hint"]
+            assert sample.hint == told == (kind in ("rationalized", "hinted"))
     for number in (1, 2):
         failed = [s.id for s in whole.samples(number, "samples") if not s.correct]
         assert sorted(failed) == sorted(s.id for s in whole.samples(number, "rationalized"))
@@ -285,7 +302,7 @@ def test_direct_answers_are_learned_from_gold_without_sampling(whole: Run, tmp_p
 def test_few_shot_examples_are_shown_in_the_first_rounds_only(whole: Run, tmp_path):
     changes = {"few_shot.examples": 1, "few_shot.rounds": 1, "train.few_shot": True}
     run = watched(tmp_path, changes, whole)
-    shown = {(step[0], step[1]): step[-1]["examples"] for step in run.steps if step[1] != "train"}
+    shown = {(step[0], step[1]): step[-1] for step in run.steps if step[1] != "train"}
     assert shown == {
         (0, "evaluation"): True,
         (0, "hinted"): True,

@@ -212,7 +212,8 @@ def bytes_of(tokens: list[int]) -> int:
 def begin(programs: Programs, params: Params) -> StarState:
     layout = jax.tree.map(lambda x: x.sharding, programs.params)
     one, other = (jax.device_put(jax.tree.map(np.array, params), layout) for _ in range(2))
-    return programs.begin("train", one, other)
+    own = programs.states["train"].policy is not None
+    return programs.begin("train", one, other if own else None)
 
 
 def step(

@@ -53,7 +53,7 @@ def begin(given: argparse.Namespace) -> Started:
     from star_jax.sampler import engine
     from star_jax.slots import OpenSlots
 
-    programs.keep(f"{given.begin}/cache")
+    programs.use_cache(f"{given.begin}/cache")
     compilations = CompilationCount()
     config = gsm8k.get_config("smollm2")
     batch_size, length = map(int, given.batch.split("x"))

@@ -146,7 +146,7 @@ def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -
     rows = work.questions if program == "star_step" else work.rows
     shape = Shape(work.budget, work.prompt, rows)
     rule = AnswerRule("number first", "#### ", first=True)
-    fused = Fused(shape, answer=16, rule=rule, eos=0) if program == "star_step" else None
+    fused = Fused(shape, answer_bytes=16, rule=rule, eos=0) if program == "star_step" else None
     batch = rows if fused else work.batch
     length = work.prompt + work.budget + 1 if fused else work.length
     micro, remat = 0 if fused else work.micro, "blocks" if work.remat == "blocks" else "none"

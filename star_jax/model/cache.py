@@ -65,7 +65,7 @@ class Block:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Asked(Block):
+class PromptCache(Block):
     """The rows' prompts: a block of P places.
 
     Attributes:
@@ -83,11 +83,11 @@ class Cache:
     Attributes:
         asked: their prompts.
         ring: its blocks.
-        cursor: [] int32, the tokens that any row has written, and so the next place (mod C).
+        cursor: [] int32, decoding steps so far; the next token goes to the place cursor mod C.
         written: [B] int32, tokens that the row has written since its prompt; at most the ring's.
     """
 
-    asked: Asked
+    asked: PromptCache
     ring: tuple[Block, ...]
     cursor: jax.Array
     written: jax.Array
@@ -96,10 +96,10 @@ class Cache:
 def empty(model: Decoder, rows: int, prompt: int, places: int) -> Cache:
     """A cache of empty rows, with room for prompts of `prompt` tokens; `places` are a block's."""
     keys, values = _own_room(model, rows, prompt)
-    return begun(model, Asked(keys, values, jnp.full((rows,), prompt)), places)
+    return begun(model, PromptCache(keys, values, jnp.full((rows,), prompt)), places)
 
 
-def begun(model: Decoder, asked: Asked, places: int) -> Cache:
+def begun(model: Decoder, asked: PromptCache, places: int) -> Cache:
     """A cache in which nothing is written yet; its ring is one block of so many places."""
     rows = asked.start.shape[0]
     ring = (Block(*_own_room(model, rows, places)),)
@@ -120,7 +120,7 @@ def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
     return jax.tree.map(some, cache)
 
 
-def admit(cache: Cache, new: Asked, rows_R: jax.Array) -> Cache:
+def admit(cache: Cache, new: PromptCache, rows_R: jax.Array) -> Cache:
     """The cache with the prompts of R new rows at `rows_R`; those from B on are left out."""
 
     def put(old: jax.Array, x: jax.Array) -> jax.Array:
@@ -163,7 +163,7 @@ def make_prefix(model: Decoder, tokens_S: jax.Array, length: jax.Array) -> Prefi
 
 def prefill(
     model: Decoder, tokens_BxP: jax.Array, start_B: jax.Array, prefix: Prefix | None
-) -> tuple[jax.Array, Asked]:
+) -> tuple[jax.Array, PromptCache]:
     """Runs left-padded prompts; the last token's logits [B, V], and what is kept of the prompts."""
     rows, size = tokens_BxP.shape
     place = jnp.arange(size)
@@ -180,7 +180,7 @@ def prefill(
 
     room = _own_room(model, rows, size)
     x, (keys, values) = model.hidden(tokens_BxP, positions, attend, room, given=_stacks(prefix))
-    return model.logits(x[:, -1:])[:, 0], Asked(keys, values, start_B)
+    return model.logits(x[:, -1:])[:, 0], PromptCache(keys, values, start_B)
 
 
 def read(
@@ -192,7 +192,7 @@ def read(
     start_GxN: jax.Array,
     places: int,
     prefix: Prefix | None,
-) -> tuple[jax.Array, Asked]:
+) -> tuple[jax.Array, PromptCache]:
     """As `prefill`, for prompts that lie one after the other in G rows of T tokens: R = G N.
 
     Args:
@@ -233,7 +233,7 @@ def read(
     logits = model.logits(last)
     keys = jax.tree.map(functools.partial(cut, True), keys)
     values = jax.tree.map(functools.partial(cut, False), values)
-    return logits.reshape(-1, logits.shape[-1]), Asked(keys, values, start_GxN.reshape(-1))
+    return logits.reshape(-1, logits.shape[-1]), PromptCache(keys, values, start_GxN.reshape(-1))
 
 
 def step(

@@ -98,8 +98,8 @@ class _Chunks:
         x: [N, B, C, E].
         targets, weights: [N, B, C]; without weight where a token is missing.
         weighted: chunks from the first one on, beyond which no token has any weight.
-        order: [B T], the tokens as they come where B is 1 and chunks go over all sequences; or
-            None.
+        order: [B T], on a CPU, where chunks go over all sequences (then B is 1 here): which token
+            is in each place; elsewhere None.
     """
 
     x: jax.Array

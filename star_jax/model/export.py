@@ -241,7 +241,7 @@ def _begin(target: pathlib.Path) -> pathlib.Path:
 def _finish(partial: pathlib.Path, target: pathlib.Path) -> None:
     """Brings the files to the disk and the folder to its place."""
     for path in (*partial.rglob("*"), partial):
-        _sync(path)
+        files.sync(path)
     if target.exists():
         old = partial.with_name(f"{partial.name}-old")
         target.rename(old)
@@ -249,15 +249,7 @@ def _finish(partial: pathlib.Path, target: pathlib.Path) -> None:
         shutil.rmtree(old)
     else:
         partial.rename(target)
-    _sync(target.parent)
-
-
-def _sync(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    files.sync(target.parent)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -29,7 +29,7 @@ class Source:
         values: [B, K, S, D], or [K, D, S] when all rows share them.
         mask: broadcasts to [B, 1, T, S]; True where a key may be seen. With one axis, [S], those
             that may not repeat the first key: then no pass over the scores is needed for it.
-        kept: tells the first two apart.
+        kept: whether keys are [B, K, D, S], as in the cache; static.
         first: [] int32, no query sees a key before this one (keys [B, K, S, D] only). Most of what
             comes before is then neither read nor multiplied; None: there may be no such key.
     """

@@ -50,7 +50,7 @@ def products(x: jax.Array, weights: Sequence[jax.Array], *, wide: bool) -> list[
 def looked_up(
     table_VxE: jax.Array, index: jax.Array, dtype: DTypeLike, *, cpu: bool = False
 ) -> jax.Array:
-    """Rows of a table, which is a product with ones; its gradient is summed in the table's type."""
+    """Rows of a table [V, E] at `index` [...]: [..., E]; the gradient is of the table's type."""
     table = table_VxE if cpu else cast(jax.Array, _alone(table_VxE))
     return table[index].astype(dtype)
 

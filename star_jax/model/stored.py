@@ -1,6 +1,6 @@
 """Where a weight of ours lies in a tensor of a file, written so that it can be read both ways.
 
-A place is a line such as `attn.c_attn E kHD`: the module in the file, then a word for each axis of
+A place is a line such as `attn.c_attn E kKD`: the module in the file, then a word for each axis of
 its weight. A word of several letters is an axis that splits into them; q, k and v are the three
 parts of a fused one. A bias has the word of the axis that comes out of the module.
 """

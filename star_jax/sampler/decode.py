@@ -142,7 +142,7 @@ class Slots:
     Attributes:
         rows: that are in the slots.
         cache: keys and values of their prompts and rationales.
-        busy: [] int32, tokens that were written in them: of steps (`Cache.cursor`) times B at most.
+        busy: [] int32, decoding steps of slots in which a row wrote; at most B `Cache.cursor`.
     """
 
     rows: Rows

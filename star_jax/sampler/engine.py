@@ -57,7 +57,7 @@ class Completion:
         number: of the row.
         tokens: ids, end-of-text included if it was written.
         truncated: the budget ended it, not the model.
-        slot: it was admitted to.
+        slot: the one that it was admitted to.
     """
 
     number: int
@@ -80,7 +80,7 @@ class Slots(Protocol):
     Attributes:
         count: B.
         order: all of them, in the order in which free ones are taken.
-        fewer: how many slots there are once there are fewer; 0: they stay as many.
+        fewer: slots after the next `shrink`; 0 where there is none.
     """
 
     count: int
@@ -88,7 +88,7 @@ class Slots(Protocol):
     fewer: int
 
     def choose(self, rows: Sequence[Row]) -> list[int]:
-        """Which of these rows are admitted next, together, in this order; the first is."""
+        """Numbers of the rows to admit next, together and in this order; 0 is one of them."""
         ...
 
     def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
@@ -170,7 +170,8 @@ def complete(
             rows = [waiting[one] for one in wave]
             slots.admit(rows, places)
             inside |= {place: (row, place) for place, row in zip(places, rows, strict=True)}
-            waiting = [row for one, row in enumerate(waiting) if one not in wave]
+            chosen = set(wave)
+            waiting = [row for one, row in enumerate(waiting) if one not in chosen]
         while not waiting and len(inside) <= slots.fewer:
             before = slots.count
             inside = dict(zip(slots.shrink(list(inside)), inside.values(), strict=True))

@@ -4,6 +4,7 @@ They lie one after the other, as examples do in training (`packing.py`): one pro
 and little of it is padding.
 """
 
+import bisect
 import dataclasses
 from collections.abc import Sequence
 
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 
 from star_jax.sampler.engine import Row, Shape
 
-_WAVES = 32  # prompts are read when about so small a part of the slots is free,
-_LEAST = 4  # or about so many slots,
-_MOST = 512  # and at most so many tokens of them at a time, but for one long prompt,
-_TILE = 16  # tokens come in multiples of it
+_WAVES = 32  # slots of a shard / this: so many prompts are awaited before they are read together
+_LEAST = 4  # prompts awaited at least
+_MOST = 512  # tokens of prompts read at a time, at most, but for one longer prompt
+_TILE = 16  # those tokens are a multiple of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +40,16 @@ class Room:
         of different lengths leave less of it.
         """
         free, seats = [self.tokens] * self.groups, [self.rows] * self.groups
-        waiting, found = list(range(len(lengths))), []
+        longest = sorted(range(len(lengths)), key=lambda one: -lengths[one])
+        found: list[tuple[int, int]] = []
         while True:
             group = max(range(self.groups), key=lambda one: (seats[one] > 0, free[one]))
-            fitting = [one for one in waiting if seats[group] and lengths[one] <= free[group]]
-            if not fitting:
+            at = bisect.bisect_left(longest, -free[group], key=lambda one: -lengths[one])
+            if not seats[group] or at == len(longest):
                 return found
-            chosen = max(fitting, key=lambda one: lengths[one]) if found else fitting[0]
+            chosen = longest.pop(at if found else longest.index(min(longest[at:])))
             seats[group] -= 1
             free[group] -= lengths[chosen]
-            waiting.remove(chosen)
             found.append((chosen, group))
 
 

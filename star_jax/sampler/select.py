@@ -17,19 +17,27 @@ class Selection:
         temperature: 0 is greedy; otherwise logits are divided by it.
         top_k: only the k most likely tokens stay; 0 keeps all.
         top_p: the most likely tokens that together reach this probability stay; 1.0 keeps all.
+        greedy: [] bool, greedy all the same; None: no. It is known only as the program runs.
     """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    greedy: jax.Array | None = None
 
 
 def select(logits_BxV: jax.Array, keys_B: jax.Array, selection: Selection) -> jax.Array:
     """The next token of each row, [B] int32; each row has its own random key."""
     if selection.temperature == 0.0:
         return highest(logits_BxV)
-    logits = restrict(logits_BxV / selection.temperature, selection.top_k, selection.top_p)
-    return jax.vmap(jax.random.categorical)(keys_B, logits).astype(jnp.int32)
+
+    def drawn(logits_BxV: jax.Array) -> jax.Array:
+        logits = restrict(logits_BxV / selection.temperature, selection.top_k, selection.top_p)
+        return jax.vmap(jax.random.categorical)(keys_B, logits).astype(jnp.int32)
+
+    if selection.greedy is None:
+        return drawn(logits_BxV)
+    return jax.lax.cond(selection.greedy, highest, drawn, logits_BxV)
 
 
 def highest(x_BxV: jax.Array) -> jax.Array:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from star_jax.sampler.engine import Shape
 
-_BLOCK = 64  # a ring's blocks have a multiple of so many places,
-_MOST_BLOCKS = 4  # and there are at most so many
-_HALVINGS = 2  # so often the slots become half as many when no row waits for one,
-_FEWEST = 8  # if so many are left of every shard
+_BLOCK = 64  # the places of a ring's block are a multiple of it
+_MOST_BLOCKS = 4  # of a ring
+_HALVINGS = 2  # times that slots become half as many, once no row waits for one
+_FEWEST = 8  # slots that each shard keeps at least
 
 
 @dataclasses.dataclass(frozen=True)

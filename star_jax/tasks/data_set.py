@@ -137,7 +137,16 @@ class DataSet:
 
     @functools.cached_property
     def _trained(self) -> list[Problem]:
-        return self._not_shown(self.all_of_train)
+        """What is trained on and held out: nothing that is shown, or tested on."""
+        tested = {(splits.key(problem), problem.choices): problem.id for problem in self._tested}
+        kept = []
+        for problem in self._not_shown(self.all_of_train):
+            if same := tested.get((splits.key(problem), problem.choices)):
+                what = f"{problem.id}: the question of {self.test_split}'s {same}"
+                self.flaws["train"].append(Flaw(0, "to be tested on", what))
+            else:
+                kept.append(problem)
+        return kept
 
     @functools.cached_property
     def _tested(self) -> list[Problem]:

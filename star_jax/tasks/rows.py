@@ -1,7 +1,7 @@
 """Rows of a data set, from a file, a folder, TFDS or the hub, with what is wrong with them.
 
-A task calls `problems`, or `read`, looks at each row and calls `audit`. A bad row is left out and
-told of, with its line; too many of them are an error.
+A task calls `problems`, which reads the rows and converts each. A bad row is left out and told of,
+with its line; too many of them are an error.
 """
 
 import collections
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from star_jax.tasks import splits
 from star_jax.tasks.task import Problem
 
 _SHOWN = 10  # flaws in the message of an error
@@ -152,7 +153,7 @@ def problems(
     for row in rows:
         problem = convert(row)
         if isinstance(problem, Problem):
-            asked = (" ".join(problem.question.split()), *problem.choices)
+            asked = (splits.key(problem), *problem.choices)
             line, same = first.setdefault(asked, row.line), "question"
             if line == row.line:
                 line, same = ids.setdefault(problem.id, row.line), "id"

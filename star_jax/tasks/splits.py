@@ -7,7 +7,7 @@ import numpy as np
 
 from star_jax.tasks.task import Problem
 
-_TRAIN, _ORDER, _EVALUATION, _TEST = range(4)  # independent streams of random numbers
+_TRAIN, _EVALUATION, _TEST = 0, 2, 3  # streams of random numbers
 
 
 def held_out(problem: Problem, seed: int, share: float) -> bool:
