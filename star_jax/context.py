@@ -11,7 +11,7 @@ from rich.console import Console
 from star_jax import files, mesh, processes, shapes, tasks, tokenizer_source, train
 from star_jax.folder import ledger, open_folder
 from star_jax.learning import Fused, Learning, filled
-from star_jax.model import load
+from star_jax.model import load, runs
 from star_jax.model.config import ModelConfig
 from star_jax.problems import FILE, Problems, changed, gather
 from star_jax.programs import Programs
@@ -176,7 +176,8 @@ def _open(
 
     def make() -> dict[str, Any]:
         folder = open_folder(settings, workdir)
-        data, report = folder / FILE, problems.report()
+        data = folder / FILE
+        report = problems.report() | {"checkpoint": runs.number(settings.model.source)}
         if data.exists() and (why := changed(files.read_json(data), report)):
             raise SettingsError(f"{data}: {why}")
         tokenizer.save(folder / tokenizer_source.RUNS)

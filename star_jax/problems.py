@@ -99,7 +99,13 @@ def gather(settings: Settings, prompter: Prompter, room: int) -> Problems:
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What is said where the problems of two reports are not the same; "" where they are."""
+    """What is said where two reports are not of the same problems or model; "" where they are."""
+    if (base := before.get("checkpoint", now["checkpoint"])) != now["checkpoint"]:
+        return (
+            f"config.model.source was at checkpoint {base} when the run began and is at "
+            f"{now['checkpoint']}; name the checkpoint, .../checkpoints/rounds/{base}, in another "
+            "--workdir"
+        )
     old, new = before.get("hashes", {}), now["hashes"]
     different = [split for split in new if split in old and old[split] != new[split]]
     if not different:

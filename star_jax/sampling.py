@@ -46,6 +46,7 @@ class Sampling:
         shared: whether rows have the few-shot prompt before them: one or both.
         shapes: to sample in.
         shards: that slots are shared out to.
+        read_at_a_time: tokens of prompts, of a shard: more where waves wait for the host.
         weights: shapes of the weights as they are sampled with.
         slot_steps: steps of all slots so far.
         busy: those of them that a row was in.
@@ -75,6 +76,7 @@ class Sampling:
     ) -> None:
         self.mesh, self.config, self.run = mesh, config, run
         self.shards = mesh_lib.batch_multiple(mesh)
+        self.read_at_a_time = 512 if mesh_lib.of_cpus(mesh) else 2048
         self._lower, self.stop, self.selection = lower, stop, selection
         self._prefix, self.shapes = prefix, shapes
         self.shared = tuple(sorted({bool(prefix), bool(prefix) and not bare}))
@@ -252,7 +254,7 @@ class Sampling:
             return decode.admit(self.model(weights), slots, new, prefix, **how)
 
         slots = decode.with_ring(self._abstract_slots(shape), ())
-        room = newcomers.room(shape, self.shards)
+        room = newcomers.room(shape, self.shards, self.read_at_a_time)
         token = self._shaped((room.groups, room.tokens), np.int32, "batch")
         each = self._shaped((room.groups, room.rows), np.int32, "batch")
         seed = self._shaped((3,), np.uint32)

@@ -41,6 +41,7 @@ class Programs(Protocol):
     Attributes:
         mesh: all devices.
         shards: that slots are shared out to.
+        read_at_a_time: tokens of prompts, of a shard.
         run: (name, arguments) -> what that program gives.
         slot_steps: steps of all slots so far, counted here.
         busy: those of them that a row was in, likewise.
@@ -48,6 +49,7 @@ class Programs(Protocol):
 
     mesh: Mesh
     shards: int
+    read_at_a_time: int
     run: Callable[..., Any]
     slot_steps: int
     busy: int
@@ -66,7 +68,7 @@ class OpenSlots:
     def __init__(
         self, sampling: Programs, policy: Policy, seed: tuple[int, int, int], shape: Shape
     ) -> None:
-        self._room = newcomers.room(shape, sampling.shards)
+        self._room = newcomers.room(shape, sampling.shards, sampling.read_at_a_time)
         self._sampling, self._policy, self._shape = sampling, policy, shape
         self._seed = mesh_lib.place(sampling.mesh, np.asarray(seed, np.uint32))
         self._ring = sizes.ring(shape.budget)

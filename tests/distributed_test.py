@@ -1,5 +1,6 @@
 """Several processes as a cluster would start them: refused, found, and ended with each other."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -35,6 +36,32 @@ def test_flags_that_cannot_be_meant_are_refused(place, says: str):
 )
 def test_flags_that_can_be_meant_are_not(place):
     distributed.check(*place)
+
+
+def test_what_is_set_for_jax_stays_as_it_is(monkeypatch: pytest.MonkeyPatch):
+    pinned, slices = "XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB", "MEGASCALE_NUM_SLICES"
+    for name in (pinned, slices, "TPU_SKIP_MDS_QUERY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(pinned, "12")
+    distributed._environment()
+    assert os.environ[pinned] == "12" and slices not in os.environ
+    monkeypatch.delenv(pinned)
+    monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+    distributed._environment()
+    assert int(os.environ[pinned]) >= 64 and os.environ[slices] == "1"
+
+
+def test_a_notebook_s_tpu_is_one_process_that_no_server_is_asked_about():
+    """Where the environment names a TPU's host, as Kaggle's does, jax asks how many slices."""
+    script = "from star_jax import distributed as d; d._environment(); print(d._found())"
+    given = {"TPU_SKIP_MDS_QUERY": "1", "TPU_PROCESS_ADDRESSES": "local", "TPU_WORKER_ID": "0"}
+    given |= {"GCE_METADATA_IP": "127.0.0.1:9"}  # where nobody answers
+    environment = fakes.environment() | given
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(
+        command, env=environment, cwd=fakes.ROOT, text=True, capture_output=True, timeout=100
+    )
+    assert done.stdout == "1\n", done.stderr
 
 
 # Two processes of two devices each meet, and say what they have seen of each other.

@@ -7,12 +7,13 @@ from star_jax.sampler.newcomers import Room
 
 
 def test_room_for_waves_of_newcomers():
-    assert newcomers.room(Shape(8, 160, 64), 1) == Room(1, 320, 8)
-    assert newcomers.room(Shape(8, 144, 128), 1) == Room(1, 288, 8)
-    assert newcomers.room(Shape(8, 48, 512), 2) == Room(2, 192, 16)
-    assert newcomers.room(Shape(8, 400, 128), 1) == Room(1, 512, 8)
-    assert newcomers.room(Shape(8, 100, 2), 1) == Room(1, 112, 2)  # the longest prompt fits
-    assert newcomers.room(Shape(8, 1, 8), 8) == Room(8, 16, 1)
+    assert newcomers.room(Shape(8, 160, 64), 1, 512) == Room(1, 320, 8)
+    assert newcomers.room(Shape(8, 144, 128), 1, 512) == Room(1, 288, 8)
+    assert newcomers.room(Shape(8, 48, 512), 2, 512) == Room(2, 192, 16)
+    assert newcomers.room(Shape(8, 400, 128), 1, 512) == Room(1, 512, 8)
+    assert newcomers.room(Shape(8, 400, 128), 1, 2048) == Room(1, 800, 8)
+    assert newcomers.room(Shape(8, 100, 2), 1, 512) == Room(1, 112, 2)  # the longest prompt fits
+    assert newcomers.room(Shape(8, 1, 8), 8, 512) == Room(8, 16, 1)
 
 
 def test_the_first_prompt_is_read_and_with_it_what_fills_the_room():
@@ -26,7 +27,7 @@ def test_the_first_prompt_is_read_and_with_it_what_fills_the_room():
 
 @given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 4), st.integers(1, 100))
 def test_a_prompt_has_room_and_is_read_once(lengths: list[int], shards: int, each: int):
-    room = newcomers.room(Shape(8, 60, each * shards), shards)
+    room = newcomers.room(Shape(8, 60, each * shards), shards, 512)
     shared = room.share_out(lengths)
     chosen = [one for one, _ in shared]
     assert chosen[:1] == [0][: len(lengths)] and len(set(chosen)) == len(chosen)

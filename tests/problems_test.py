@@ -54,12 +54,14 @@ def test_what_is_too_long_is_left_out_and_told_of(folder: pathlib.Path):
 
 
 def test_other_problems_than_before_are_told_by_their_split(folder: pathlib.Path):
-    before = json.loads(json.dumps(gathered(folder, 0).report()))
-    assert problems.changed(before, gathered(folder, 0).report()) == ""
+    before = json.loads(json.dumps(gathered(folder, 0).report() | {"checkpoint": "3"}))
+    assert problems.changed(before, gathered(folder, 0).report() | {"checkpoint": "3"}) == ""
+    moved = problems.changed(before, before | {"checkpoint": "4"})
+    assert "was at checkpoint 3 when the run began and is at 4; name the checkpoint" in moved
     assert problems.changed({"problems": {}}, before) == "", "of a version without hashes"
     rows = (folder / "test.jsonl").read_text()
     (folder / "test.jsonl").write_text(rows.replace("What is 1", "How much is 1"))
-    now = gathered(folder, 0).report()
+    now = gathered(folder, 0).report() | {"checkpoint": "3"}
     assert problems.changed(before, now).startswith("train and test problems are not those")
 
 

@@ -43,6 +43,12 @@ def test_a_run_is_read_from_its_newest_model_or_the_one_named(
     assert sorted(run.rglob("*")) == before  # it may belong to a process that is running
 
 
+def test_a_source_that_is_a_run_means_a_checkpoint(run: pathlib.Path):
+    assert runs.number(str(run)) == "2"
+    assert runs.number(str(run / "checkpoints/rounds/0")) == "0"
+    assert runs.number("owner/name") == runs.number("") == ""
+
+
 def test_weights_come_in_the_type_and_layout_asked_for(run: pathlib.Path):
     made = mesh.make_mesh(1, -1, 1)
     loaded = load.load(str(run), made, weights="bfloat16")

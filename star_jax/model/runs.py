@@ -33,6 +33,16 @@ def find(path: pathlib.Path) -> pathlib.Path | None:
     return folder / str(max(rounds))
 
 
+def number(source: str) -> str:
+    """Of the checkpoint that a model's source means, if it is a run; otherwise "".
+
+    Raises:
+        LoadError: a run without a model.
+    """
+    found = find(pathlib.Path(source).expanduser()) if source else None
+    return found.name if found else ""
+
+
 def source(checkpoint: pathlib.Path) -> str:
     """The pretrained model that the run started from; "" for one that it made itself.
 

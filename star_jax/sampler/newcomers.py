@@ -15,7 +15,6 @@ from star_jax.sampler.engine import Row, Shape
 
 _WAVES = 32  # slots of a shard / this: so many prompts are awaited before they are read together
 _LEAST = 4  # prompts awaited at least
-_MOST = 512  # tokens of prompts read at a time, at most, but for one longer prompt
 _TILE = 16  # those tokens are a multiple of it
 
 
@@ -53,11 +52,17 @@ class Room:
             found.append((chosen, group))
 
 
-def room(shape: Shape, shards: int) -> Room:
-    """Room for a wave of prompts that are half as long as the longest, or for twice as many."""
+def room(shape: Shape, shards: int, most: int) -> Room:
+    """Room for a wave of prompts that are half as long as the longest, or for twice as many.
+
+    Args:
+        shape: of the slots.
+        shards: that they are shared out to.
+        most: tokens read at a time by a shard, at most, but for one longer prompt.
+    """
     each = shape.rows // shards
     wave = max(min(each, _LEAST), each // _WAVES)
-    tokens = max(shape.prompt, min(_MOST, wave * -(-shape.prompt // 2)))
+    tokens = max(shape.prompt, min(most, wave * -(-shape.prompt // 2)))
     return Room(shards, -(-tokens // _TILE) * _TILE, min(each, 2 * wave))
 
 
