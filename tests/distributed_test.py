@@ -55,6 +55,7 @@ def test_a_notebook_s_tpu_is_one_process_that_no_server_is_asked_about():
     """Where the environment names a TPU's host, as Kaggle's does, jax asks how many slices."""
     script = "from star_jax import distributed as d; d._environment(); print(d._found())"
     given = {"TPU_SKIP_MDS_QUERY": "1", "TPU_PROCESS_ADDRESSES": "local", "TPU_WORKER_ID": "0"}
+    given |= {"JAX_FORCE_TPU_INIT": "1"}  # jax then takes this machine for one with a TPU
     given |= {"GCE_METADATA_IP": "127.0.0.1:9"}  # where nobody answers
     environment = fakes.environment() | given
     command = [sys.executable, "-c", script]
