@@ -39,6 +39,10 @@ class Programs:
     """The compiled programs of a run.
 
     Attributes:
+        mesh, fused: as given.
+        graph, params: of the decoder: its graph, and its weights as shapes with shardings.
+        states: kind of update -> the learner's state, likewise.
+        sampling: the programs of sampling.
         device_seconds: in which programs ran, or were waited for to end.
         waited: seconds in which they were waited for to be compiled.
 

@@ -44,6 +44,7 @@ class Sampling:
 
     Attributes:
         shared: whether rows have the few-shot prompt before them: one or both.
+        mesh, stop, selection, run: as given.
         shapes: to sample in.
         shards: that slots are shared out to.
         read_at_a_time: tokens of prompts, of a shard: more where waves wait for the host.

@@ -170,7 +170,13 @@ class StarMetrics:
 def star_step(
     config: StarConfig, state: StarState, batch: StarBatch
 ) -> tuple[StarState, StarMetrics]:
-    """One step; pure. Where nothing is accepted, the learner stays as it is."""
+    """One step on B questions; pure. Where nothing is accepted, the learner stays as it is.
+
+    Args:
+        config: what is static of it.
+        state: the learner, and the policy where that is another.
+        batch: the questions.
+    """
     policy = nnx.merge(config.graph, state.params if state.policy is None else state.policy)
     first = _attempt(config, policy, batch, batch.question, batch.few_shot, stream=0)
     places = batch.hinted.tokens.shape[1]

@@ -125,7 +125,7 @@ def on(kind: str) -> Any:
         ("gpu", "plain", 1536, 128, "float32", "xla"),
         ("gpu", "cap", 1536, 128, "bfloat16", "xla"),
         ("gpu", "plain", 1536, 256, "bfloat16", "xla"),
-        ("gpu", "plain", 1535, 128, "bfloat16", "xla"),
+        ("gpu", "plain", 1544, 128, "bfloat16", "xla"),
         ("cpu", "plain", 1536, 128, "bfloat16", "xla"),
     ],
 )

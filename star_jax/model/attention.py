@@ -62,7 +62,7 @@ def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax
     | devices of the mesh | kernel | where                                                       |
     |---------------------|--------|-------------------------------------------------------------|
     | TPU, v4 and later   | splash | T divides by 128, D by 64; windows, caps, grouped heads too  |
-    | GPU, from Ampere on | cuDNN  | 16 bits, T even, D at most 128 and divides by 8; no cap      |
+    | GPU, from Ampere on | cuDNN  | 16 bits, T as there, D at most 128 and divides by 8; no cap  |
     | any other, no mesh  | XLA    | everything                                                  |
 
     XLA is also taken where rows or heads do not split evenly over the mesh: a kernel sees the part
@@ -76,7 +76,8 @@ def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax
     if platform == "tpu" and device.device_kind not in _OLD_TPUS:
         return "splash" if length % _BLOCKS[-1] == 0 and size % 64 == 0 else "xla"
     if _has_cudnn(device) and q_BxHxTxD.dtype.itemsize == 2 and not layer.cap:
-        return "cudnn" if length % 2 == 0 and size % 8 == 0 and size <= 128 else "xla"
+        whole = length % _BLOCKS[-1] == 0  # cuDNN before 9.15.1 may read beyond other lengths
+        return "cudnn" if whole and size % 8 == 0 and size <= 128 else "xla"
     return "xla"
 
 

@@ -66,14 +66,14 @@ def taken_apart(mesh: Mesh) -> bool:
 
 
 def take(stacked: Stacked, layer: Index) -> jax.Array:
-    """The array of one layer."""
+    """The array of one layer, [...] of [L, ...]."""
     if isinstance(layer, int):
         return stacked[layer]
     return jax.lax.dynamic_index_in_dim(jnp.asarray(stacked), layer, 0, keepdims=False)
 
 
 def put(stacked: Stacked, layer: Index, x: jax.Array, at: Sequence[Index] = ()) -> Stacked:
-    """`stacked` with `x` written into the array of one layer, from the place `at` on (the start).
+    """`stacked` [L, ...] with `x` written into the array of one layer, from `at` on (its start).
 
     On devices it is the same memory.
     """

@@ -130,7 +130,7 @@ def rows_that_fit(config: ModelConfig, mesh: Mesh, *, length: int, prefix: int) 
 
 
 def device_bytes(mesh: Mesh) -> int:
-    """What a device has for a run: most of its memory; a CPU its share of half of the host's."""
+    """Bytes that a device has for a run: most of its memory; a CPU its share of half the host's."""
     device = mesh.local_devices[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
