@@ -176,10 +176,11 @@ def _open(
 
     def make() -> dict[str, Any]:
         folder = open_folder(settings, workdir)
-        data = folder / FILE
-        report = problems.report() | {"checkpoint": runs.number(settings.model.source)}
-        if data.exists() and (why := changed(files.read_json(data), report)):
+        data, report = folder / FILE, problems.report()
+        before = files.read_json(data) if data.exists() else {}
+        if why := changed(before, report):
             raise SettingsError(f"{data}: {why}")
+        report["checkpoint"] = before.get("checkpoint", runs.number(settings.model.source))
         tokenizer.save(folder / tokenizer_source.RUNS)
         files.write_json(data, report)
         if not settings.sampler.rows:

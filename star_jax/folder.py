@@ -31,16 +31,13 @@ def weights(workdir: epath.PathLike) -> epath.Path:
     return epath.Path(workdir) / "checkpoints" / "rounds"
 
 
-def check_round(
-    workdir: epath.PathLike, number: int, *, samples: bool = True, policy: bool = True
-) -> None:
+def check_round(workdir: epath.PathLike, number: int, *, samples: bool = True) -> None:
     """Refuses to begin a round while there is something of it, or of what came after it.
 
     Args:
         workdir: of the run.
         number: of the round.
-        samples: they are written before anything is trained.
-        policy: the weights of the round before are needed.
+        samples: the model of the round before writes them, before anything is trained.
 
     Raises:
         SettingsError: naming all that would have to be deleted too.
@@ -49,25 +46,32 @@ def check_round(
     if ledger(folder, number).exists():
         return  # it goes on
     first = number  # to do again: the model before it has to be there still
-    while policy and first > 1 and not (weights(folder) / str(first - 1)).exists():
+    while samples and first > 1 and not (weights(folder) / str(first - 1)).exists():
         first -= 1
-    began = number if number and samples else number + 1
     made = (  # a base model is made before its round begins
-        (ledger(folder, number).parent, min(first, number + 1)),
+        (ledger(folder, number).parent, first),
         (weights(folder), max(first, 1)),
-        (training(folder, number).parent, first if first < number else began),
+        (training(folder, number).parent, first if first and samples else number + 1),
     )
     later = [path for place, least in made for path in place.glob("*") if _number(path) >= least]
+    begun = training(folder, number)  # the fused step opens it first; it is of no step yet
+    later = [
+        path for path in later if path != begun or any(_number(x) >= 0 for x in path.glob("*"))
+    ]
     if (folder / TEST).exists():
         later.append(folder / TEST)
     if later:
         raise SettingsError(
-            f"{ledger(folder, number)} is not there, though what came after it is: put it back, or "
-            f"delete these too, to do round {first} again and all after it"
-            + (" (weights in between were not kept)" * (first < number))
-            + ":\n"
+            f"{_missing(folder, number, first)} is not there, though what came after it is: put it "
+            f"back, or delete these too, to do round {first} again and all after it:\n"
             + "\n".join(sorted(map(str, later)))
         )
+
+
+def _missing(folder: epath.Path, number: int, first: int) -> str:
+    """What a round lacks: its ledger, and weights before it where an earlier one is due."""
+    lost = weights(folder) / str(number - 1)
+    return f"{ledger(folder, number)}" + (f" (nor {lost})" if first < number else "")
 
 
 def _number(path: epath.Path) -> int:

@@ -53,7 +53,10 @@ class Problems:
         used = {"train": self.first, "development": self.held_out, "test": self.test}
         return {
             "problems": {split: len(problems) for split, problems in used.items()},
-            "hashes": {split: _hash(problems) for split, problems in used.items()},
+            "hashes": {
+                split: _hash(problems)
+                for split, problems in {**used, "few-shot": self.prompter.examples}.items()
+            },
             "left_out": {
                 split: [[flaw.line, flaw.kind, flaw.detail] for flaw in flaws]
                 for split, flaws in self.flaws.items()
@@ -99,14 +102,9 @@ def gather(settings: Settings, prompter: Prompter, room: int) -> Problems:
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What is said where two reports are not of the same problems or model; "" where they are."""
-    if (base := before.get("checkpoint", now["checkpoint"])) != now["checkpoint"]:
-        return (
-            f"config.model.source was at checkpoint {base} when the run began and is at "
-            f"{now['checkpoint']}; name the checkpoint, .../checkpoints/rounds/{base}, in another "
-            "--workdir"
-        )
-    old, new = before.get("hashes", {}), now["hashes"]
+    """What is said where the problems of two reports are not the same; "" where they are."""
+    kind = "hashes" if "hashes" in before else "problems"  # older versions only counted them
+    old, new = before.get(kind, {}), now[kind]
     different = [split for split in new if split in old and old[split] != new[split]]
     if not different:
         return ""

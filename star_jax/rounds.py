@@ -23,6 +23,7 @@ from star_jax import (
     folder,
     fused,
     phases,
+    problems,
     processes,
     rationales,
     report,
@@ -32,7 +33,7 @@ from star_jax import (
 from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context, make_context
 from star_jax.meter import Meter
-from star_jax.model import load
+from star_jax.model import load, runs
 from star_jax.packing import Example
 from star_jax.rationales import Sample
 from star_jax.settings import Settings, SettingsError
@@ -78,11 +79,8 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
     meter = Meter(
         lambda: programs.device_seconds, programs.sampling.counts, lambda: programs.waited
     )
-    policy = not context.direct
-    sampled = policy and context.settings.mode != "fused"
-    processes.first(
-        lambda: folder.check_round(context.folder, len(records), samples=sampled, policy=policy)
-    )
+    sampled = not context.direct
+    processes.first(lambda: folder.check_round(context.folder, len(records), samples=sampled))
     phases.start(context)
     if not records:
         with meter.watch.phase("pretrain"):
@@ -240,8 +238,10 @@ def model_of(context: Context, weights: Checkpoints, n: int) -> Params:
     model = context.settings.model
     if n or not model.source:
         return weights.restore(n, context.programs.params)
+    number = files.read_json(context.folder / problems.FILE)["checkpoint"]
     try:
-        return load.load(model.source, context.programs.mesh, dtype=model.dtype).params
+        source = runs.pinned(model.source, number)
+        return load.load(source, context.programs.mesh, dtype=model.dtype).params
     except load.LoadError as error:  # `make_context` looked at the files, but who knows
         raise SettingsError(str(error)) from error
 

@@ -62,6 +62,19 @@ def test_a_round_orders_the_same_problems_anew(tmp_path: pathlib.Path):
     assert task.train(0, 1, 16) == first == Capitals(task.data).train(0, 1, 16)
 
 
+def test_what_is_in_the_test_set_is_neither_trained_on_nor_held_out(tmp_path: pathlib.Path):
+    folder = write(tmp_path)
+    rows = (tmp_path / "train.jsonl").read_text().splitlines()
+    (tmp_path / "test.jsonl").write_text("".join(f"{row}\n" for row in rows[5:9]))
+    task = Capitals(folder, dev=0.3)
+    used = questions(task.train(0, 1, 0)) | questions(task.evaluation(0, 0, 0))
+    assert len(used) == 34 and used.isdisjoint(questions(task.test(0)))
+    assert [flaw.kind for flaw in task.flaws["train"]] == ["to be tested on"] * 4
+    (tmp_path / "test.jsonl").write_text("".join(f"{row}\n" for row in rows))
+    with pytest.raises(DataError, match=r"no row is left to train on.*38 rows are left out"):
+        Capitals(folder).train(0, 1, 0)
+
+
 def test_nothing_is_read_before_it_is_asked_for(tmp_path: pathlib.Path):
     task = Capitals(str(tmp_path / "nowhere"))
     assert task.flaws == {} and task.in_distribution("all") and task.longest("all") == ""

@@ -41,7 +41,8 @@ def test_flags_that_can_be_meant_are_not(place):
 def test_what_is_set_for_jax_stays_as_it_is(monkeypatch: pytest.MonkeyPatch):
     pinned, slices = "XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB", "MEGASCALE_NUM_SLICES"
     for name in (pinned, slices, "TPU_SKIP_MDS_QUERY"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
     monkeypatch.setenv(pinned, "12")
     distributed._environment()
     assert os.environ[pinned] == "12" and slices not in os.environ
@@ -58,6 +59,7 @@ def test_a_notebook_s_tpu_is_one_process_that_no_server_is_asked_about():
     given |= {"JAX_FORCE_TPU_INIT": "1"}  # jax then takes this machine for one with a TPU
     given |= {"GCE_METADATA_IP": "127.0.0.1:9"}  # where nobody answers
     environment = fakes.environment() | given
+    environment.pop("MEGASCALE_NUM_SLICES", None)
     command = [sys.executable, "-c", script]
     done = subprocess.run(
         command, env=environment, cwd=fakes.ROOT, text=True, capture_output=True, timeout=100

@@ -139,6 +139,7 @@ class Devices:
             the budget.
         calls: per chunk: weights, prefix, seed, shape and the rows' numbers.
         prefixes: the tokens that prefixes were made of.
+        greedy: whether that was asked for, per phase.
         lasts: how many more chunks it does before it breaks down.
     """
 
@@ -146,6 +147,7 @@ class Devices:
         self.answer, self.lasts = answer, lasts
         self.calls: list[tuple[Any, Any, Any, Shape, list[int]]] = []
         self.prefixes: list[list[int]] = []
+        self.greedy: list[bool] = []
 
     @property
     def sampling(self) -> "Devices":
@@ -157,6 +159,7 @@ class Devices:
     def policy(
         self, params: Any, few_shot: list[int], *, greedy: bool = False
     ) -> tuple[Any, str | None]:
+        self.greedy.append(greedy)
         if few_shot:
             self.prefixes.append(few_shot)
         return params, "prefix" if few_shot else None

@@ -103,6 +103,8 @@ def test_a_round_whose_folder_is_gone_is_not_begun_before_what_came_of_it(
     ]
     for name in made:
         (tmp_path / name).mkdir(parents=True)
+    for n in range(4):  # a step that training goes on from
+        (tmp_path / f"checkpoints/training-{n:04d}" / "2").mkdir()
     files.write_json(tmp_path / "test.json", {})
     folder.check_round(tmp_path, number)  # it goes on
     (tmp_path / f"rounds/{number:04d}").rmdir()
@@ -119,18 +121,16 @@ def test_a_round_whose_folder_is_gone_is_not_begun_before_what_came_of_it(
     named = str(refused.value).splitlines()[1:]
     assert {str(pathlib.Path(path).relative_to(tmp_path)) for path in named} == later
     for path in sorted(named, reverse=True):
-        (tmp_path / path).unlink() if path.endswith("json") else (tmp_path / path).rmdir()
+        (tmp_path / path).unlink() if path.endswith("json") else epath.Path(path).rmtree()
     folder.check_round(tmp_path, number, samples=samples)
 
 
 def test_a_round_to_do_again_is_one_whose_model_before_it_was_kept(tmp_path: pathlib.Path):
-    for name in (*(f"rounds/{n:04d}" for n in (0, 1, 2, 3, 5)), "checkpoints/training-0005"):
+    for name in (*(f"rounds/{n:04d}" for n in (0, 1, 2, 3, 5)), "checkpoints/training-0005/1"):
         (tmp_path / name).mkdir(parents=True)
     for kept in (0, 2, 5):  # the base, the best and the last
         (tmp_path / f"checkpoints/rounds/{kept}").mkdir(parents=True)
-    with pytest.raises(
-        SettingsError, match="to do round 3 again and all after it .*not kept"
-    ) as no:
+    with pytest.raises(SettingsError, match=r"\(nor \S+rounds/3\) .*round 3 again") as no:
         folder.check_round(tmp_path, 4)
     named = {
         str(pathlib.Path(path).relative_to(tmp_path)) for path in str(no.value).split("\n")[1:]
@@ -142,7 +142,16 @@ def test_a_round_to_do_again_is_one_whose_model_before_it_was_kept(tmp_path: pat
         "checkpoints/training-0005",
     }
     with pytest.raises(SettingsError, match="to do round 4 again and all after it:"):
-        folder.check_round(tmp_path, 4, samples=False, policy=False)  # which begins with the base
+        folder.check_round(tmp_path, 4, samples=False)  # which begins with the base
+
+
+def test_a_pass_that_was_opened_and_no_more_is_begun_again(tmp_path: pathlib.Path):
+    (tmp_path / "checkpoints/rounds/0").mkdir(parents=True)
+    (opened := tmp_path / "checkpoints/training-0001").mkdir()
+    folder.check_round(tmp_path, 1)
+    (opened / "2").mkdir()  # its ledger was there before
+    with pytest.raises(SettingsError, match=r"rounds/0001 is not there(.|\n)*training-0001"):
+        folder.check_round(tmp_path, 1)
 
 
 def test_a_base_is_not_looked_for_once_it_is_in_the_run(tmp_path: pathlib.Path):

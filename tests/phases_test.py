@@ -109,6 +109,7 @@ def test_phases_draw_from_streams_of_their_own(tiny: Context, problems: list[Pro
         devices = fakes.Devices(lambda prompt, number: "")
         sample(on(devices, tiny), problems, kind)
         assert all(weights is WEIGHTS for weights, *_ in devices.calls)
+        assert devices.greedy == [kind in ("evaluation", "hinted", "test")]
         seeds |= {seed for _, _, seed, *_ in devices.calls}
     assert len(seeds) == len(kinds) == 6
     assert {seed[:2] for seed in seeds} == {(0, 1)}, "the run's seed and the round"

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -54,14 +55,19 @@ def test_what_is_too_long_is_left_out_and_told_of(folder: pathlib.Path):
 
 
 def test_other_problems_than_before_are_told_by_their_split(folder: pathlib.Path):
-    before = json.loads(json.dumps(gathered(folder, 0).report() | {"checkpoint": "3"}))
-    assert problems.changed(before, gathered(folder, 0).report() | {"checkpoint": "3"}) == ""
-    moved = problems.changed(before, before | {"checkpoint": "4"})
-    assert "was at checkpoint 3 when the run began and is at 4; name the checkpoint" in moved
-    assert problems.changed({"problems": {}}, before) == "", "of a version without hashes"
+    before = json.loads(json.dumps(gathered(folder, 0).report()))
+    assert problems.changed(before, gathered(folder, 0).report()) == ""
+    assert problems.changed({}, before) == "", "a new run"
+    counts = {"problems": before["problems"]}
+    assert problems.changed(counts, before) == "", "of a version without hashes"
+    counts["problems"] = counts["problems"] | {"train": 99}
+    assert problems.changed(counts, before).startswith("train problems are not those")
+    shown = dataclasses.replace(gathered(folder, 0).prompter, examples=gathered(folder, 0).test)
+    other = dataclasses.replace(gathered(folder, 0), prompter=shown).report()
+    assert problems.changed(before, other).startswith("few-shot problems are not those")
     rows = (folder / "test.jsonl").read_text()
     (folder / "test.jsonl").write_text(rows.replace("What is 1", "How much is 1"))
-    now = gathered(folder, 0).report() | {"checkpoint": "3"}
+    now = gathered(folder, 0).report()
     assert problems.changed(before, now).startswith("train and test problems are not those")
 
 

@@ -5,8 +5,9 @@ import io
 import os
 import pathlib
 import re
+import types
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from rich.console import Console
 import fakes
 from star_jax import context, files, phases, rationales, report, rounds
 from star_jax.checkpoint import Checkpoints
+from star_jax.model import load
 from star_jax.rationales import Kind, Sample
 from star_jax.sampling import Sampling
 from star_jax.settings import SettingsError
@@ -385,3 +387,18 @@ def test_rounds_that_keep_nothing_are_survived_and_patience_ends_them(tmp_path, 
 def test_the_last_round(accuracies: list[float], patience: int, last: int):
     settings = fakes.tiny({"rounds.count": 9, "rounds.patience": patience})
     assert rounds._last(settings, [{"accuracy": accuracy} for accuracy in accuracies]) == last
+
+
+def test_a_base_that_is_another_run_s_stays_the_checkpoint_it_was(tmp_path, monkeypatch):
+    def note(source: str, *given: Any, **options: Any) -> None:
+        raise load.LoadError(source)
+
+    monkeypatch.setattr(load, "load", note)
+    for number in (0, 1, 2):  # the other run has got further since
+        (tmp_path / f"base/checkpoints/rounds/{number}").mkdir(parents=True)
+    chosen = fakes.tiny({"model.source": str(tmp_path / "base")})
+    programs = types.SimpleNamespace(mesh=None, params=None)
+    given: Any = types.SimpleNamespace(settings=chosen, folder=tmp_path, programs=programs)
+    files.write_json(tmp_path / "data.json", {"checkpoint": "1"})
+    with pytest.raises(SettingsError, match=f"^{tmp_path}/base/checkpoints/rounds/1$"):
+        rounds.model_of(given, cast(Any, None), 0)

@@ -47,6 +47,8 @@ def test_a_source_that_is_a_run_means_a_checkpoint(run: pathlib.Path):
     assert runs.number(str(run)) == "2"
     assert runs.number(str(run / "checkpoints/rounds/0")) == "0"
     assert runs.number("owner/name") == runs.number("") == ""
+    assert runs.pinned(str(run), "0") == str(run / "checkpoints/rounds/0")
+    assert runs.pinned("owner/name", "") == "owner/name"
 
 
 def test_weights_come_in_the_type_and_layout_asked_for(run: pathlib.Path):

@@ -43,6 +43,12 @@ def number(source: str) -> str:
     return found.name if found else ""
 
 
+def pinned(source: str, number: str) -> str:
+    """A model's source; of a run the checkpoint of that number, however far it has got since."""
+    found = find(pathlib.Path(source).expanduser()) if number else None
+    return str(found.with_name(number)) if found else source
+
+
 def source(checkpoint: pathlib.Path) -> str:
     """The pretrained model that the run started from; "" for one that it made itself.
 

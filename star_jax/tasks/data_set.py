@@ -14,6 +14,8 @@ from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.tasks.rows import DataError, Flaw, Row
 from star_jax.tasks.task import Problem
 
+_TESTED = "to be tested on"  # a kind of flaw: the row is in the test set
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -62,7 +64,7 @@ class DataSet:
         if not kept:
             raise DataError(
                 f"{self.data}: no row is left to train on; give more rows, or a smaller "
-                "config.task.dev"
+                f"config.task.dev{self._overlap()}"
             )
         return splits.train(kept, seed, round, count)
 
@@ -77,7 +79,7 @@ class DataSet:
         if not held_out:
             raise DataError(
                 f"{self.data}: no row is held out to choose the round by; give more rows, or a "
-                "larger config.task.dev"
+                f"larger config.task.dev{self._overlap()}"
             )
         return splits.evaluation(held_out, seed, count)
 
@@ -143,7 +145,7 @@ class DataSet:
         for problem in self._not_shown(self.all_of_train):
             if same := tested.get((splits.key(problem), problem.choices)):
                 what = f"{problem.id}: the question of {self.test_split}'s {same}"
-                self.flaws["train"].append(Flaw(0, "to be tested on", what))
+                self.flaws.setdefault("train", []).append(Flaw(0, _TESTED, what))
             else:
                 kept.append(problem)
         return kept
@@ -151,6 +153,10 @@ class DataSet:
     @functools.cached_property
     def _tested(self) -> list[Problem]:
         return self._not_shown(self.load(self.data, self.test_split))
+
+    def _overlap(self) -> str:
+        count = sum(flaw.kind == _TESTED for flaw in self.flaws["train"])
+        return f" ({count} rows are left out, which are in the test set)" if count else ""
 
     def _not_shown(self, problems: Sequence[Problem]) -> list[Problem]:
         shown = {splits.key(problem) for problem in self.worked()}

@@ -47,8 +47,8 @@ class Flaw:
 
     Attributes:
         line: of the row.
-        kind: "encoding", "not JSON", "no question", "duplicate", "no answer", "bad answer" or
-            "too long".
+        kind: "encoding", "not JSON", "no question", "duplicate", "no answer", "bad answer",
+            "too long" or "to be tested on".
         detail: what was found there.
     """
 
