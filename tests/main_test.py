@@ -30,7 +30,7 @@ def run(settings, workdir):
 for name in ("programs", "rounds"):
     sys.modules[f"star_jax.{name}"] = types.ModuleType(name)
 sys.modules["star_jax.rounds"].run = run
-sys.modules["star_jax.programs"].keep = lambda folder: None
+sys.modules["star_jax.programs"].use_cache = lambda folder: None
 try:
     runpy.run_module("star_jax.main", run_name="__main__", alter_sys=True)
 finally:
