@@ -109,7 +109,7 @@ def _check_folder(path: epath.Path, source: str, split: str, samples: int) -> No
     """Refuses the folder of another evaluation, whose samples would be taken for this one's."""
     from star_jax.model import runs
 
-    found = runs.find(pathlib.Path(source).expanduser())
+    found = runs.find(source)
     mine = {"model": str(found or source), "split": split, "samples": samples}
     if path.exists() and (other := files.read_json(path)) != mine:
         raise SettingsError(

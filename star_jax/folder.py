@@ -1,5 +1,7 @@
 """A run's folder: whose it is, and what a killed process left lying about in it."""
 
+import pathlib
+
 from etils import epath
 
 from star_jax import files
@@ -7,6 +9,7 @@ from star_jax.settings import Settings, SettingsError, differences, to_dict
 
 TEST = "test.json"  # what came of the test problems
 _CONFIG = "config.json"
+_WEIGHTS = ("checkpoints", "rounds")
 
 
 def check(settings: Settings, workdir: epath.PathLike) -> None:
@@ -28,7 +31,13 @@ def check(settings: Settings, workdir: epath.PathLike) -> None:
 
 def weights(workdir: epath.PathLike) -> epath.Path:
     """Where a run keeps the weights after each round; number 0 is its base model."""
-    return epath.Path(workdir) / "checkpoints" / "rounds"
+    return epath.Path(workdir).joinpath(*_WEIGHTS)
+
+
+def run_of(path: pathlib.Path) -> pathlib.Path | None:
+    """The run whose weights after a round `path` is; None for any other path."""
+    path = path.absolute()
+    return path.parents[2] if path.parent.parts[-2:] == _WEIGHTS else None
 
 
 def check_round(workdir: epath.PathLike, number: int, *, samples: bool = True) -> None:

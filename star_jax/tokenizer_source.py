@@ -9,6 +9,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from star_jax import files, gguf_vocabulary, hub
+from star_jax.folder import run_of
 
 if TYPE_CHECKING:
     import transformers
@@ -39,8 +40,7 @@ def open_source(
 
 def _of_run(path: pathlib.Path) -> pathlib.Path | None:
     """Where the run that `path` is the folder of, or a checkpoint in, keeps its tokenizer."""
-    checkpoint = path.absolute().parent.parts[-2:] == ("checkpoints", "rounds")
-    run = path.absolute().parents[2] if checkpoint else path
+    run = run_of(path) or path
     return run / RUNS if (run / RUNS / "tokenizer.json").exists() else None
 
 

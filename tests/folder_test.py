@@ -32,6 +32,13 @@ def test_other_settings_are_refused_by_name(tmp_path: pathlib.Path, door):
     assert differences == ["seed: 0 in the folder, 3 now", "rounds.count: 2 in the folder, 5 now"]
 
 
+def test_weights_tell_whose_they_are():
+    run = pathlib.Path("/some/run")
+    assert folder.run_of(pathlib.Path(folder.weights(run) / "3")) == run
+    for other in (run, run / "checkpoints/rounds", run / "rounds/0003", "/rounds/x", "/x"):
+        assert folder.run_of(pathlib.Path(other)) is None
+
+
 def test_a_check_writes_nothing(tmp_path: pathlib.Path):
     folder.check(fakes.tiny(), tmp_path / "run")
     assert not (tmp_path / "run").exists()

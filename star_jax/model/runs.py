@@ -1,5 +1,6 @@
 """The models that a run of ours has trained, read from its folder without touching it."""
 
+import os
 import pathlib
 from typing import Any
 
@@ -7,30 +8,30 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from star_jax import folder
 from star_jax.model.config import ModelConfig
 from star_jax.model.sources import LoadError, read_object
 
-_ROUNDS = pathlib.PurePath("checkpoints", "rounds")
 _SHAPE = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context", "dtype")
 _FIELDS = {"source", "chat", *_SHAPE}
 
 
-def find(path: pathlib.Path) -> pathlib.Path | None:
-    """The checkpoint that is meant: a run's newest model, or `path` if it is one.
+def find(source: str | os.PathLike[str]) -> pathlib.Path | None:
+    """The checkpoint that is meant: a run's newest model, or `source` if it is one.
 
     Raises:
         LoadError: a run without a model.
     """
-    path = path.absolute()
-    if path.is_dir() and path.parent.parts[-2:] == _ROUNDS.parts:
+    path = pathlib.Path(source).expanduser().absolute()
+    if path.is_dir() and folder.run_of(path):
         return path
-    folder = path / _ROUNDS
-    if not folder.is_dir():
+    models = pathlib.Path(folder.weights(path))
+    if not models.is_dir():
         return None
-    rounds = [int(each.name) for each in folder.iterdir() if each.name.isdigit()]
+    rounds = [int(each.name) for each in models.iterdir() if each.name.isdigit()]
     if not rounds:
-        raise LoadError(f"{folder}: holds no model yet; let the run finish its first round")
-    return folder / str(max(rounds))
+        raise LoadError(f"{models}: holds no model yet; let the run finish its first round")
+    return models / str(max(rounds))
 
 
 def number(source: str) -> str:
@@ -39,13 +40,13 @@ def number(source: str) -> str:
     Raises:
         LoadError: a run without a model.
     """
-    found = find(pathlib.Path(source).expanduser()) if source else None
+    found = find(source) if source else None
     return found.name if found else ""
 
 
 def pinned(source: str, number: str) -> str:
     """A model's source; of a run the checkpoint of that number, however far it has got since."""
-    found = find(pathlib.Path(source).expanduser()) if number else None
+    found = find(source) if number else None
     return str(found.with_name(number)) if found else source
 
 

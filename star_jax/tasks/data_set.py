@@ -140,10 +140,10 @@ class DataSet:
     @functools.cached_property
     def _trained(self) -> list[Problem]:
         """What is trained on and held out: nothing that is shown, or tested on."""
-        tested = {(splits.key(problem), problem.choices): problem.id for problem in self._tested}
+        tested = {splits.asked(problem): problem.id for problem in self._tested}
         kept = []
         for problem in self._not_shown(self.all_of_train):
-            if same := tested.get((splits.key(problem), problem.choices)):
+            if same := tested.get(splits.asked(problem)):
                 what = f"{problem.id}: the question of {self.test_split}'s {same}"
                 self.flaws.setdefault("train", []).append(Flaw(0, _TESTED, what))
             else:

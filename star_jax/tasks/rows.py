@@ -153,8 +153,7 @@ def problems(
     for row in rows:
         problem = convert(row)
         if isinstance(problem, Problem):
-            asked = (splits.key(problem), *problem.choices)
-            line, same = first.setdefault(asked, row.line), "question"
+            line, same = first.setdefault(splits.asked(problem), row.line), "question"
             if line == row.line:
                 line, same = ids.setdefault(problem.id, row.line), "id"
             if line == row.line:

@@ -30,6 +30,11 @@ def key(problem: Problem) -> str:
     return " ".join(problem.question.split())
 
 
+def asked(problem: Problem) -> tuple[str, ...]:
+    """What two problems that ask the same have in common: those words, and the choices."""
+    return (key(problem), *problem.choices)
+
+
 def train(problems: Sequence[Problem], seed: int, round: int, count: int) -> list[Problem]:
     """`count` of the problems (0: all), the same in every round, in an order of the round's own."""
     chosen = _first(problems, count, _TRAIN, seed)
