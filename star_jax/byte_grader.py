@@ -2,20 +2,15 @@
 
 `grading` is the definition. This says the same of every row of tokens, whatever they spell, for
 tasks that have an `AnswerRule`: pure functions of static shapes, to be part of a larger program.
-Bytes are decoded to characters as Python does it, so rules about characters stay what they are on
-the host: white space, line breaks and signs of money are those of Unicode.
-
-Few tokens are as long as the longest, and the work is a matter of bytes: `grade` has room for what
-rows are likely to write, and for all they could only where one of them needs it.
+What rows wrote is read by `byte_text`. `grade` has room for what they are likely to write, and for
+all they could only where one of them needs it.
 
 Shapes: B rows, N tokens, M bytes there is room for, A bytes of the longest gold answer.
 """
 
-import dataclasses
 import functools
-import math
-import string
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,58 +18,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from star_jax import byte_numbers
-from star_jax.byte_numbers import NOTHING, Spelling, among, first_of, last_of, pick, shifted
+from star_jax.byte_numbers import (
+    NOTHING,
+    Spelling,
+    among,
+    first_of,
+    last_of,
+    occurs,
+    pick,
+    shifted,
+)
+from star_jax.byte_text import (
+    BREAKS,
+    SPACES,
+    Text,
+    characters_of,
+    is_some,
+    letters_in,
+    read,
+    rooms,
+    sizes,
+)
 from star_jax.sampler.decode import Stop
 from star_jax.tasks.answer_rule import AnswerRule, Form
 
-SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
-BREAKS = "".join(char for char in SPACES if len(f"{char}x".splitlines()) == 2)
-_REPLACEMENT = 0xFFFD
-_ROOM = 2  # times the vocabulary's mean token: texts prefer shorter ones
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Text:
-    """What rows wrote.
+class Graded(NamedTuple):
+    """What is found of B rows.
 
     Attributes:
-        bytes: [B, M] uint8, all that the tokens stand for, padded with zeros.
-        length: [B] int32, bytes before the stop text and without the white space before that.
-        starts: [B, N] int32, where each token's bytes begin.
-        characters: [B, M] int32, those of `length` as code points; -1 after them.
+        right: [B] bool, which say the gold answer.
+        kept: [B] int32, how many of a row's tokens begin before its text ends.
+        ended: [B] bool, see `Text`: such a row came to its end, whatever ended the decoding.
     """
 
-    bytes: jax.Array
-    length: jax.Array
-    starts: jax.Array
-    characters: jax.Array
-
-
-def read(
-    tokens_BxN: jax.Array,
-    length_B: jax.Array,
-    stop: Stop,
-    room: int,
-) -> Text:
-    """What rows wrote, up to the text that stopped them.
-
-    Args:
-        tokens_BxN: token ids.
-        length_B: how many of them count.
-        stop: the tokenizer's bytes, and the text that ends a completion.
-        room: M, at least the bytes of every row; see `rooms`.
-    """
-    one = functools.partial(_read, stop=stop, room=room)
-    return jax.vmap(one)(tokens_BxN, _sizes(tokens_BxN, length_B, stop))
+    right: jax.Array
+    kept: jax.Array
+    ended: jax.Array
 
 
 def correct(
     rule: AnswerRule, text: Text, gold_BxA: jax.Array, gold_length_B: jax.Array
 ) -> jax.Array:
     """Which rows say the gold answer, [B] bool; `gold` makes the last two arguments."""
-    wanted_BxA, _ = jax.vmap(_characters)(gold_BxA, gold_length_B)
-    return jax.vmap(functools.partial(_correct, rule))(text.characters, wanted_BxA)
+    wanted_BxA, _ = jax.vmap(characters_of)(gold_BxA, gold_length_B)
+    characters = text.characters
+    if rule.marker:
+        characters = jax.vmap(lambda row: _after(row, rule.marker, rule.first))(characters)
+    plain = byte_numbers.plain(characters) if rule.form in _OF_NUMBERS else characters
+    return jax.vmap(functools.partial(_correct, rule))(characters, plain, wanted_BxA)
 
 
 def grade(
@@ -84,31 +76,20 @@ def grade(
     length_B: jax.Array,
     gold_BxA: jax.Array,
     gold_length_B: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """`read`, then `correct`.
+) -> Graded:
+    """`read`, then `correct`."""
 
-    Returns: [B] bool, which rows say the gold answer; [B] int32, how many of a row's tokens begin
-        before its text ends.
-    """
-
-    def within(room: int) -> tuple[jax.Array, jax.Array]:
-        text = read(tokens_BxN, length_B, stop, room)
+    def within(room: int) -> Graded:
+        text = read(tokens_BxN, length_B, stop, room, rule.ending)
         written = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
         kept = jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
-        return correct(rule, text, gold_BxA, gold_length_B), kept
+        return Graded(correct(rule, text, gold_BxA, gold_length_B), kept, text.ended)
 
     usual, most = rooms(stop, tokens_BxN.shape[1])
     if usual == most:
         return within(most)
-    longest = jnp.max(jnp.sum(_sizes(tokens_BxN, length_B, stop), axis=1))
+    longest = jnp.max(jnp.sum(sizes(tokens_BxN, length_B, stop), axis=1))
     return jax.lax.cond(longest <= usual, lambda: within(usual), lambda: within(most))
-
-
-def rooms(stop: Stop, count: int) -> tuple[int, int]:
-    """Bytes that so many tokens are likely to have at most, and those that they can have."""
-    mean = float(np.mean(stop.token_lengths[: stop.vocabulary]))
-    most = count * stop.token_bytes.shape[1]
-    return min(math.ceil(_ROOM * mean * count), most), most
 
 
 def gold(answers: Sequence[str], size: int | None = None) -> tuple[NDArray, NDArray]:
@@ -141,69 +122,13 @@ def _encoded(answer: str) -> bytes:
         return b""
 
 
-def _sizes(tokens_BxN: jax.Array, length_B: jax.Array, stop: Stop) -> jax.Array:
-    """Bytes of the tokens that count, [B, N]; 0 for the others."""
-    counts = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
-    return jnp.where(counts, jnp.asarray(stop.token_lengths)[tokens_BxN], 0)
-
-
 # From here on functions are for one row.
 
 
-def _read(tokens_N: jax.Array, sizes_N: jax.Array, *, stop: Stop, room: int) -> Text:
-    ends_N = jnp.cumsum(sizes_N)
-    starts_N, total = ends_N - sizes_N, ends_N[-1]
-    place_M = jnp.arange(room)
-    # Of the tokens that begin in a place, only the last can have bytes.
-    token_M = jnp.cumsum(jnp.zeros((room,), jnp.int32).at[starts_N].add(1, mode="drop")) - 1
-    bytes_M = jnp.asarray(stop.token_bytes)[tokens_N[token_M], place_M - starts_N[token_M]]
-    bytes_M = jnp.where(place_M < total, bytes_M, 0)
-    characters_M, rank_M = _characters(bytes_M, total)
-    characters_M = _up_to_stop(characters_M, stop.text.decode()) if stop.text else characters_M
-    end = last_of(characters_M != NOTHING) + 1
-    written = jnp.minimum(first_of(rank_M == end), total)
-    return Text(bytes_M, written, starts_N, characters_M)
-
-
-def _up_to_stop(characters_M: jax.Array, stop: str) -> jax.Array:
-    """Without what comes from the stop text on, and the white space before it."""
-    place = jnp.arange(len(characters_M))
-    kept = (characters_M != NOTHING) & (place < first_of(_occurs(characters_M, stop)))
-    return jnp.where(place <= last_of(kept & ~among(characters_M, SPACES)), characters_M, NOTHING)
-
-
-def _characters(bytes_M: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Code points [M] as `bytes.decode(errors="replace")` has them; for a byte, which it begins.
-
-    The latter is M where a byte begins none.
-    A sequence that breaks off, or can be none, is one U+FFFD for as much of it as was right.
-    """
-    size = len(bytes_M)
-    place = jnp.arange(size)
-    lead = jnp.where(place < length, bytes_M.astype(jnp.int32), NOTHING)
-    second, third, fourth = (shifted(lead, by) for by in (1, 2, 3))
-    least = jnp.where(lead == 0xE0, 0xA0, jnp.where(lead == 0xF0, 0x90, 0x80))
-    most = jnp.where(lead == 0xED, 0x9F, jnp.where(lead == 0xF4, 0x8F, 0xBF))
-    long2, long3, long4 = (lead >= 0xC2) & (lead <= 0xF4), lead >= 0xE0, lead >= 0xF0
-    goes2 = long2 & (least <= second) & (second <= most)
-    goes3 = goes2 & long3 & (third >> 6 == 0b10)
-    goes4 = goes3 & long4 & (fourth >> 6 == 0b10)
-    taken = shifted(goes2, -1, False) | shifted(goes3, -2, False) | shifted(goes4, -3, False)
-    point2 = (lead & 0x1F) << 6 | (second & 0x3F)
-    point3 = (lead & 0xF) << 12 | (second & 0x3F) << 6 | (third & 0x3F)
-    point4 = (lead & 7) << 18 | (second & 0x3F) << 12 | (third & 0x3F) << 6 | (fourth & 0x3F)
-    point = jnp.where(goes2 & ~long3, point2, _REPLACEMENT)
-    point = jnp.where(goes3 & ~long4, point3, jnp.where(goes4, point4, point))
-    point = jnp.where(lead < 0x80, lead, point)
-    begins = (lead != NOTHING) & ~taken
-    rank = jnp.where(begins, jnp.cumsum(begins) - 1, size)
-    return jnp.full((size,), NOTHING).at[rank].set(point, mode="drop"), rank
-
-
-def _correct(rule: AnswerRule, characters_M: jax.Array, wanted_A: jax.Array) -> jax.Array:
-    if rule.marker:
-        characters_M = _after(characters_M, rule.marker, rule.first)
-    answer, characters_M = _READERS[rule.form](characters_M, rule)
+def _correct(
+    rule: AnswerRule, characters_M: jax.Array, plain_M: jax.Array, wanted_A: jax.Array
+) -> jax.Array:
+    answer, characters_M = _READERS[rule.form](characters_M, plain_M, rule)
     begin = answer.negative.astype(jnp.int32) + answer.zero
     places = begin + jnp.cumsum(answer.kept) - 1
     same = characters_M == pick(wanted_A, places)
@@ -213,15 +138,9 @@ def _correct(rule: AnswerRule, characters_M: jax.Array, wanted_A: jax.Array) -> 
     return right & (~answer.zero | (pick(wanted_A, begin - 1) == ord("0")))
 
 
-def _occurs(characters_M: jax.Array, text: str) -> jax.Array:
-    """Where a text begins in the row, [M] bool."""
-    here = (shifted(characters_M, by) == ord(char) for by, char in enumerate(text))
-    return functools.reduce(jnp.logical_and, here)
-
-
 def _after(characters_M: jax.Array, marker: str, first: bool) -> jax.Array:
     """What follows a marker, in its place; nothing where there is no marker."""
-    marked = _occurs(characters_M, marker)
+    marked = occurs(characters_M, marker)
     start = (first_of if first else last_of)(marked) + len(marker)
     counts = jnp.any(marked) & (jnp.arange(len(characters_M)) >= start)
     return jnp.where(counts, characters_M, NOTHING)
@@ -229,96 +148,100 @@ def _after(characters_M: jax.Array, marker: str, first: bool) -> jax.Array:
 
 # What stands in a row, by the rule's form: the answer, and the row that its letters are taken from.
 _Found = tuple[Spelling, jax.Array]
+# The row, the same as numbers are looked for in it, and the rule.
+_Reader = Callable[[jax.Array, jax.Array, AnswerRule], _Found]
 
 
-def _digits(characters_M: jax.Array, rule: AnswerRule) -> _Found:
+def _digits(characters_M: jax.Array, plain_M: jax.Array, rule: AnswerRule) -> _Found:
     """See `tasks.arithmetic`: digits and spaces, and nothing but line ends after them."""
-    del rule
+    del plain_M, rule
     place = jnp.arange(len(characters_M))
     digit = among(characters_M, "0123456789")
     ending = among(characters_M, "\n") & (
-        place > last_of(_is(characters_M) & ~among(characters_M, "\n"))
+        place > last_of(is_some(characters_M) & ~among(characters_M, "\n"))
     )
-    others = _is(characters_M) & ~digit & ~among(characters_M, " ") & ~ending
+    others = is_some(characters_M) & ~digit & ~among(characters_M, " ") & ~ending
     kept = digit & (place >= first_of(digit & ~among(characters_M, "0")))
     found = jnp.any(digit) & ~jnp.any(others)
     return Spelling(found, jnp.asarray(False), ~jnp.any(kept), kept), characters_M
 
 
-def _number_first(characters_M: jax.Array, rule: AnswerRule) -> _Found:
+def _number_first(characters_M: jax.Array, plain_M: jax.Array, rule: AnswerRule) -> _Found:
     """See `numbers.leading`."""
-    del rule
-    number = byte_numbers.find(characters_M, last=False)
-    found = number.found & (number.start == first_of(_is(characters_M)))
-    return byte_numbers.spell(characters_M, number._replace(found=found)), characters_M
+    del characters_M, rule
+    number = byte_numbers.find(plain_M, last=False)
+    found = number.found & (number.start == first_of(is_some(plain_M)))
+    return byte_numbers.spell(plain_M, number._replace(found=found)), plain_M
 
 
-def _last_number(characters_M: jax.Array, rule: AnswerRule) -> _Found:
+def _last_number(characters_M: jax.Array, plain_M: jax.Array, rule: AnswerRule) -> _Found:
     """See `numbers.last`."""
-    del rule
-    number = byte_numbers.find(characters_M, last=True)
-    return byte_numbers.spell(characters_M, number), characters_M
+    del characters_M, rule
+    number = byte_numbers.find(plain_M, last=True)
+    return byte_numbers.spell(plain_M, number), plain_M
 
 
-def _letter_at_end(characters_M: jax.Array, rule: AnswerRule) -> _Found:
+def _letter_at_end(characters_M: jax.Array, plain_M: jax.Array, rule: AnswerRule) -> _Found:
     """See `tasks.choices`."""
+    del plain_M
     place = jnp.arange(len(characters_M))
-    named, letters_M = _letters(characters_M, rule.letters)
+    named, letters_M = letters_in(characters_M, rule.letters)
     last = last_of(named)
     other = named & (letters_M != pick(letters_M, last))
     broken = among(characters_M, "\n") & (place < last)
     rest = last + 3 + among(pick(characters_M, last + 3), ".")
-    more = _is(characters_M) & ~among(characters_M, SPACES) & (place >= rest)
+    more = is_some(characters_M) & ~among(characters_M, SPACES) & (place >= rest)
     found = (last >= 0) & ~jnp.any(other | broken | more)
     return _letter(found, place == last), letters_M
 
 
-def _last_letter(characters_M: jax.Array, rule: AnswerRule) -> _Found:
+def _last_letter(characters_M: jax.Array, plain_M: jax.Array, rule: AnswerRule) -> _Found:
     """See `tasks.jsonl`."""
-    named, letters_M = _letters(characters_M, rule.letters)
+    del plain_M
+    named, letters_M = letters_in(characters_M, rule.letters)
     last = last_of(named)
     return _letter(last >= 0, jnp.arange(len(named)) == last), letters_M
 
 
-def _line(characters_M: jax.Array, rule: AnswerRule) -> _Found:
+def _line(characters_M: jax.Array, plain_M: jax.Array, rule: AnswerRule) -> _Found:
     """See `tasks.jsonl`: `Jsonl.canonical` of the first line."""
     del rule
     place = jnp.arange(len(characters_M))
-    line = _is(characters_M) & (place < first_of(among(characters_M, BREAKS)))
-    solid = line & ~among(characters_M, SPACES)
-    first, last = first_of(solid), last_of(solid)
+    first, last = _first_line(characters_M)
     inner = (first <= place) & (place <= last)
-    space = inner & ~solid
+    space = inner & among(characters_M, SPACES)
     row_M = jnp.where(space, ord(" "), jnp.where(inner, characters_M, NOTHING))
     words = inner & ~(space & shifted(space, 1, False))
 
-    number = byte_numbers.find(row_M, last=False)
+    first, last = _first_line(plain_M)
+    plain_M = jnp.where((first <= place) & (place <= last), plain_M, NOTHING)
+    number = byte_numbers.find(plain_M, last=False)
+    solid = is_some(plain_M) & ~among(plain_M, SPACES)
     percent = first_of(solid & (place >= number.end))
-    stop = percent + among(pick(row_M, percent), "%")
-    over = stop + among(pick(row_M, stop), ".") > last
+    stop = percent + among(pick(plain_M, percent), "%")
+    over = stop + among(pick(plain_M, stop), ".") > last
     is_number = number.found & (number.start == first) & over
-    spelled = byte_numbers.spell(row_M, number)
+    spelled = byte_numbers.spell(plain_M, number)
     no = jnp.asarray(False)
-    said = Spelling(jnp.any(solid), no, no, words)
-    return jax.tree.map(functools.partial(jnp.where, is_number), spelled, said), row_M
+    said = Spelling(jnp.any(words), no, no, words)
+    found = jax.tree.map(functools.partial(jnp.where, is_number), spelled, said)
+    return found, jnp.where(is_number, plain_M, row_M)
 
 
-def _is(characters_M: jax.Array) -> jax.Array:
-    return characters_M != NOTHING
-
-
-def _letters(characters_M: jax.Array, letters: str) -> tuple[jax.Array, jax.Array]:
-    """Where one of these stands in parentheses, by the first of them; and it, in lower case."""
-    letter = shifted(characters_M, 1)
-    named = among(characters_M, "(") & among(letter, letters) & among(shifted(characters_M, 2), ")")
-    return named, jnp.where(among(letter, string.ascii_uppercase), letter + 32, letter)
+def _first_line(characters_M: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Where the first line's words begin, and their last character; M and -1 without any."""
+    place = jnp.arange(len(characters_M))
+    line = is_some(characters_M) & (place < first_of(among(characters_M, BREAKS)))
+    solid = line & ~among(characters_M, SPACES)
+    return first_of(solid), last_of(solid)
 
 
 def _letter(found: jax.Array, kept_M: jax.Array) -> Spelling:
     return Spelling(found, jnp.asarray(False), jnp.asarray(False), kept_M)
 
 
-_READERS: dict[Form, Callable[[jax.Array, AnswerRule], _Found]] = {
+_OF_NUMBERS: tuple[Form, ...] = ("number first", "last number", "line")
+_READERS: dict[Form, _Reader] = {
     "digits": _digits,
     "number first": _number_first,
     "last number": _last_number,

@@ -1,12 +1,12 @@
 """The rules of `numbers`, on the device: one number in a row of characters, and how it is spelled.
 
 Regular expressions look back and ahead; here that is a comparison with a shifted row. Digits with
-the points and commas between them are a cluster: 1,234.5 is one, and so is 1.2.3, which is no
-number. What `numbers` finds is always a whole cluster, with signs before it and at most a point:
-whatever ends earlier is followed by what it forbids. So clusters are judged, all at once.
+the points, commas and spaces between them are a cluster: 1,234.5 is one, and so is 1.2.3, which is
+no number. What `numbers` finds is always a whole cluster, with signs before it and at most a point.
+So clusters are judged, all at once.
 
 A row is characters_M: M code points, `NOTHING` in the places that do not count. The functions are
-for one row, and meant for `jax.vmap`.
+for one row, and meant for `jax.vmap`; `plain` is for many.
 """
 
 import functools
@@ -16,7 +16,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from star_jax.numbers import JOINTS, MINUS, MONEY, RAISED
+from star_jax.numbers import (
+    FORMS,
+    FRACTION,
+    FULL_WIDTH,
+    JOINTS,
+    LATEX_SIGNS,
+    LATEX_WORDS,
+    MINUS,
+    MONEY,
+    RAISED,
+    ROOTS,
+    TIMES,
+)
 
 NOTHING = -1
 _WORD = string.ascii_letters + string.digits
@@ -55,34 +67,43 @@ class Spelling(NamedTuple):
     kept: jax.Array
 
 
+def plain(characters_BxM: jax.Array) -> jax.Array:
+    """Rows as numbers are looked for in them; see `numbers.plain`.
+
+    LaTeX makes rows shorter. Few have any: where none has, that half of the work is left out.
+    """
+    mapped = _mapped(characters_BxM)
+    latex = jnp.any(among(mapped, "\\{~"))
+    return jax.lax.cond(latex, jax.vmap(_without_latex), lambda rows: rows, mapped)
+
+
 def find(characters_M: jax.Array, last: bool) -> Number:
-    """The number of the last cluster that is one; or of the first cluster, if that is one."""
+    """The number of the last cluster that is one; or of the first cluster, if that is one.
+
+    Args:
+        characters_M: a row as `plain` has it.
+        last: which of the two.
+    """
     clusters = _clusters(characters_M)
     number = clusters.ends & ~clusters.wrong
-    place = jnp.arange(len(characters_M))
     chosen = last_of(number) if last else first_of(clusters.ends)
-    begin = last_of(~clusters.inside & (place < chosen)) + 1
     at = functools.partial(pick, characters_M)
-    linked = jnp.any(clusters.links & (begin < place) & (place < chosen))
-    dotted = ~linked & among(at(begin - 1), ".")
-    dotted &= ~among(at(begin - 2), _WORD + "_.")
-    dotted &= ~(among(at(begin - 2), JOINTS) & among(at(begin - 3), string.digits))
-    dotted &= ~_exponent(at(begin - 4), at(begin - 3), at(begin - 2))
-    digits = begin - dotted
+    begin = pick(clusters.begin, chosen)
+    digits = begin - pick(clusters.dotted, begin)
     near, far, farther = at(digits - 1), at(digits - 2), at(digits - 3)
     late = among(near, MINUS) & among(far, MONEY)
     money = among(near, MONEY) | late
     before, behind = (
-        jnp.where(late, at(digits - 3), jnp.where(money, far, near)),
+        jnp.where(late, farther, jnp.where(money, far, near)),
         jnp.where(late, at(digits - 4), jnp.where(money, farther, far)),
     )
-    minus = among(before, MINUS) & ~among(behind, _WORD + ")%]" + MINUS)
+    minus = among(before, MINUS) & ~among(behind, _WORD + ")%]}" + RAISED + FRACTION + MINUS)
     start = digits - money - late - minus
     return Number(pick(number, chosen), start, digits, chosen + 1, minus | late)
 
 
 def spell(characters_M: jax.Array, number: Number) -> Spelling:
-    """Its canonical form: no signs of money, no commas, no needless zeros."""
+    """Its canonical form: no signs of money, no commas or spaces, no needless zeros."""
     place = jnp.arange(len(characters_M))
     digit = among(characters_M, string.digits) & (number.digits <= place) & (place < number.end)
     counts = digit & (characters_M != ord("0"))
@@ -93,6 +114,12 @@ def spell(characters_M: jax.Array, number: Number) -> Spelling:
     zero = ~jnp.any(whole)
     nothing = zero & ~jnp.any(decimals)
     return Spelling(number.found, number.negative & ~nothing, zero, whole | decimals)
+
+
+def occurs(characters_M: jax.Array, text: str) -> jax.Array:
+    """Where a text begins in the row, [M] bool."""
+    here = (shifted(characters_M, by) == ord(char) for by, char in enumerate(text))
+    return functools.reduce(jnp.logical_and, here)
 
 
 def among(characters: jax.Array, letters: str) -> jax.Array:
@@ -134,17 +161,17 @@ def last_of(mask_M: jax.Array) -> jax.Array:
 
 
 class _Clusters(NamedTuple):
-    """Of every place in a row, [M] bool.
+    """Of every place in a row, [M].
 
     Attributes:
-        inside: it is part of a cluster.
-        links: it is a point or a comma between two digits.
-        ends: it is the last of a cluster.
-        wrong: up to here, something in the cluster or around it makes it no number.
+        begin: int32, at the end of a cluster where that begins.
+        dotted: bool, at the beginning of a cluster whether the point before it is part of it.
+        ends: bool, it is the last of a cluster.
+        wrong: bool, at the end of a cluster whether something makes it no number.
     """
 
-    inside: jax.Array
-    links: jax.Array
+    begin: jax.Array
+    dotted: jax.Array
     ends: jax.Array
     wrong: jax.Array
 
@@ -153,26 +180,109 @@ def _clusters(characters_M: jax.Array) -> _Clusters:
     def near(by: int, letters: str) -> jax.Array:
         return among(shifted(characters_M, by), letters)
 
+    place = jnp.arange(len(characters_M))
     digits = {by: near(by, string.digits) for by in range(-3, 5)}
     digit = digits[0]
     links = near(0, ".,") & digits[-1] & digits[1]
-    inside = digit | links
-    begins, ends = inside & ~shifted(inside, -1, False), inside & ~shifted(inside, 1, False)
-    point, comma = links & near(0, "."), links & near(0, ",")
-
-    into = begins & near(-1, _WORD + "_")
-    into |= begins & near(-1, JOINTS) & digits[-2]
-    into |= begins & _exponent(*(shifted(characters_M, by) for by in (-3, -2, -1)))
-    second_point = point & shifted(_latest(point, ~digit), -1, False)
     three = digits[1] & digits[2] & digits[3] & ~digits[4]
+    spaces = _group_spaces(characters_M, near(0, " ") & digits[-1] & three, links)
+    inside = digit | links | spaces
+    begins, ends = inside & ~shifted(inside, -1, False), inside & ~shifted(inside, 1, False)
+    begin = jax.lax.cummax(jnp.where(begins, place, 0))
+
+    point, comma = links & near(0, "."), links & near(0, ",")
+    second_point = point & shifted(_latest(point, ~inside), -1, False)
     misplaced = comma & ~(three & _heads_group(characters_M, begins, comma))
-    letter, joint = near(0, string.ascii_letters), near(0, JOINTS + "_")
+    linked = _latest(links | spaces, begins | ~inside)  # from the first link on
+    broken = _latest(second_point | misplaced, ~inside)
+
+    dot = begins & near(-1, ".") & ~near(-2, _WORD + "_.")
+    wrong = broken | (linked & _latest(dot, ~inside))
+    wrong |= _latest(begins & _led_up_to(characters_M, dot), ~inside)
+    wrong |= _goes_on(characters_M, digits)
+    joined_before, joined_after = _joined(characters_M, digit)
+    wrong |= _latest(begins & joined_before, ~inside) | joined_after
+    # A whole number before a fraction: the next cluster is joined to one after it.
+    over = next_is(ends & joined_after, ends)
+    fraction = begins & over
+    first = ~near(0, " -")
+    wrong |= shifted(next_is(fraction, first), 1, False) & near(1, " -")
+    wrong |= shifted(occurs(characters_M, " and ") & shifted(fraction, 5, False), 1, False)
+    return _Clusters(begin, dot, ends, wrong)
+
+
+def _led_up_to(characters_M: jax.Array, dot: jax.Array) -> jax.Array:
+    """Whether a number that begins here would be part of something before it; see `_NOT_AFTER`."""
+
+    def before(by: int, letters: str) -> jax.Array:
+        plain, dotted = (among(shifted(characters_M, -by - more), letters) for more in (0, 1))
+        return jnp.where(dot, dotted, plain)
+
+    opening = "-+("
+    found = before(1, _WORD + "_/^" + FRACTION + RAISED + ROOTS)
+    found |= before(1, opening) & before(2, "^")
+    found |= before(1, opening) & before(2, opening) & before(3, "^")
+    found |= before(1, "+-") & before(2, "eE") & before(3, string.digits)
+    found |= before(1, "[") & before(2, ROOTS)
+    return found | _argument(characters_M)
+
+
+def _argument(characters_M: jax.Array) -> jax.Array:
+    """Whether a place is in the argument of a power, an index or a command of LaTeX."""
+    opens, closes = among(characters_M, "{"), among(characters_M, "}")
+    commands = _WORD + "^_}]" + FRACTION + ROOTS
+    opens &= among(shifted(characters_M, -1), commands)
+    closes &= ~among(shifted(characters_M, 1), "{")
+    return _latest(opens, closes)
+
+
+def _goes_on(characters_M: jax.Array, digits: dict[int, jax.Array]) -> jax.Array:
+    """Whether what ends here would be part of something after it; see `_NOT_BEFORE`."""
+    digit = digits[0]
+
+    def near(by: int, letters: str) -> jax.Array:
+        return among(shifted(characters_M, by), letters)
+
+    letter = near(0, string.ascii_letters)
     exponent = digit | (near(0, "+-") & digits[1])
-    onto = near(1, RAISED)
-    onto |= shifted(joint & _next(digit, ~joint), 1, False)
-    onto |= shifted(letter & _next(exponent, ~letter), 1, False)
-    wrong = into | second_point | misplaced | (ends & onto)
-    return _Clusters(inside, links, ends, _latest(wrong, ~inside))
+    found = near(1, RAISED)
+    found |= shifted(next_is(near(0, FRACTION + ROOTS), ~near(0, " -")), 1, False)
+    found |= shifted(occurs(characters_M, " and ") & near(5, FRACTION), 1, False)
+    found |= near(1, "^") & ~near(2, "\\") & ~(near(2, "{") & near(3, "\\"))
+    found |= near(1, "_") & near(2, string.ascii_letters + "{")
+    return found | shifted(letter & next_is(exponent, ~letter), 1, False)
+
+
+def _joined(characters_M: jax.Array, digit: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Whether signs alone stand between a digit and the one before it; and the one after it."""
+    joint = among(characters_M, JOINTS)
+    sign = among(characters_M, TIMES)
+    wide = sign | among(characters_M, " ")
+    left = joint & _latest(digit, ~digit & ~joint)
+    left |= wide & _latest(digit, ~digit & ~wide) & _latest(sign, digit)
+    right = joint & next_is(digit, ~joint)
+    right |= wide & next_is(digit, ~wide) & next_is(sign, digit | sign)
+    return shifted(left, -1, False), shifted(right, 1, False)
+
+
+def _group_spaces(characters_M: jax.Array, space: jax.Array, links: jax.Array) -> jax.Array:
+    """Which of the spaces between digits group them in threes, as in 12 000.
+
+    Args:
+        characters_M: the row.
+        space: those with a digit before them and three after them.
+        links: points and commas between digits.
+    """
+    digit = among(characters_M, string.digits)
+    head = digit & ~shifted(digit, -1, False) & ~shifted(links, -1, False)
+    head &= ~among(characters_M, "0")
+    one, two, three = (shifted(head, -count, False) for count in (1, 2, 3))
+    two &= shifted(digit, -1, False)
+    three &= shifted(digit, -1, False) & shifted(digit, -2, False)
+    first = space & (one | two | three)
+    # 000 and the like are no head; they go on with a group that has begun.
+    on = space & shifted(digit, -2, False) & shifted(digit, -3, False) & shifted(space, -4, False)
+    return _latest(first, ~digit & ~first & ~on) & (first | on)
 
 
 def _heads_group(characters_M: jax.Array, begins: jax.Array, comma: jax.Array) -> jax.Array:
@@ -186,9 +296,42 @@ def _heads_group(characters_M: jax.Array, begins: jax.Array, comma: jax.Array) -
     return one | two | three
 
 
-def _exponent(digit: jax.Array, letter: jax.Array, sign: jax.Array) -> jax.Array:
-    """Whether three characters are those before the 5 of 1e-5."""
-    return among(digit, string.digits) & among(letter, "eE") & among(sign, "+-")
+def _mapped(characters: jax.Array) -> jax.Array:
+    """Every character as `numbers` reads it."""
+    first, last, by = FULL_WIDTH
+    wide = (first <= characters) & (characters <= last)
+    found = jnp.where(wide, characters - by, characters)
+    for form, characters_ in FORMS.items():
+        found = jnp.where(among(characters, characters_), ord(form), found)
+    return found
+
+
+def _without_latex(characters_M: jax.Array) -> jax.Array:
+    """Commands of LaTeX as single characters, and what they took more than that left out."""
+    size, place = len(characters_M), jnp.arange(len(characters_M))
+    ahead = functools.partial(shifted, characters_M)
+    letter = functools.partial(among, letters=string.ascii_letters)
+    digit = functools.partial(among, letters=string.digits)
+    slash = among(characters_M, "\\")
+    found, more = characters_M, jnp.zeros((size,), jnp.int32)  # places that a command goes on for
+    for word, form in LATEX_WORDS.items():
+        here = slash & occurs(ahead(1), word) & ~letter(ahead(len(word) + 1))
+        found = jnp.where(here, ord(form), found)
+        more = jnp.where(here, len(word), more)
+    nothing = jnp.zeros((size,), bool)
+    for sign, form in LATEX_SIGNS.items():
+        here = slash & among(ahead(1), sign)
+        found = jnp.where(here, ord(form or sign), found)
+        more = jnp.where(here, 1, more)
+        nothing |= here & (not form)
+    comma = occurs(characters_M, "{,}") & digit(ahead(-1)) & digit(ahead(3))
+    nothing |= comma | shifted(comma, -2, False)
+    tie = among(characters_M, "~") & digit(ahead(-1)) & digit(ahead(1))
+    found = jnp.where(tie, ord(" "), found)
+    until = jax.lax.cummax(jnp.where(more > 0, place + more, -1))
+    gone = nothing | ((place <= until) & (more == 0))
+    place = jnp.where(gone, size, jnp.cumsum(~gone) - 1)
+    return jnp.full((size,), NOTHING).at[place].set(found, mode="drop")
 
 
 def _latest(marked_M: jax.Array, ended_M: jax.Array) -> jax.Array:
@@ -197,7 +340,7 @@ def _latest(marked_M: jax.Array, ended_M: jax.Array) -> jax.Array:
     return jax.lax.cummax(jnp.where(marked_M, place + 1, jnp.where(ended_M, place, 0))) % 2 == 1
 
 
-def _next(wanted_M: jax.Array, met_M: jax.Array) -> jax.Array:
+def next_is(wanted_M: jax.Array, met_M: jax.Array) -> jax.Array:
     """Whether the next place that is met, here or after, is a wanted one."""
     place, beyond = 2 * jnp.arange(len(wanted_M)), 2 * len(wanted_M) + 1
     found = jnp.where(met_M, jnp.where(wanted_M, place, place + 1), beyond)

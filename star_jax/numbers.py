@@ -1,34 +1,107 @@
-"""Numbers in text: which there are, their canonical form, and the value of a written-out sum.
+r"""Numbers in text: which there are, their canonical form, and the value of a written-out sum.
 
-A number is decimal digits with, where there are any, a minus sign, a currency sign, commas between
-groups of three, a decimal point and a percent sign: -3, $1,234.50, 50%, .5. Its canonical form is
-the plain decimal without needless zeros: -3, 1234.5, 50, 0.5. The percent sign changes nothing:
-50% is 50, as a question about per cent expects.
+A number is decimal digits with, where there are any, a minus sign, a currency sign, commas or
+single spaces between groups of three, a decimal point and a percent sign: -3, $1,234.50, 12 000,
+50%, .5. Its canonical form is the plain decimal without needless zeros: -3, 1234.5, 12000, 50, 0.5.
+The percent sign changes nothing: 50% is 50, as a question about per cent expects.
 
 What only looks like one in part is none: a part must never pass for the whole. No number is read
-out of 1/2, 10:30, 2^3, 1e5, 3x4, 1.2.3, 12,34, A4 or 5². Words after a number are not read (5
-million is 5), nor is the unit of 30cm. A minus sign counts where nothing but a space or an opening
-sign stands before it: 12-5 and COVID-19 end in 5 and 19, =-5 in -5.
+out of 1/2, 2 1/2, 2½, 10:30, 2^3, cm^2, 1e5, 3x4, 3 * 4, 1.2.3, 12,34, A4, 2π or 5². Words after a
+number are not read (5 million is 5), nor is the unit of 30cm. A minus sign counts where nothing but
+a space or an opening sign stands before it: 12-5 and COVID-19 end in 5 and 19, =-5 in -5.
+
+Spelling does not matter. Minus signs, dashes, spaces, slashes, signs of multiplication and
+full-width characters of Unicode are read as their ASCII forms (`_MAP`), and so is LaTeX (`_LATEX`):
+9{,}500 and 9\,500 are 9500; \boxed{72} holds 72; \frac{3}{4}, 2^{10} and \sqrt{2} hold no number.
 """
 
+import itertools
 import re
+from collections.abc import Iterator
 from fractions import Fraction
+from typing import NamedTuple
 
-MINUS = "−-"
+MINUS = "-"
 MONEY = "$€£¥₹"
-JOINTS = ".,/:^'"  # between digits they make one thing of two numbers, as in 10:30
-RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹¼½¾"
+JOINTS = ".,/:^'*_"  # between digits they make one thing of two numbers, as in 10:30
+TIMES = "*/^xX"  # so do these with spaces around them
+ROOTS = "√π"
+FRACTION = "½"  # what every fraction character is read as, and LaTeX's \frac
+RAISED = "²"  # what is read as this cannot stand beside a digit of a number: ², ₂, invisible ones
 
-_DIGITS = r"(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|(?<![A-Za-z0-9.])\.[0-9]+"
-# Not inside a word, and not where digits and one of these signs lead up to it or go on after it.
-_BEFORE = rf"(?<![A-Za-z0-9_])(?<![0-9][{JOINTS}])(?<![0-9][eE][-+])"
-_AFTER = rf"(?![0-9{RAISED}]|[{JOINTS}_]+[0-9]|[A-Za-z]+[-+]?[0-9])"
-_MINUS = rf"(?<![A-Za-z0-9)%\]{MINUS}])(?P<minus>[{MINUS}])"
-_SIGN = rf"(?:{_MINUS})?(?P<money>[{MONEY}](?P<late>[{MINUS}])?)?"
-_NUMBER = re.compile(rf"{_SIGN}{_BEFORE}(?P<digits>{_DIGITS}){_AFTER}")
-_WHOLE = re.compile(rf"\s*{_NUMBER.pattern}\s?%?\.?\s*")
-_TOKEN = re.compile(rf"\s*(?:(?P<digits>{_DIGITS})|(?P<sign>[-+*/()%]))")
+# What characters of Unicode are read as, one for one.
+FORMS = {
+    "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u02d7\u2796\ufe58\ufe63",
+    " ": "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f"
+    "\u205f\u3000",
+    "/": "\u2044\u2215\u00f7",
+    "*": "\u00d7\u00b7\u2219\u22c5\u2217\u2715",
+    "'": "\u2018\u2019\u2032\u2033",
+    ":": "\u2236",
+    FRACTION: "¼½¾" + "".join(map(chr, (*range(0x2150, 0x2160), 0x2189))),
+    RAISED: "²³¹"
+    + "".join(map(chr, range(0x2070, 0x209D)))
+    # characters that are not seen: they join what they stand between
+    + "\u00ad\u034f\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufe0e\ufe0f\ufeff"
+    "\u20e3",
+    "√": "∛∜",
+}
+FULL_WIDTH = (0xFF01, 0xFF5E, 0xFF01 - ord("!"))  # first, last, how far from ASCII
+_MAP = {ord(char): plain for plain, chars in FORMS.items() for char in chars}
+_MAP |= {code: chr(code - FULL_WIDTH[2]) for code in range(FULL_WIDTH[0], FULL_WIDTH[1] + 1)}
+
+# What commands of LaTeX are read as. A letter after one makes it another command.
+LATEX_WORDS = {
+    **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac"), FRACTION),
+    **{"sqrt": "√", "pi": "π", "times": "*", "cdot": "*", "div": "/", "over": "/"},
+    **dict.fromkeys(("boxed", "fbox", "text", "textbf", "textit", "mathbf", "mathrm"), " "),
+    **dict.fromkeys(("mbox", "emph", "underline"), " "),
+}
+LATEX_SIGNS = {**dict.fromkeys(",;: ", " "), **{sign: sign for sign in "$%"}, "!": ""}
+_LATEX = re.compile(
+    rf"\\(?P<word>{'|'.join(LATEX_WORDS)})(?![A-Za-z])"
+    rf"|\\(?P<sign>[{''.join(LATEX_SIGNS)}])"
+    r"|(?<=[0-9])\{(?P<comma>,)\}(?=[0-9])|(?<=[0-9])(?P<tie>~)(?=[0-9])"
+)
+
+# Digits with what may stand between them: each such cluster is a number whole or not at all.
+_CLUSTER = re.compile(r"(?:[1-9][0-9]{0,2}(?: [0-9]{3}(?![0-9]))+|[0-9]+)(?:[.,](?=[0-9])[0-9]+)*")
+_DIGITS = re.compile(
+    r"(?:[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
+)
+_SIGN = re.compile(rf"(?<![A-Za-z0-9)%\]}}{RAISED}{FRACTION}-])-\Z")
+# Not inside a word or an index, and not where a sign of a larger thing leads up to it.
+_NOT_AFTER = re.compile(
+    rf"(?:[A-Za-z0-9_/^{FRACTION}{RAISED}{ROOTS}]|\^[-+(]|\^[-+(][-+(]|[0-9][eE][-+]"
+    rf"|[{ROOTS}]\[)\Z"
+)
+# Nor where one goes on after it: a power or an index, a root, a fraction, letters and digits.
+_NOT_BEFORE = re.compile(
+    rf"[{RAISED}]|[ -]*[{FRACTION}{ROOTS}]| and {FRACTION}"
+    r"|\^(?!\\|\{\\)|_[A-Za-z{]|[A-Za-z]+[-+]?[0-9]"
+)
+_JOINED = re.compile(
+    rf"[{JOINTS}]+|[ {TIMES}]*[{TIMES}][ {TIMES}]*"
+)  # two clusters, by what is between
+_MIXED = re.compile(r"[ -]+| and ")  # a whole number and its fraction, by what is between
+_WORD_BEFORE = re.compile(r"[A-Za-z0-9_.]\.\Z")  # a point that is none of the number's
+_BRACE = re.compile(r"[{}]")
+_ARGUMENT = re.compile(
+    rf"[A-Za-z0-9^_}}\]{FRACTION}{ROOTS}]\{{\Z"
+)  # of a power, an index, a command
+_TOKEN = re.compile(
+    r"\s*(?:(?P<digits>(?:[1-9][0-9]{0,2}(?:[, ][0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+    r"|(?P<sign>[-+*/()%]))"
+)
 _MOST_NESTED = 50  # parentheses in one another: Python's own stack ends at a thousand calls
+
+
+class _Number(NamedTuple):
+    """Where a number stands in a plain text, and its canonical form."""
+
+    start: int
+    end: int
+    canonical: str
 
 
 def canonical(text: str) -> str | None:
@@ -36,25 +109,94 @@ def canonical(text: str) -> str | None:
 
     Spaces around it are allowed, and a full stop after it.
     """
-    match = _WHOLE.fullmatch(text)
-    return _plain(match) if match else None
+    text = plain(text)
+    for number in _numbers(text):
+        rest = text[number.end :].lstrip().removeprefix("%").removeprefix(".")
+        return None if text[: number.start].strip() or rest.strip() else number.canonical
+    return None
 
 
 def leading(text: str) -> str | None:
     """The canonical form of the number that a text begins with; None if it begins with none."""
-    match = _NUMBER.match(text)
-    return _plain(match) if match else None
+    number = next(_numbers(plain(text)), None)
+    return number.canonical if number and not number.start else None
 
 
 def last(text: str) -> str | None:
     """The canonical form of the last number in a text; None if there is none."""
-    *_, match = (None, *_NUMBER.finditer(text))
-    return _plain(match) if match else None
+    *_, number = (None, *_numbers(plain(text)))
+    return number.canonical if number else None
 
 
 def every(text: str) -> set[str]:
     """The canonical forms of all numbers in a text."""
-    return {_plain(match) for match in _NUMBER.finditer(text)}
+    return {number.canonical for number in _numbers(plain(text))}
+
+
+def plain(text: str) -> str:
+    """A text as numbers are looked for in it: signs of Unicode and LaTeX in their plain forms."""
+    return _LATEX.sub(_plain_latex, text.translate(_MAP))
+
+
+def _plain_latex(match: re.Match[str]) -> str:
+    if match["word"]:
+        return LATEX_WORDS[match["word"]]
+    return LATEX_SIGNS[match["sign"]] if match["sign"] else "," if match["comma"] else " "
+
+
+def _numbers(text: str) -> Iterator[_Number]:
+    """The numbers of a plain text, in order."""
+    clusters = [match.span() for match in _CLUSTER.finditer(text)]
+    gaps = [text[a:b] for (_, a), (b, _) in itertools.pairwise(clusters)]
+    joined = [False, *(_JOINED.fullmatch(gap) is not None for gap in gaps), False]
+    arguments = _arguments(text)
+    for i, (start, end) in enumerate(clusters):
+        fraction_next = i < len(gaps) and joined[i + 2] and _MIXED.fullmatch(gaps[i])
+        if joined[i] or joined[i + 1] or fraction_next or _NOT_BEFORE.match(text, end):
+            continue
+        if text[start - 1 : start] == "." and not _WORD_BEFORE.search(
+            text[max(start - 2, 0) : start]
+        ):
+            start -= 1
+        before = text[max(start - 4, 0) : start]
+        digits = text[start:end]
+        if not _DIGITS.fullmatch(digits) or _NOT_AFTER.search(before):
+            continue
+        if any(opened < start < closed for opened, closed in arguments):
+            continue
+        begin, negative = _signs(text, start)
+        yield _Number(begin, end, _plain_digits(digits, negative))
+
+
+def _arguments(text: str) -> list[tuple[int, int]]:
+    """Where arguments of powers, indices and commands stand: from a "{" to a "}" that closes it."""
+    found, opened = [], None
+    for match in _BRACE.finditer(text) if "{" in text else ():
+        place = match.start()
+        if match[0] == "{":
+            if _ARGUMENT.search(text[max(place - 1, 0) : place + 1]):
+                opened = place if opened is None else opened
+        elif opened is not None and text[place + 1 : place + 2] != "{":
+            found.append((opened, place))
+            opened = None
+    return found if opened is None else [*found, (opened, len(text))]
+
+
+def _signs(text: str, start: int) -> tuple[int, bool]:
+    """Where a number's signs begin, and whether it is negative."""
+    late = text[start - 1 : start] == "-" and text[max(start - 2, 0) : start - 1] in tuple(MONEY)
+    start -= late
+    start -= text[max(start - 1, 0) : start] in tuple(MONEY)
+    minus = _SIGN.search(text[max(start - 2, 0) : start]) is not None
+    return start - minus, bool(late or minus)
+
+
+def _plain_digits(digits: str, negative: bool) -> str:
+    """Without commas, spaces and needless zeros; by string, however long it is."""
+    whole, _, decimals = digits.replace(",", "").replace(" ", "").partition(".")
+    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
+    number = f"{whole}.{decimals}" if decimals else whole
+    return f"-{number}" if negative and number != "0" else number
 
 
 def value(expression: str) -> Fraction | None:
@@ -68,14 +210,14 @@ def value(expression: str) -> Fraction | None:
         ZeroDivisionError: it divides by zero.
     """
     try:
-        tokens = _tokens(expression.translate(_PLAIN_SIGNS))
+        tokens = _tokens(plain(expression).translate(_PLAIN_SIGNS))
         found = _sum(tokens, 0)
     except (_NotASum, IndexError):
         return None
     return None if tokens else found
 
 
-_PLAIN_SIGNS = str.maketrans({"−": "-", "×": "*", "x": "*", "÷": "/", "$": " "})
+_PLAIN_SIGNS = str.maketrans({"x": "*", "$": " "})
 
 
 class _NotASum(Exception):
@@ -91,7 +233,9 @@ def _tokens(text: str) -> list[Fraction | str]:
         if match is None or len(match[0]) > 1000:
             raise _NotASum
         digits = match["digits"]
-        tokens.append(Fraction(digits.replace(",", "")) if digits else match["sign"])
+        tokens.append(
+            Fraction(digits.replace(",", "").replace(" ", "")) if digits else match["sign"]
+        )
         start = match.end()
     return tokens[::-1]
 
@@ -129,11 +273,3 @@ def _factor(tokens: list[Fraction | str], nested: int) -> Fraction:
         tokens.pop()
         factor /= 100
     return sign * factor
-
-
-def _plain(match: re.Match[str]) -> str:
-    """Without signs of money, commas and needless zeros; by string, however long it is."""
-    whole, _, decimals = match["digits"].replace(",", "").partition(".")
-    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
-    number = f"{whole}.{decimals}" if decimals else whole
-    return f"-{number}" if (match["minus"] or match["late"]) and number != "0" else number

@@ -29,7 +29,8 @@ class Sample:
         hint: it was generated with the hint (rationalization).
         prompt: what the model continued, without the few-shot examples. Once kept, the prompt to
             train on, which never has the hint.
-        completion: the generated text, without the end-of-text token.
+        completion: the generated text, without the end-of-text token and without what follows the
+            answer (see `grading`).
         predicted: the canonical answer it gives, by the rule that counts; None where it gives none.
         correct: it came to its end and gives the gold answer, by the rule that counts.
         exact, flexible: the same by either rule (see `grading`).
@@ -91,6 +92,7 @@ def grade(
     verdict = grading.grade(
         task, problem, completion, truncated=truncated, direct=direct, rule=rule
     )
+    completion, truncated = verdict.completion, verdict.truncated
     leaks = task.leaks(problem, completion) if hint else []
     leaking = drop_leaks and bool(leaks)
     return Sample(

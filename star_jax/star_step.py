@@ -139,9 +139,9 @@ class Attempt:
 
     Attributes:
         generated: tokens and whether the row ended by itself.
-        kept: [B] int32, how many of the tokens begin before the end of the text: before the stop
-            text and the white space around it.
-        correct: [B] bool; what the budget ended is never right.
+        kept: [B] int32, how many of the tokens begin before the end of the completion: before the
+            stop text, or what follows the answer, and the white space around it.
+        correct: [B] bool; a completion that the budget ended is never right.
     """
 
     generated: Generated
@@ -267,7 +267,7 @@ def _attempt(
         apart=config.apart,
         layout=config.layout,
     )
-    right, kept = byte_grader.grade(
+    found = byte_grader.grade(
         config.rule,
         config.stop,
         generated.tokens,
@@ -276,7 +276,8 @@ def _attempt(
         batch.gold_length,
     )
     real = rows.start < rows.tokens.shape[1]
-    return Attempt(generated, kept, right & generated.finished & real)
+    ended = generated.finished | found.ended
+    return Attempt(generated, found.kept, found.right & ended & real)
 
 
 def _refreshed(config: StarConfig, state: StarState) -> StarState:

@@ -2,11 +2,8 @@
 
 import dataclasses
 import functools
-import itertools
 import json
 import random
-import re
-import sys
 import types
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -24,11 +21,11 @@ import numbers_test
 import sentencepiece_toys
 import smollm2
 import texts
-from star_jax import byte_grader, grading
+from star_jax import byte_grader, byte_text, grading
 from star_jax.context import Context
 from star_jax.sampler.decode import Stop, make_stop
 from star_jax.tasks import Problem, Task
-from star_jax.tasks.answer_rule import AnswerRule
+from star_jax.tasks.answer_rule import AnswerRule, Ending
 from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.tasks.commonsense_qa import RATIONALES, CommonsenseQA
 from star_jax.tasks.gsm8k import GSM8K
@@ -50,6 +47,8 @@ NUMBERS = [
     *"0123456789.,/:^'_-+eExA%$€− \n",
     *("12", "345", "000", "1,234", "1.5", ".5", "1e-5", "-$5", "$ 5", "7.00", "½", "²", "٣", "½"),
 ]
+LATEX = [r"\frac{", r"\text{", r"\,", "{,}", r"\boxed{", "}", "^{", r"\$", "\\", " 1/2", " 000"]
+MORE = ["\n", "\nQ: ", "\nQ:", "\n#### ", "Q:"]  # what goes on after an answer
 SPACES = ["\t", "\x0b", "\x1c", "\x1f", "\x85", "\xa0", "\u2028", "\u3000", "\u200b", "\r\n", "  "]
 LETTERS = [*"abcdeABZ().:", "(a)", "(b)", "(b)", "(b).", "(C)", "\u00df", "answer", " ", "\n"]
 WORDS = [
@@ -78,12 +77,15 @@ PIECES = {  # what the texts for a task are made of
         "٣",
         *SPACES,
     ],
-    "gsm8k": ["#### ", "#### ", "####", "#", " ", *NUMBERS, *SPACES],
-    "choices": [choices_test.CUE, "Therefore, the ", "answer is", *["(b)"] * 9, *LETTERS, *SPACES],
-    "marker": ["####", "#### ", "#", *NUMBERS, *WORDS * 2, *SPACES],
-    "odd marker": [" 1\ufffd", " 1", "1", "\ufffd", *NUMBERS, *WORDS, *SPACES],
-    "number": [*NUMBERS, *SPACES],
-    "letter": [*LETTERS, *WORDS, *SPACES],
+    "gsm8k": ["#### ", "#### ", "####", "#", " ", *NUMBERS, *SPACES, *MORE, *LATEX],
+    "choices": [
+        *(choices_test.CUE, "Therefore, the ", "answer is"),
+        *(*["(b)"] * 9, *LETTERS, *SPACES, *MORE),
+    ],
+    "marker": ["####", "#### ", "#", *NUMBERS, *WORDS * 2, *SPACES, *MORE, *LATEX],
+    "odd marker": [" 1\ufffd", " 1", "1", "\ufffd", *NUMBERS, *WORDS, *SPACES, *MORE],
+    "number": [*NUMBERS, *SPACES, *MORE, *LATEX],
+    "letter": [choices_test.CUE, *LETTERS, *WORDS, *SPACES, *MORE],
 }
 assert PIECES.keys() == TASKS.keys()
 
@@ -93,10 +95,13 @@ def table(tokenizer: Tokenizer, stop: str) -> Stop:
     return make_stop(tokenizer.eos_ids, stop, tokenizer.token_bytes(), tokenizer.vocab_size + 3)
 
 
-@functools.partial(jax.jit, static_argnames=("tokenizer", "stop"))
-def read(tokens: Any, length: Any, tokenizer: Tokenizer, stop: str) -> byte_grader.Text:
+@functools.partial(jax.jit, static_argnames=("tokenizer", "stop", "ending"))
+def read(
+    tokens: Any, length: Any, tokenizer: Tokenizer, stop: str, ending: Ending
+) -> byte_text.Text:
     known = table(tokenizer, stop)
-    return byte_grader.read(tokens, length, known, byte_grader.rooms(known, tokens.shape[1])[1])
+    room = byte_text.rooms(known, tokens.shape[1])[1]
+    return byte_text.read(tokens, length, known, room, ending)
 
 
 @functools.partial(jax.jit, static_argnames="rule")
@@ -105,20 +110,22 @@ def correct(rule: AnswerRule, *args: Any) -> jax.Array:
 
 
 def written(
-    rows: Sequence[list[int]], tokenizer: Tokenizer, stop: str
-) -> tuple[list[str], byte_grader.Text]:
+    rows: Sequence[list[int]], tokenizer: Tokenizer, stop: str, ending: Ending
+) -> tuple[list[str], byte_text.Text]:
     """What rows of tokens say, by the host and by the device. Padding is made of real tokens."""
     tokens = np.full((ROWS, size_for(map(len, rows))), tokenizer.vocab_size - 1, np.int32)
     length = np.zeros((ROWS,), np.int32)
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = row
         length[i] = len(row)
-    text = read(tokens, length, tokenizer=tokenizer, stop=stop)
+    text = read(tokens, length, tokenizer=tokenizer, stop=stop, ending=ending)
     text = jax.tree.map(np.asarray, text)
     context: Any = types.SimpleNamespace(tokenizer=tokenizer, stop=stop)
-    host = [Context.text(context, row) for row in rows]
+    whole = [Context.text(context, row) for row in rows]
+    host = [ending.cut(said) for said in whole]
     for said, piece, end in zip(host, text.bytes, text.length, strict=False):
         assert piece[:end].tobytes().decode(errors="replace") == said
+    assert text.ended[: len(rows)].tolist() == [x != y for x, y in zip(host, whole, strict=True)]
     size = size_for(map(len, host))
     assert (text.characters[:, size:] == -1).all()
     fitted = np.full((ROWS, size), -1, np.int32)
@@ -133,7 +140,7 @@ def size_for(lengths: Iterable[int]) -> int:
 
 def check(task: Task, rows: Sequence[list[int]], tokenizer: Tokenizer, stop: str = "\n\n") -> int:
     """Grades rows against what the host finds in them and against near misses; how many are right."""
-    host, text = written(rows, tokenizer, stop)
+    host, text = written(rows, tokenizer, stop, task.ending())
     found = [task.answer(said) for said in host]
     right = 0
     for turn in range(3):
@@ -308,39 +315,19 @@ def golds(task: Task, said: list[str], tokenizer: ByteTokenizer, stop: str = "\n
         assert check(task, rows, tokenizer, stop) >= len(rows)  # each is right at least by its own
 
 
-def test_bytes_are_decoded_as_python_does_it():
-    """Every mix of bytes at the borders of what UTF-8 allows, four long."""
-    edges = b"\x00\x7f\x80\x8f\x90\x9f\xa0\xbf\xc1\xc2\xdf\xe0\xe1\xec\xed\xef\xf0\xf1\xf4\xf5\xff"
-    rows = np.array(list(itertools.product(edges, repeat=4)), np.uint8)
-    stop = make_stop((), "", [bytes([byte]) for byte in range(256)], 256)
-    length = np.full((len(rows),), 4, np.int32)
-    found = jax.jit(functools.partial(byte_grader.read, stop=stop, room=4))(rows, length)
-    expected = [row.tobytes().decode(errors="replace") for row in rows]
-    got = np.asarray(found.characters)
-    assert ["".join(map(chr, row[row >= 0])) for row in got] == expected
-
-
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.text(max_size=30), max_size=40))
 @example(["a\n\nb", "a \u3000\n\n", "\n\n", "", " \u2028", "ab\n\n\n"])
 def test_a_text_ends_where_the_host_ends_it(said: list[str]):
     tokenizer = PAIRWISE
     rows = [tokenizer.encode(text) for text in said]
-    host, text = written(rows, tokenizer, "\n\n")
+    host, text = written(rows, tokenizer, "\n\n", Ending())
     assert text.length[: len(said)].tolist() == [len(one.encode()) for one in host]
     sizes = list(map(len, tokenizer.token_bytes()))
     for row, one, starts in zip(rows, said, np.asarray(text.starts), strict=False):
         pieces = [sizes[token] for token in row]
         assert starts[: len(row)].tolist() == np.cumsum([0, *pieces])[:-1].tolist()
         assert all(starts[len(row) :] == len(one.encode()))
-
-
-def test_white_space_is_that_of_python():
-    every = "".join(map(chr, range(sys.maxunicode + 1)))
-    assert "".join(re.findall(r"\s", every)) == byte_grader.SPACES
-    assert "".join(char for char in every if char.isspace()) == byte_grader.SPACES
-    breaks = "".join(char for char in every if len(f"a{char}b".splitlines()) == 2)
-    assert breaks == byte_grader.BREAKS
 
 
 def test_gold_answers_are_bytes():
@@ -358,7 +345,7 @@ def test_rows_are_graded_alike_in_the_room_they_take():
     rule, stop = task.byte_rule(), table(tokenizer, "")
     assert rule is not None
     grade: Any = jax.jit(functools.partial(byte_grader.grade, rule, stop))
-    usual, most = byte_grader.rooms(stop, count)
+    usual, most = byte_text.rooms(stop, count)
     ending = "\n</scratch>\n8 3"
     assert len(ending) < usual < most == 12 * count
     rows = ["8" * (count - 4) + ending, "", "\n</scratch>\n08", "8 3", ending * 3]
@@ -374,15 +361,11 @@ def test_rows_are_graded_alike_in_the_room_they_take():
             tokens[i, : len(row)], length[i] = row, len(row)
         for gold in ("83", "8", rest or "0"):
             arrays = byte_grader.gold([gold] * len(rows))
-            right, kept = grade(tokens, length, *arrays)
-            assert right.tolist() == [task.answer(text) == gold for text in rows]
-            assert kept.tolist() == length.tolist()
-
-
-def test_room_is_made_for_what_a_vocabulary_usually_writes():
-    assert byte_grader.rooms(table(BYTEWISE, ""), 40) == (40, 40)  # one byte a token at most
-    usual, most = byte_grader.rooms(table(smollm2.tokenizer(), ""), 100)
-    assert (usual, most) == (1352, 8100)
+            right, kept, ended = grade(tokens, length, *arrays)
+            cut = [task.ending().cut(text) for text in rows]
+            assert right.tolist() == [task.answer(text) == gold for text in cut]
+            assert ended.tolist() == [False, False, False, False, True]
+            assert kept.tolist() == [*length[:4], len(tokenizer.encode(cut[4]))]
 
 
 def test_the_grader_is_one_program():
@@ -396,5 +379,37 @@ def test_the_grader_is_one_program():
     args = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
     program = str(jax.make_jaxpr(whole)(*args))
     assert "callback" not in program
-    right, kept = jax.eval_shape(whole, *args)
-    assert (right.shape, right.dtype, kept.shape, kept.dtype) == ((4,), bool, (4,), np.int32)
+    found = jax.eval_shape(whole, *args)
+    assert [(x.shape, x.dtype) for x in found] == [((4,), t) for t in (bool, np.int32, bool)]
+
+
+RUNS_ON = [  # the task; a completion; its answer; what the model writes after it
+    ("gsm8k", " 4 + 3 = 7\n#### 7", "7", "\nQ: And 5 + 1?\nA: 6\n#### 6"),
+    ("marker", "#### a pen", "a pen", "\n#### ink"),
+    ("number", " It is 7.", "7", "\nQ: And 5 + 1?\nA: 6."),
+    ("choices", f" {choices_test.CUE} pen (b).", "b", f"\nSo. {choices_test.CUE} ink (a)."),
+    ("letter", " It is (b).", "b", "\nQ: And?\nA: (a)"),
+    ("arithmetic", "<scratch>\n</scratch>\n8 3", "83", "\nInput:\n1 + 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "completion", "answer", "more"), RUNS_ON)
+def test_what_goes_on_after_the_answer_is_neither_graded_nor_kept(
+    name: str, completion: str, answer: str, more: str
+):
+    task = TASKS[name]
+    rule, said = task.byte_rule(), (completion, completion + more, completion + more[:1])
+    assert rule is not None
+    rows = [BYTEWISE.encode(text) for text in said]
+    tokens, length = np.zeros((3, 160), np.int32), np.array(list(map(len, rows)), np.int32)
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = row
+    gold = byte_grader.gold([answer] * 3)
+    found = byte_grader.grade(rule, table(BYTEWISE, ""), tokens, length, *gold)
+    assert found.right.tolist() == [True, True, True]
+    assert found.kept.tolist()[:2] == [len(completion)] * 2
+    assert found.ended.tolist()[:2] == [False, True]
+    for text, ended in zip(said, found.ended.tolist(), strict=True):
+        verdict = grading.grade(task, Problem("", "", answer, "", "1"), text, truncated=True)
+        assert (verdict.completion == text) != ended
+        assert verdict.correct == (not verdict.truncated) == ended

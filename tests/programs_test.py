@@ -251,11 +251,14 @@ def test_rows_are_graded_wherever_they_lie(devices: int, markup: tuple[str, ...]
     grid = mesh.make_mesh(devices, 1, 1, devices=jax.devices()[:devices])
     arrays = [mesh.place(grid, array, "batch") for array in (tokens, length, *gold)]
     grade = jax.jit(functools.partial(byte_grader.grade, AnswerRule("last number"), stop))
-    right, _ = grade(*arrays)
+    right, *_ = grade(*arrays)
     assert right.tolist() == [True, True, False, False, True, True, False, True]
     assert right.sharding.is_equivalent_to(arrays[1].sharding, 1)
     program = grade.lower(*arrays).compile().as_text() or ""
     found = re.findall(r"(\S+) (?:all-gather|all-reduce|all-to-all)\S*\(", program)
-    # Where tokens differ in length, the devices agree on the longest row: a number.
-    assert found == (["s32[]"] if markup and devices > 1 else [])
-    assert markup or not re.findall("all-gather|all-reduce|all-to-all", program)
+    # The devices agree on the longest row, where tokens differ in length, and on whether any row
+    # has LaTeX in it, in each of the two rooms: numbers and nothing more.
+    if devices == 1:
+        assert not found
+    else:
+        assert sorted(found) == (["pred[]", "pred[]", "s32[]"] if markup else ["pred[]"])

@@ -34,7 +34,7 @@ from toys import ONE_LAYER, eight_devices
 PIECES = [b"", b"", b"", *(b"%d" % i for i in range(10)), b"12", b" ", b"-", b".", b",", b"\n\n"]
 PIECES += [b".\n\n4", b"\n", "é".encode()[:1], "é".encode()[1:]]
 BEGIN, END, STOP = 1, 2, "\n\n"
-TASK = Jsonl("unused", rule="number")
+TASK = Jsonl("unused", rule="number", pattern=".")  # a completion ends with the line of a point
 MICRO_BATCH = 2
 SHAPE = Shape(budget=12, prompt=7, rows=8)
 SEEDS = (2, 3, 10, 14, 21, 27)  # with which some rows are right at once, some with the hint
@@ -166,12 +166,18 @@ class ByHand:
         return reference.stopped(PIECES, tokens, END, STOP.encode(), SHAPE.budget)
 
     @staticmethod
-    def text(tokens: list[int]) -> str:
+    def whole(tokens: list[int]) -> str:
         whole = b"".join(PIECES[token] for token in tokens).decode(errors="replace")
         return whole.partition(STOP)[0].rstrip()
 
+    @classmethod
+    def text(cls, tokens: list[int]) -> str:
+        return TASK.ending().cut(cls.whole(tokens))
+
     def answer(self, written: tuple[list[int], bool]) -> str | None:
-        return TASK.answer(self.text(written[0])) if written[1] else None
+        tokens, finished = written
+        text = self.text(tokens)
+        return TASK.answer(text) if finished or text != self.whole(tokens) else None
 
     def right(self, written: tuple[list[int], bool], gold: str) -> bool:
         return self.answer(written) == gold
@@ -191,6 +197,8 @@ class ByHand:
         tokens, _ = (self.written if self.first[place] else self.hinted)[place]
         raw = b"".join(PIECES[token] for token in tokens).partition(STOP.encode())[0]
         size, kept = len(raw.rstrip()), []
+        while size and raw[:size].decode(errors="replace") != self.text(tokens):
+            size -= 1
         while len(kept) < len(tokens) and bytes_of(kept) < size:
             kept.append(tokens[len(kept)])
         return kept

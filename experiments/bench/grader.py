@@ -68,7 +68,7 @@ def measure(run: pathlib.Path) -> dict[str, Any]:
             arrays = byte_grader.gold([*answers, *[""] * (rows - len(lines))], room)
             program = program or programs.lowered(grade, padded, length, *arrays).compile()
             begun = time.perf_counter()
-            got, _ = jax.device_get(program(padded, length, *arrays))
+            got, *_ = jax.device_get(program(padded, length, *arrays))
             seconds.append(time.perf_counter() - begun)
             _count(found, task, lines, answers, got, own)
     recorded, timed = _recorded(run), sum(not path.name.startswith("test") for path, _ in shards)

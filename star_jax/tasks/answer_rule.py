@@ -1,14 +1,62 @@
-"""How a task finds an answer in a text, said so simply that a device can do the same.
+"""Where a completion ends and how an answer is found in it, so simple that a device can do it too.
 
-`Task.answer` is the definition; such a rule says the same of every text, or the task has none.
+`Task.answer` is the definition of the answer; a rule says the same of every text, or the task has
+none. `Ending.cut` is the definition of the end, for grading, the ledger and training alike.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 Form = Literal["digits", "number first", "last number", "letter at the end", "last letter", "line"]
 
 _FINDING = {"answer", "find", "canonical"}
+
+
+@dataclass(frozen=True)
+class Ending:
+    r"""Where a completion ends if the model goes on after its answer.
+
+    Models that have read many questions in a row ask themselves the next one. What they write from
+    there on is neither graded nor kept: their answer to a question of their own is no answer.
+
+    Attributes:
+        marker: what stands before the answer. The completion ends with the line on which the first
+            marker has something after it. "": no such line ends it.
+        letters: something is one of these in parentheses; "": anything but white space.
+        opening: how a question begins, such as "Q:". The completion ends before the first line that
+            begins so. "": no such line ends it.
+    """
+
+    marker: str = ""
+    letters: str = ""
+    opening: str = ""
+
+    def cut(self, text: str) -> str:
+        """The completion in a text; the text itself where nothing follows the completion."""
+        ends = [len(text)]
+        if self.opening and (place := text.find(f"\n{self.opening}")) >= 0:
+            ends.append(place)
+        if self.marker:
+            ends.extend(self._lines(text))
+        end = min(ends)
+        return text[:end].rstrip() if end < len(text) else text
+
+    def _lines(self, text: str) -> list[int]:
+        """Where the answer's line ends, if there is one and it does."""
+        place = text.find(self.marker)
+        while place >= 0:
+            start = place + len(self.marker)
+            line = (text[start:].splitlines() or [""])[0]
+            if self._answers(line):
+                return [start + len(line)]
+            place = text.find(self.marker, place + 1)
+        return []
+
+    def _answers(self, line: str) -> bool:
+        if not self.letters:
+            return bool(line.strip())
+        return any(f"({letter})" in line for letter in self.letters)
 
 
 @dataclass(frozen=True)
@@ -27,19 +75,26 @@ class AnswerRule:
         marker: what stands before the answer. "": the whole text counts.
         first: of several markers the first counts, not the last.
         letters: those that may be an answer, where it is one.
+        ending: where the text ends in which it is found.
     """
 
     form: Form
     marker: str = ""
     first: bool = False
     letters: str = ""
+    ending: Ending = Ending()
 
 
-def finds_as(owner: type, task: object) -> bool:
+def finds_as(owner: type, task: object, but: Collection[str] = ()) -> bool:
     """Whether no class derived from `owner` replaces a part of how it finds answers.
 
     A rule that `owner` knows holds for such a task; one with an `answer`, `find` or `canonical` of
     its own must say its own rule, or is graded on the host.
+
+    Args:
+        owner: the class that has the rule.
+        task: the task.
+        but: parts that may be replaced.
     """
-    classes = type(task).__mro__
-    return not any(_FINDING & vars(cls).keys() for cls in classes[: classes.index(owner)])
+    classes, parts = type(task).__mro__, _FINDING.difference(but)
+    return not any(parts & vars(cls).keys() for cls in classes[: classes.index(owner)])

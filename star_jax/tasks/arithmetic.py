@@ -28,7 +28,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from star_jax.tasks.answer_rule import AnswerRule, finds_as
+from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
 from star_jax.tasks.task import Problem
 
 _END = "</scratch>"
@@ -128,9 +128,14 @@ class Arithmetic:
         _, end, sum_line = completion.rpartition(f"{_END}\n")
         return _number(sum_line) if end else None
 
+    def ending(self) -> Ending:
+        """After the line that follows the first "</scratch>"."""
+        return Ending(f"{_END}\n") if finds_as(Arithmetic, self) else Ending()
+
     def byte_rule(self) -> AnswerRule | None:
         """The same for a device."""
-        return AnswerRule("digits", f"{_END}\n") if finds_as(Arithmetic, self) else None
+        rule = AnswerRule("digits", f"{_END}\n", ending=self.ending())
+        return rule if finds_as(Arithmetic, self) else None
 
     def direct_answer(self, completion: str) -> str | None:
         """The number that is the whole completion; None for anything else."""

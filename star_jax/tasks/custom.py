@@ -11,13 +11,15 @@ import sys
 import traceback
 from types import ModuleType
 
+from star_jax.tasks.answer_rule import Ending
 from star_jax.tasks.task import Task
 
-_OPTIONAL = "byte_rule"
+# What a class may leave out, and what it has then.
+_OPTIONAL = {"byte_rule": lambda self: None, "ending": lambda self: Ending()}
 MEMBERS = tuple(
     name
     for name in Task.__annotations__ | vars(Task)
-    if not name.startswith("_") and name != _OPTIONAL
+    if not name.startswith("_") and name not in _OPTIONAL
 )
 """What a task class must have, in the order of `Task`."""
 
@@ -47,8 +49,9 @@ def load(module: str) -> type:
         if isinstance(member, type) and member.__module__ == found.__name__
     ]
     task = _only_task(classes, module)
-    if not _has(task, _OPTIONAL):
-        setattr(task, _OPTIONAL, lambda self: None)
+    for name, default in _OPTIONAL.items():
+        if not _has(task, name):
+            setattr(task, name, default)
     return task
 
 

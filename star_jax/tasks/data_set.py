@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from star_jax.tasks import rows, splits
-from star_jax.tasks.answer_rule import AnswerRule
+from star_jax.tasks.answer_rule import AnswerRule, Ending
 from star_jax.tasks.rows import DataError, Flaw, Row
 from star_jax.tasks.task import Problem
 
@@ -34,6 +34,7 @@ class DataSet:
     test_split: ClassVar[str] = "test"  # what the test problems are called in the data
     unit: ClassVar[str] = "kind"
     separator: ClassVar[str] = "\n\n"
+    opening: ClassVar[str] = "Q:"  # what a prompt begins with; see `Ending`
     markup: ClassVar[tuple[str, ...]] = ()
     no_examples: ClassVar[str] = "set config.few_shot.examples=0"  # the remedy
 
@@ -99,6 +100,10 @@ class DataSet:
                 f"{self.data}: no worked examples to begin the prompt with: {self.no_examples}"
             )
         return list(self.worked()[:count])
+
+    def ending(self) -> Ending:
+        """Before a question of the model's own, as `opening` begins one."""
+        return Ending(opening=self.opening)
 
     def byte_rule(self) -> AnswerRule | None:
         """None: answers are found on the host."""

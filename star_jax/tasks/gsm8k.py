@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from star_jax import leaks, numbers
 from star_jax.tasks import splits
-from star_jax.tasks.answer_rule import AnswerRule, finds_as
+from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
 from star_jax.tasks.data_set import DataSet
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
@@ -73,6 +73,10 @@ class GSM8K(DataSet):
         """The number alone."""
         return f" {problem.answer}"
 
+    def ending(self) -> Ending:
+        """After the line of the first "#### ", or before the next question."""
+        return Ending(_MARKER, opening=self.opening) if finds_as(GSM8K, self) else super().ending()
+
     def answer(self, completion: str) -> str | None:
         """The number after the first "#### ", canonical; None where there is none.
 
@@ -84,7 +88,9 @@ class GSM8K(DataSet):
 
     def byte_rule(self) -> AnswerRule | None:
         """The same for a device."""
-        return AnswerRule("number first", _MARKER, first=True) if finds_as(GSM8K, self) else None
+        if not finds_as(GSM8K, self):
+            return None
+        return AnswerRule("number first", _MARKER, first=True, ending=self.ending())
 
     def direct_answer(self, completion: str) -> str | None:
         """The number that is the whole completion, canonical; None for anything else."""
@@ -133,6 +139,8 @@ class GSM8K(DataSet):
         steps, marker, _ = solution.rpartition(_MARKER)
         if not marker:
             return Flaw(row.line, "no answer", f'"answer" has no line that begins with {_MARKER!r}')
+        if _MARKER in steps:
+            return Flaw(row.line, "bad answer", f"{_MARKER!r} twice: two answers to one question")
         answer = self.answer(solution)
         if answer is None:
             return Flaw(row.line, "bad answer", f"no number in {solution[len(steps) :]!r}")

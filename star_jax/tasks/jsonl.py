@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from star_jax import leaks, numbers
-from star_jax.tasks.answer_rule import AnswerRule, finds_as
+from star_jax.tasks import choices
+from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
 from star_jax.tasks.data_set import DataSet
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
@@ -97,7 +98,7 @@ class Jsonl(DataSet):
     def completion(self, rationale: str, answer: str) -> str:
         """The rationale, then the answer as the rule finds it."""
         if self.rule == "letter":
-            return f" {f'{rationale} '.lstrip()}Therefore, the answer is ({answer})."
+            return f" {f'{rationale} '.lstrip()}{choices.CUE} ({answer})."
         last = answer if self.rule == "regex" else f"{self.pattern} {answer}"
         return f" {rationale}\n{last}" if rationale else f" {last}"
 
@@ -110,12 +111,24 @@ class Jsonl(DataSet):
         found = self.find(completion)
         return None if found is None else self.canonical(found)
 
+    def ending(self) -> Ending:
+        """After the line that `completion` writes the answer on, or before the next question.
+
+        With "regex", and in a class that finds answers otherwise, only the latter.
+        """
+        if self.rule == "regex" or not finds_as(Jsonl, self, but=("canonical",)):
+            return super().ending()
+        marker = choices.CUE if self.rule == "letter" else self.pattern
+        letters = string.ascii_letters if self.rule == "letter" else ""
+        return Ending(marker, letters, self.opening)
+
     def byte_rule(self) -> AnswerRule | None:
         """The same for a device; None for expressions, and where a derived class has rules."""
+        ending = self.ending()
         rules = {
-            "marker": AnswerRule("line", self.pattern),
-            "number": AnswerRule("last number"),
-            "letter": AnswerRule("last letter", letters=string.ascii_letters),
+            "marker": AnswerRule("line", self.pattern, ending=ending),
+            "number": AnswerRule("last number", ending=ending),
+            "letter": AnswerRule("last letter", letters=string.ascii_letters, ending=ending),
         }
         return rules.get(self.rule) if finds_as(Jsonl, self) else None
 
@@ -136,7 +149,7 @@ class Jsonl(DataSet):
         if self.rule == "letter":
             letter = re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", words)
             return letter[1].lower() if letter else None
-        number = numbers.canonical(words)
+        number = numbers.canonical(text)
         return number if number or self.rule == "number" else words or None
 
     def direct_answer(self, completion: str) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from star_jax import leaks
 from star_jax.tasks import choice_rows, choices
-from star_jax.tasks.answer_rule import AnswerRule, finds_as
+from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
 from star_jax.tasks.data_set import DataSet
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
@@ -45,6 +45,10 @@ class MultipleChoice(DataSet):
     def answer(self, completion: str) -> str | None:
         """The letter that ends "Therefore, the answer is ... (b)."; see `choices.answer`."""
         return choices.answer(completion)
+
+    def ending(self) -> Ending:
+        """After the line that concludes with a letter, or before the next question."""
+        return choices.ENDING if finds_as(MultipleChoice, self) else super().ending()
 
     def byte_rule(self) -> AnswerRule | None:
         """The same for a device."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from star_jax.tasks.answer_rule import AnswerRule
+from star_jax.tasks.answer_rule import AnswerRule, Ending
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,13 @@ class Task(Protocol):
 
     def direct(self, problem: Problem) -> str:
         """The completion that gives the answer alone, without a rationale."""
+        ...
+
+    def ending(self) -> Ending:
+        """Where a completion ends if the model goes on after its answer.
+
+        A custom task may leave it out: whatever was written is the completion then.
+        """
         ...
 
     def answer(self, completion: str) -> str | None:
