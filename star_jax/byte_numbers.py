@@ -233,6 +233,7 @@ def _argument(characters_M: jax.Array) -> jax.Array:
     commands = _WORD + "^_}]" + FRACTION + ROOTS
     opens &= among(shifted(characters_M, -1), commands)
     closes &= ~among(shifted(characters_M, 1), "{")
+    closes |= among(characters_M, "\n")
     return _latest(opens, closes)
 
 

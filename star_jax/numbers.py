@@ -85,7 +85,7 @@ _JOINED = re.compile(
 )  # two clusters, by what is between
 _MIXED = re.compile(r"[ -]+| and ")  # a whole number and its fraction, by what is between
 _WORD_BEFORE = re.compile(r"[A-Za-z0-9_.]\.\Z")  # a point that is none of the number's
-_BRACE = re.compile(r"[{}]")
+_BRACE = re.compile(r"[{}\n]")
 _ARGUMENT = re.compile(
     rf"[A-Za-z0-9^_}}\]{FRACTION}{ROOTS}]\{{\Z"
 )  # of a power, an index, a command
@@ -169,14 +169,14 @@ def _numbers(text: str) -> Iterator[_Number]:
 
 
 def _arguments(text: str) -> list[tuple[int, int]]:
-    """Where arguments of powers, indices and commands stand: from a "{" to a "}" that closes it."""
+    """Where arguments of powers, indices and commands stand: from a "{" to a "}" or a line's end."""
     found, opened = [], None
     for match in _BRACE.finditer(text) if "{" in text else ():
         place = match.start()
         if match[0] == "{":
             if _ARGUMENT.search(text[max(place - 1, 0) : place + 1]):
                 opened = place if opened is None else opened
-        elif opened is not None and text[place + 1 : place + 2] != "{":
+        elif opened is not None and not text.startswith("}{", place):
             found.append((opened, place))
             opened = None
     return found if opened is None else [*found, (opened, len(text))]

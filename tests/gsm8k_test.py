@@ -168,8 +168,9 @@ def test_rules(completion: str, exact: str | None, flexible: str | None):
 @example("#### 1.,5")
 def test_the_exact_rule_is_the_official_one_or_stricter(completion: str):
     found, theirs = TASK.answer(completion), official(completion)
-    # signs of money and minus signs of another kind are ours alone
-    if found is not None and completion.isascii() and "$" not in completion:
+    # signs of money, minus signs of another kind and groups like 12 000 are ours alone
+    grouped = re.search("[0-9] [0-9]{3}", completion)
+    if found is not None and completion.isascii() and "$" not in completion and not grouped:
         assert theirs is not None and float(theirs.rstrip(".")) == float(found)
 
 
@@ -330,15 +331,17 @@ def test_bad_rows_are_left_out_and_told(tmp_path: pathlib.Path):
         ("1+3?", None),
         ("1+4?", "It is 5.\n#### five"),
         ("1+1?", "It is 2.\n#### 2"),
+        ("1+6?", "It is 8.\n#### 8\nNo, it is 7.\n#### 7"),
         (" 1+5?\n", " It is 6. \n\n I see. \n#### $6.00\n"),
     )
     problems = task.few_shot(0, 6)
     assert [flaw.kind for flaw in task.flaws["train"]] == [
-        *("no question", "no question", "no answer", "no answer", "bad answer", "duplicate")
+        *("no question", "no question", "no answer", "no answer", "bad answer", "duplicate"),
+        "bad answer",
     ]
-    assert [flaw.line for flaw in task.flaws["train"]] == [2, 3, 4, 5, 6, 7]
+    assert [flaw.line for flaw in task.flaws["train"]] == [2, 3, 4, 5, 6, 7, 8]
     assert "#### five" in task.flaws["train"][4].detail
-    assert problems[1] == Problem("train-8", "1+5?", "6", "It is 6.\nI see.", "2")
+    assert problems[1] == Problem("train-9", "1+5?", "6", "It is 6.\nI see.", "2")
 
 
 def test_too_many_bad_rows_and_too_few_good_ones_are_refused(tmp_path: pathlib.Path):

@@ -71,11 +71,23 @@ def test_grade(completion: str, truncated: bool, reason: str, wrong_step: bool |
     assert (graded.completion, graded.predicted) == (completion, TASK.answer(completion))
 
 
+@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize("hint", [False, True])
+def test_what_follows_the_answer_is_not_part_of_the_sample(truncated: bool, hint: bool):
+    """Wherever the budget ends what goes on, the completion has come to its end before."""
+    more = "\nInput:\n1 + 1\nTarget:\n<scratch>\n1 + 1 , C: 0\n, 3 C: 0\n0 3\n</scratch>\n3"
+    graded = rationales.grade(TASK, PROBLEM, 1, hint, GOLD + more, truncated=truncated, tokens=99)
+    assert (graded.completion, graded.kept, graded.truncated) == (GOLD, True, False)
+    assert (graded.wrong_step, graded.tokens) == (False, 99)
+
+
 @pytest.mark.parametrize(
     ("completion", "truncated", "reason"),
     [
         (TASK.direct(PROBLEM), False, "kept"),
         (TASK.direct(PROBLEM), True, "truncated"),
+        (TASK.direct(PROBLEM) + "\nInput:\n1 + 1", False, "kept"),
+        (TASK.direct(PROBLEM) + "\nInput:\n1 + 1", True, "kept"),
         (TASK.direct(PROBLEM) + " 0", False, "wrong answer"),
         (GOLD, False, "no answer"),  # asked for the answer alone
     ],
