@@ -169,7 +169,7 @@ def _numbers(text: str) -> Iterator[_Number]:
 
 
 def _arguments(text: str) -> list[tuple[int, int]]:
-    """Where arguments of powers, indices and commands stand: from a "{" to a "}" or a line's end."""
+    """Where arguments of powers, indices and commands stand: from "{" to "}" or a line's end."""
     found, opened = [], None
     for match in _BRACE.finditer(text) if "{" in text else ():
         place = match.start()
