@@ -14,7 +14,6 @@ canonical form: numbers as `numbers` has them, letters in lower case, other text
 """
 
 import functools
-import json
 import re
 import string
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from star_jax import leaks, numbers
-from star_jax.tasks import choices
+from star_jax.tasks import choices, values
 from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
 from star_jax.tasks.data_set import DataSet
 from star_jax.tasks.rows import Flaw, Row
@@ -242,16 +241,16 @@ def _template(text: str) -> str:
     return text if "{" in text or "}" in text else f"{{{text}}}"
 
 
-def _text(template: str, values: Mapping[str, Any]) -> str:
-    """The template with the fields' values in it; "" where one is missing, null, a list or dict."""
+def _text(template: str, row: Mapping[str, Any]) -> str:
+    """The template with the fields' values in it; "" where one has no text (see `values.text`)."""
     text = ""
     for literal, name, _, _ in string.Formatter().parse(_template(template)):
         text += literal
         if name is not None:
-            value = _value(values, name)
-            if not isinstance(value, (str, int, float)):
+            value = _value(row, name)
+            if value != "" and not values.text(value):
                 return ""
-            text += value if isinstance(value, str) else json.dumps(value)
+            text += values.text(value)
     return text.strip()
 
 
