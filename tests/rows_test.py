@@ -1,14 +1,10 @@
 import json
 import pathlib
 import re
-import sys
-import types
 from typing import Any
 
-import numpy as np
 import pytest
 
-import texts
 from star_jax.tasks import rows
 from star_jax.tasks.rows import DataError, Flaw, Row
 from star_jax.tasks.task import Problem
@@ -57,6 +53,7 @@ def test_only_train_must_be_there(tmp_path: pathlib.Path):
         (b"null", "not JSON", "not an object but 'None'"),
         (b"[" * 100_000, "not JSON", "recursion"),
         (b'{"n": ' + b"9" * 5000 + b"}", "not JSON", "limit"),
+        (b'[{"question": "1"}]', "not JSON", "not an object but"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_a_flaw(
@@ -107,8 +104,52 @@ def test_the_first_row_must_have_the_fields(
 
 
 @pytest.mark.parametrize(
+    ("file", "content", "lines"),
+    [
+        ("qa.jsonl", b'{"question": "1+1?", "answer": "2"}\n\n{"question": "3?", "answer": NaN}', [1, 3]),
+        ("qa.json", b'[{"question": "1+1?", "answer": "2"}, {"question": "3?", "answer": null}]', [1, 2]),
+        ("qa.csv", b"question,answer\n1+1?,2\n\n3?,\n", [2, 4]),
+        ("QA.TSV", b"question\tanswer\n1+1?\t2\n3?\tNaN", [2, 3]),
+    ],
+)  # fmt: skip
+def test_every_form_of_file_has_the_same_rows(
+    tmp_path: pathlib.Path, file: str, content: bytes, lines: list[int]
+):
+    (tmp_path / file).write_bytes(content)
+    (tmp_path / f"train{pathlib.Path(file).suffix.lower()}").write_bytes(content)
+    expected = [Row(lines[0], GOOD), Row(lines[1], {"question": "3?", "answer": None})]
+    assert rows.read(str(tmp_path / file), "train", "question") == (expected, [])
+    assert rows.read(str(tmp_path / file), "test") == ([], [])
+    assert rows.read(str(tmp_path), "train") == (expected, [])
+
+
+def test_of_several_files_of_a_split_json_lines_are_read(tmp_path: pathlib.Path):
+    write(tmp_path / "train.csv", b"question,answer", b"csv?,1")
+    assert [row.values["question"] for row in rows.read(str(tmp_path), "train")[0]] == ["csv?"]
+    write(tmp_path / "train.jsonl", GOOD)
+    assert rows.read(str(tmp_path), "train") == ([Row(1, GOOD)], [])
+
+
+def test_home_is_a_tilde(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "train.jsonl", GOOD)
+    for data in ("~", "~/", "~/train.jsonl"):
+        assert rows.read(data, "train") == ([Row(1, GOOD)], [])
+    with pytest.raises(DataError, match=f"no file {tmp_path}/not.jsonl to read"):
+        rows.read("~/not.jsonl", "train")
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
-    [("", "task.data is empty.* Give a .jsonl file"), ("/not/there", "no file /not/there/train")],
+    [
+        ("", "task.data is empty.* Give a .jsonl file"),
+        ("/not/there", "no file /not/there/train.jsonl"),
+        ("/not/there.csv", "no file /not/there.csv to read"),
+        (
+            "/not/there.txt",
+            "no file /not/there.txt/train.jsonl.* Give a .jsonl file .or .json, .csv",
+        ),
+    ],
 )
 def test_no_data_is_told(data: str, message: str):
     with pytest.raises(DataError, match=message):
@@ -162,148 +203,3 @@ def test_problems_are_told_from_flaws_in_the_order_of_lines(tmp_path: pathlib.Pa
     assert flaws[2].detail == "the question of line 1"
     with pytest.raises(DataError, match="a.jsonl: 3 of 5 rows"):
         rows.problems(file, "train", convert, 0.59, "question")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A folder with a data set "toy" that TFDS made."""
-    import tensorflow_datasets as tfds
-
-    class Toy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self) -> tfds.core.DatasetInfo:
-            text = tfds.features.Text()
-            features = {
-                "question": text,
-                "answer": text,
-                "label": tfds.features.ClassLabel(names=["A", "B"]),
-                "choices": tfds.features.Sequence({"text": text, "label": text}),
-                "size": tfds.features.Scalar(np.float32),
-            }
-            return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict(features)
-            )
-
-        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-            return {"train": self._generate_examples(4), "test": self._generate_examples(1)}
-
-        def _generate_examples(self, count: int) -> Any:
-            choices = [{"text": "bänk", "label": "A"}, {"text": "fish", "label": "B"}]
-            for i in range(count):
-                broken = b"\xff" if i == 3 else f"{i}é?"
-                yield (
-                    i,
-                    {
-                        **{"question": broken, "answer": str(i), "label": "B"},
-                        **{"choices": choices, "size": 0.5},
-                    },
-                )
-
-    folder = tmp_path_factory.mktemp("tfds")
-    Toy(data_dir=str(folder), file_format="array_record").download_and_prepare()
-    return folder
-
-
-def test_tfds_gives_plain_values(prepared: pathlib.Path):
-    found, flaws = rows.read(f"tfds:toy@{prepared}", "train", "question", "choices.text")
-    assert [flaw.kind for flaw in flaws] == ["encoding"]
-    assert {row.line for row in found} | {flaws[0].line} == {1, 2, 3, 4}
-    by_answer = {row.values["answer"]: row.values for row in found}
-    assert by_answer["2"] == {
-        **{"question": "2é?", "answer": "2", "label": 1, "size": 0.5},
-        "choices": {"text": ["bänk", "fish"], "label": ["A", "B"]},
-    }
-    assert type(by_answer["2"]["label"]) is int
-    assert rows.read(f"tfds:toy@{prepared}", "train") == (found, flaws)  # the order is fixed
-    assert len(rows.read(f"tfds:toy@{prepared}", "test")[0]) == 1
-    assert rows.read(f"tfds:toy@{prepared}", "validation") == ([], [])
-
-
-def test_tfds_needs_no_tensorflow_and_is_quiet(
-    prepared: pathlib.Path, capfd: pytest.CaptureFixture[str]
-):
-    rows.read(f"tfds:toy@{prepared}", "train")
-    assert "tensorflow" not in sys.modules
-    assert capfd.readouterr() == ("", "")
-
-
-def test_tfds_makes_gsm8k_from_its_files(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-    """All but the download is done for real: TFDS knows the name, and writes and reads its files."""
-    from tensorflow_datasets.core import download
-
-    pairs = zip(texts.questions(20), texts.solutions(20), strict=True)
-    lines = [{"question": question, "answer": answer} for question, answer in pairs]
-    file = write(tmp_path / "downloaded.jsonl", *lines)
-    monkeypatch.setattr(
-        download.DownloadManager,
-        "download_and_extract",
-        lambda self, urls: dict.fromkeys(("train", "test"), file),
-    )
-    data = f"tfds:gsm8k@{tmp_path / 'made'}"
-    found, flaws = rows.read(data, "train", "question", "answer")
-    assert not flaws and "tensorflow" not in sys.modules
-    values = [{name: row.values[name] for name in ("question", "answer")} for row in found]
-    assert sorted(values, key=str) == sorted(lines, key=str)
-
-
-def test_tfds_without_the_data_set_says_what_to_do(tmp_path: pathlib.Path):
-    with pytest.raises(DataError, match=r"task.data = 'tfds:nonesuch@.*not found.* the folder"):
-        rows.read(f"tfds:nonesuch@{tmp_path}", "train")
-
-
-def test_the_hub_needs_a_package(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
-    with pytest.raises(DataError, match="task.data = 'hf:a/b': pip install datasets"):
-        rows.read("hf:a/b", "train")
-
-
-def _hub(monkeypatch: pytest.MonkeyPatch, load_dataset: Any) -> None:
-    """Puts a stand-in for package datasets, which is optional, in its place."""
-    module = types.ModuleType("datasets")
-    setattr(module, "load_dataset", load_dataset)  # noqa: B010  (the type has no such attribute)
-    monkeypatch.setitem(sys.modules, "datasets", module)
-
-
-@pytest.mark.parametrize(
-    ("data", "asked"),
-    [("hf:openai/gsm8k:main", ("openai/gsm8k", "main")), ("hf:a/b", ("a/b", None))],
-)
-def test_the_hub_gives_rows(monkeypatch: pytest.MonkeyPatch, data: str, asked: tuple[str, str]):
-    calls = []
-
-    def load_dataset(*args: str | None) -> dict[str, list[dict[str, str]]]:
-        calls.append(args)
-        return {"train": [GOOD, GOOD]}
-
-    _hub(monkeypatch, load_dataset)
-    assert rows.read(data, "train", "question") == ([Row(1, GOOD), Row(2, GOOD)], [])
-    assert rows.read(data, "test") == ([], [])
-    assert calls == [asked, asked]
-    with pytest.raises(DataError, match=f'{data}, train line 1: no "qestion"'):
-        rows.read(data, "train", "qestion")
-
-
-@pytest.mark.parametrize(
-    ("raised", "message"),
-    [
-        (ConnectionError("no route\nto host"), r"no route \(ConnectionError\).* Without a network"),
-        (ModuleNotFoundError("No module named 'x.y'", name="x.y"), "pip install x.y"),
-        (ModuleNotFoundError("writing: no x"), "writing: no x .ModuleNotFoundError."),
-    ],
-)
-def test_a_library_that_fails_is_explained(
-    monkeypatch: pytest.MonkeyPatch, raised: Exception, message: str
-):
-    def load_dataset(*args: str | None) -> None:
-        raise raised
-
-    _hub(monkeypatch, load_dataset)
-    with pytest.raises(DataError, match=f"task.data = 'hf:a/b': {message}"):
-        rows.read("hf:a/b", "train")
-
-
-def test_the_hub_without_a_training_split_is_refused(monkeypatch: pytest.MonkeyPatch):
-    _hub(monkeypatch, lambda *args: {"test": [GOOD], "dev": []})
-    with pytest.raises(DataError, match="no split train; it has test, dev"):
-        rows.read("hf:a/b", "train")

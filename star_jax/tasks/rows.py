@@ -5,27 +5,26 @@ with its line; too many of them are an error.
 """
 
 import collections
-import contextlib
 import json
 import math
 import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from etils import epath
 
-from star_jax.tasks import splits
+from star_jax.tasks import data_files, libraries, splits, values
+from star_jax.tasks.data_files import DataError
 from star_jax.tasks.task import Problem
 
+__all__ = ["DataError", "Flaw", "Row", "audit", "problems", "read"]
+
 _SHOWN = 10  # flaws in the message of an error
-_FORMS = "a .jsonl file, a folder with train.jsonl, tfds:NAME or hf:OWNER/NAME"
-
-
-class DataError(ValueError):
-    """The data cannot be used. The message says where, why, and what to do."""
+_FORMS = (
+    "a .jsonl file (or .json, .csv, .tsv, .parquet), a folder with train.jsonl (or one of these), "
+    "tfds:NAME or hf:OWNER/NAME"
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class Row:
 
     Attributes:
         line: its number, from 1; in a file, the line's.
-        values: field -> value, as JSON has it: text, numbers, lists and dicts.
+        values: field -> value, as JSON has it: text, numbers, booleans, lists and dicts; None for
+            what is missing. Numbers with a fraction are a `values.Number`.
     """
 
     line: int
@@ -64,20 +64,23 @@ def read(data: str, split: str, *fields: str) -> tuple[list[Row], list[Flaw]]:
 
     Args:
         data: where it is, one of
-            a file, something.jsonl, which has "train" only;
-            a folder with a file <split>.jsonl for each split;
+            a file, something.jsonl, which has "train" only (or .json, a list or such lines; .csv
+                and .tsv, whose first line has the fields; .parquet);
+            a folder with a file <split>.jsonl for each split, or else of one of these endings;
             "tfds:NAME" or "tfds:NAME@FOLDER": TensorFlow Datasets, in its own folder or this one,
                 downloaded if it is not there;
-            "hf:OWNER/NAME" or "hf:OWNER/NAME:CONFIG": the Hugging Face hub, by package datasets.
+            "hf:OWNER/NAME" or "hf:OWNER/NAME:CONFIG": the Hugging Face hub, or a folder in its
+                place, by package datasets.
+            A path may begin with "~", the home folder.
         split: "train", "validation" or "test".
         *fields: what the first row must have; "question.stem" is a field in a field.
 
     Raises:
         DataError: there is no such data, or the first row lacks a field.
     """
-    where, kind = _where(data, split), data.partition(":")[0]
-    values = _SOURCES[kind](data, split) if kind in _SOURCES else _file(data, split)
-    found = [_row(line, value) for line, value in enumerate(values, 1) if value != b""]
+    where, library = _where(data, split), libraries.SOURCES.get(data.partition(":")[0])
+    given = library(data, split) if library else _file(data, split)
+    found = [_row(line, value) for line, value in enumerate(given, 1) if value != b""]
     rows = [row for row in found if isinstance(row, Row)]
     if split == "train" and not found:
         raise DataError(f"{where}: it holds no rows; give {_FORMS}")
@@ -167,10 +170,14 @@ def problems(
 
 
 def _where(data: str, split: str) -> str:
-    """What messages call a split."""
-    if data.partition(":")[0] in _SOURCES:
+    """What messages call a split; of a file or a folder here, the path."""
+    if data.partition(":")[0] in libraries.SOURCES:
         return f"{data}, {split}"
-    return data if data.endswith(".jsonl") else os.path.join(data, f"{split}.jsonl")
+    path = os.path.expanduser(data)
+    if _is_file(data):
+        return path
+    files = [os.path.join(path, split + ending) for ending in data_files.READERS]
+    return next((file for file in files if epath.Path(file).exists()), files[0])
 
 
 def _has(values: Any, name: str) -> bool:
@@ -180,112 +187,35 @@ def _has(values: Any, name: str) -> bool:
     return name in values or bool(inner) and _has(values.get(outer), inner)
 
 
-def _row(line: int, value: bytes | Mapping[str, Any]) -> Row | Flaw:
-    """The row in one line of JSON, or made of the values that a library gave."""
+def _row(line: int, value: Any) -> Row | Flaw:
+    """The row in one line of JSON, or made of the values that a file or a library gave."""
     try:
-        values = json.loads(value.decode()) if isinstance(value, bytes) else _native(value)
-        json.dumps(
-            values, ensure_ascii=False, default=str
-        ).encode()  # half a surrogate pair is no text
+        if isinstance(value, ValueError):
+            raise value
+        found = values.parse(value.decode()) if isinstance(value, bytes) else values.native(value)
+        json.dumps(found, ensure_ascii=False, default=str).encode()  # half a surrogate pair
     except UnicodeError as error:
         return Flaw(line, "encoding", f"not UTF-8: {error}")
     except (ValueError, RecursionError) as error:
         return Flaw(line, "not JSON", str(error))
-    if not isinstance(values, dict):
-        return Flaw(line, "not JSON", f"not an object but {str(values)[:40]!r}")
-    return Row(line, values)
+    if not isinstance(found, dict):
+        return Flaw(line, "not JSON", f"not an object but {str(found)[:40]!r}")
+    return Row(line, found)
 
 
-def _file(data: str, split: str) -> list[bytes]:
-    """The lines of a split's file, without the white space around them."""
+def _file(data: str, split: str) -> list[Any]:
+    """What a split's file holds, in the order of its lines."""
     if not data:
         raise DataError(f"task.data is empty: this task needs it. Give {_FORMS}")
     path = epath.Path(_where(data, split))
-    if split != "train" and (data.endswith(".jsonl") or not path.exists()):
+    if split != "train" and (_is_file(data) or not path.exists()):
         return []
     try:
-        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # a byte order mark
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"task.data = {data!r}: no file {path} to read. Give {_FORMS}") from error
-    return [line.strip() for line in text.split(b"\n")]
+    return data_files.read(os.fspath(path), content)
 
 
-def _tfds(data: str, split: str) -> list[Mapping[str, Any]]:
-    """The rows of a split of TensorFlow Datasets, in its own fixed order; without TensorFlow."""
-    name, _, folder = data.removeprefix("tfds:").partition("@")
-    with _explained(data), _quiet():
-        import tensorflow_datasets as tfds
-        import tensorflow_datasets.text  # some data sets, gsm8k one, are only then known
-
-        form = {
-            "file_format": "array_record"
-        }  # the one that needs no TensorFlow, if it is made now
-        found = tfds.data_source(name, data_dir=folder or None, builder_kwargs=form)
-        return _pick(data, split, found)
-
-
-def _hub(data: str, split: str) -> list[Mapping[str, Any]]:
-    """The rows of a split on the Hugging Face hub."""
-    name, _, config = data.removeprefix("hf:").partition(":")
-    with _explained(data):
-        import datasets  # pyright: ignore[reportMissingImports]  (optional)
-
-        return _pick(data, split, datasets.load_dataset(name, config or None))
-
-
-_SOURCES: dict[str, Callable[[str, str], list[Mapping[str, Any]]]] = {
-    "tfds": _tfds,
-    "hf": _hub,
-}
-
-
-def _pick(data: str, split: str, splits: Any) -> list[Mapping[str, Any]]:
-    """The rows of one of `splits` (a mapping), none if it is not there."""
-    if split in splits:
-        return list(splits[split])
-    if split == "train":
-        raise DataError(f"task.data = {data!r}: no split train; it has {', '.join(splits)}")
-    return []
-
-
-@contextlib.contextmanager
-def _explained(data: str) -> Iterator[None]:
-    """Says what to do about whatever goes wrong in a library that downloads."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name:
-            raise DataError(f"task.data = {data!r}: pip install {error.name}") from error
-        raise DataError(
-            f"task.data = {data!r}: {str(error).partition(chr(10))[0]} ({type(error).__name__}). "
-            "Check the name. Without a network, download the files where there is one, and give "
-            "task.data the folder with train.jsonl"
-        ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the warnings of TFDS, about TensorFlow and half-made folders, from the user."""
-    from absl import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-
-
-def _native(value: Any) -> Any:
-    """Bytes as text and NumPy's values as Python's, however deep."""
-    if isinstance(value, Mapping):
-        return {name: _native(inner) for name, inner in value.items()}
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, list | tuple):
-        return [_native(inner) for inner in value]
-    return _native(value.tolist()) if isinstance(value, np.ndarray | np.generic) else value
+def _is_file(data: str) -> bool:
+    return data.lower().endswith(tuple(data_files.READERS))
