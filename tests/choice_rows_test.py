@@ -10,6 +10,7 @@ from star_jax.tasks.task import Problem
 
 STEM = "Where is gold kept?"
 TEXTS = ["bank", "jar", "sea", "hat"]
+NAN, INF = float("nan"), float("inf")
 LISTED = [{"label": label, "text": text} for label, text in zip("ABCD", TEXTS, strict=True)]
 COLUMNS = {"label": list("ABCD"), "text": TEXTS}
 AUTHORS = {"id": "x1", "answerKey": "B", "question": {"stem": STEM, "choices": LISTED}}
@@ -70,6 +71,65 @@ def test_a_bad_row(change: dict[str, Any], kind: str, detail: str):
     assert isinstance(flaw, Flaw)
     assert (flaw.line, flaw.kind) == (3, kind)
     assert detail in flaw.detail
+
+
+@pytest.mark.parametrize(
+    ("labels", "key", "answer"),
+    [
+        # the key and its label, spelt in two ways
+        (["1", "2", "3", "4"], 1, "a"),
+        (["1", "2", "3", "4"], 4, "d"),
+        (["1", "2", "3", "4"], 2.0, "b"),
+        (["1", "2", "3", "4"], "2.0", "b"),
+        ([1, 2, 3, 4], "1", "a"),
+        ([1.0, 2.0, 3.0, 4.0], 3, "c"),
+        ([" 1", "2 ", "3", "4"], "4", "d"),
+        (["0", "1", "2", "3"], 1, "b"),
+        ([0, 1, 2, 3], "0", "a"),
+        (["4", "3", "2", "1"], 1, "d"),
+        # a class's number, from 0
+        (["A", "B", "C", "D"], 0, "a"),
+        (["A", "B", "C", "D"], 3.0, "d"),
+        (["a", "b", "c", "d"], 1, "b"),
+        # what would be a guess
+        (["1", "2", "3", "4"], 0, None),
+        (["1", "2", "3", "4"], 5, None),
+        (["1", "2", "3", "4"], 1.5, None),
+        (["1", "2", "3", "4"], True, None),
+        ([1, 1, 2, 3], 1, None),
+        (["A", "B", "C", "D"], "1", None),
+        (["A", "B", "C", "D"], True, None),
+        (["A", "B", "1", "2"], 3, None),
+        (["B", "A", "C", "D"], 1, None),
+        (["F", "G", "H", "J"], 1, None),
+        ([None, None, None, None], 1, None),
+        ([], 1, None),
+    ],
+)
+def test_a_number_is_the_choice_of_that_label(labels: list[Any], key: object, answer: str | None):
+    choices = {"label": labels, "text": TEXTS}
+    found = choice_rows.convert(Row(3, {"question": STEM, "choices": choices, "answerKey": key}))
+    assert getattr(found, "answer", None) == answer
+    if isinstance(found, Flaw):
+        told = f"its answer {key!r}, beside the labels {labels}, is none of the 4 choices"
+        assert (found.kind, found.detail) == ("bad answer", told)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"answerKey": NAN}, "no answer"),
+        ({"answerKey": -INF}, "no answer"),
+        ({"question": {"stem": NAN, "choices": LISTED}}, "no question"),
+        ({"question": {"stem": STEM, "choices": [*LISTED[:3], {"label": "D", "text": NAN}]}}, "bad answer"),
+        ({"question": {"stem": STEM, "choices": [*LISTED[:1], {"label": NAN, "text": "jar"}]}}, "bad answer"),
+    ],
+)  # fmt: skip
+def test_what_a_table_writes_for_nothing_is_nothing(change: dict[str, Any], kind: str):
+    flaw = choice_rows.convert(Row(3, AUTHORS | change))
+    assert isinstance(flaw, Flaw) and flaw.kind == kind
+    nameless = choice_rows.convert(Row(3, AUTHORS | {"id": NAN}))
+    assert isinstance(nameless, Problem) and nameless.id == "line 3"
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,19 @@ One question of CommonsenseQA, ARC and OpenBookQA is laid out as
     {"id", "question_stem", "choices": ..., "answerKey"}                         hub, OpenBookQA
     {"question": {"stem", "choice_A", "choice_B", ...}, "answerKey"}             TFDS of OpenBookQA
 
-where `answerKey` is a label, or a number from 0 where TFDS has made a class of it.
+where `answerKey` is a label, or a number from 0 where a class has been made of it.
+
+A label may be a number, and the key another spelling of it: 1, 1.0 and "1" are all the label "1".
+Only beside the letters A, B, ... is a number the place from 0; beside other labels, or none, it
+names no choice, as it would be a guess whether they are counted from 0 or from 1.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from star_jax import numbers
+from star_jax.tasks import values
 from star_jax.tasks.choices import LETTERS, conclude
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
@@ -31,9 +37,10 @@ def convert(row: Row) -> Problem | Flaw:
     question = spaced(nested.get("stem") if nested else asked)
     texts, labels = _choices(nested or row.values)
     key = row.values.get("answerKey")
-    if question and (key is None or key == ""):
+    if question and values.native(key) in (None, ""):
         return Flaw(row.line, "no answer", 'no "answerKey"')
-    return problem(row, question, texts, _position(key, labels), kind(question))
+    said = f" {key!r}, beside the labels {labels},"
+    return problem(row, question, texts, _position(key, labels), kind(question), said=said)
 
 
 def problem(
@@ -43,6 +50,7 @@ def problem(
     right: int | None,
     group: str,
     reasons: str = "",
+    said: str = "",
 ) -> Problem | Flaw:
     """The problem with these parts, or what is wrong with them.
 
@@ -53,6 +61,7 @@ def problem(
         right: which of them is right, from 0; None if the row's answer is not among them.
         group: what the problem is reported under.
         reasons: a true rationale; "" where none is known.
+        said: the row's answer, for the message where it is not among them.
     """
     texts = [spaced(choice) for choice in choices]
     if not question:
@@ -60,9 +69,9 @@ def problem(
     if not 2 <= len(texts) <= len(LETTERS) or "" in texts:
         return Flaw(row.line, "bad answer", f"its choices are {texts}: need 2 to 5, none empty")
     if right is None or right >= len(texts):
-        return Flaw(row.line, "bad answer", f"its answer is none of the {len(texts)} choices")
+        return Flaw(row.line, "bad answer", f"its answer{said} is none of the {len(texts)} choices")
     return Problem(
-        id=str(row.values.get("id") or f"line {row.line}"),
+        id=str(values.native(row.values.get("id")) or f"line {row.line}"),
         question=question,
         answer=LETTERS[right],
         rationale=conclude(spaced(reasons), texts[right]) if reasons else "",
@@ -98,11 +107,16 @@ def _choices(holder: Mapping[str, Any]) -> tuple[list[object], list[object]]:
 
 
 def _position(key: object, labels: list[object]) -> int | None:
-    """The place of the label `key`, from 0; a class's number is the place itself."""
-    if isinstance(key, str):
-        key = key.strip()
-    if key in labels:
-        return labels.index(key)
-    if isinstance(key, int) and key >= 0 and not any(isinstance(label, int) for label in labels):
-        return key
-    return None
+    """The place of the label `key`, from 0, or the place that it is; None if it names no choice."""
+    names, name = [_name(label) for label in labels], _name(key)
+    if names.count(name) == 1 and name:
+        return names.index(name)
+    lettered = bool(names) and [name.upper() for name in names] == [*LETTERS.upper()[: len(names)]]
+    counts = isinstance(key, int | float) and not isinstance(key, bool) and name.isdigit()
+    return int(name) if lettered and counts else None
+
+
+def _name(label: object) -> str:
+    """What a label is called: 1, 1.0 and "1" alike; "" for what is no text or number."""
+    name = "" if isinstance(label, bool) else values.text(label).strip()
+    return numbers.canonical(name) or name
