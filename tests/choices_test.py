@@ -174,6 +174,13 @@ def test_flexible(completion: str, letter: str | None):
         (" The answer is pantry (d).", "d"),
         (" The answer is store.", "c"),
         (" The answer is grocery store.", None),
+        (" The answer is pantry, not the store.", None),
+        (" A store sells it. The answer is pantry.", None),
+        (" (c) sells it. The answer is pantry.", None),
+        (" Not a store but a pantry", None),
+        (" Not a pantry but a store", "c"),
+        (" It is the pantry, so (b)", "b"),
+        (f" {CUE} pantry (b).", "b"),
     ],
 )
 def test_words_that_two_choices_share_name_neither(completion: str, letter: str | None):
@@ -218,3 +225,21 @@ def test_words_of_another_choice(said: str, wrong: bool | None):
     problem = Problem("1", "Where?", "b", "", "where", choices_)
     text = f" A bank is safe, a jar is not. Therefore, the answer is {said}"
     assert choices.contradicts(problem, text) is wrong
+
+
+@pytest.mark.parametrize(
+    ("said", "exact", "wrong"),
+    [
+        ("ticket (b).", "b", False),
+        ("ticket (d).", "d", False),  # another letter than gold's, and its own words
+        ("ticket (a).", "a", True),
+        ("not a stamp but a Ticket (b).", "b", False),
+        ("ticket or stamp (b).", "b", True),
+        ("ticket.", None, None),
+    ],
+)
+def test_twins_are_told_by_the_letter_alone(said: str, exact: str | None, wrong: bool | None):
+    twins = Problem("1", "What?", "b", "", "what", ("stamp", "ticket", "coin", "Ticket", "pass"))
+    text = f" It is paper. {CUE} {said}"
+    assert choices.answer(text) == choices.flexible(twins, text) == exact
+    assert choices.contradicts(twins, text) is wrong

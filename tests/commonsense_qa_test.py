@@ -85,3 +85,24 @@ def test_other_data_has_no_worked_examples(tmp_path: pathlib.Path):
     assert task.few_shot(0, 0) == []
     with pytest.raises(DataError, match=r"set config\.few_shot\.examples=0"):
         task.few_shot(0, 1)
+
+
+def test_choices_twice():
+    """What README says of the published rows: how many have twins, in how many gold is one."""
+    if not choice_data.COMMONSENSE_QA.exists():
+        pytest.skip("CommonsenseQA is not here")
+    for split, rows, gold in (("train", 122, 42), ("validation", 24, 6)):
+        problems = CommonsenseQA(str(choice_data.COMMONSENSE_QA)).load(
+            str(choice_data.COMMONSENSE_QA), split
+        )
+        words = {p.id: [choice.lower() for choice in p.choices] for p in problems}
+        twins = [p for p in problems if len(set(words[p.id])) < len(p.choices)]
+        right = [p for p in twins if words[p.id].count(choices.text_of(p).lower()) > 1]
+        assert (len(twins), len(right)) == (rows, gold)
+        for problem in right:
+            said = choices.completion(
+                choices.conclude("", choices.text_of(problem)), problem.answer
+            )
+            assert choices.answer(said) == choices.flexible(problem, said) == problem.answer
+            assert choices.flexible(problem, f" {choices.text_of(problem)}") is None
+            assert choices.contradicts(problem, said) is False

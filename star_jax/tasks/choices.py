@@ -97,10 +97,11 @@ def contradicts(problem: Problem, text: str) -> bool | None:
     """Whether a completion ends in the letter of one choice and the words of another: "cup (c)".
 
     None where it has no letter, or where its last words, spelt as they are, are those of no choice.
+    Words that two choices share are those of either.
     """
     letter, said = answer(text), text.rpartition(CUE)[2]
     named = _mentioned(problem.choices, said)
-    return letter != named[-1] if letter and named else None
+    return letter not in named[-1] if letter and named else None
 
 
 def _only_letter(line: str) -> str | None:
@@ -118,8 +119,9 @@ def flexible(problem: Problem, text: str) -> str | None:
        that; else the first letter in parentheses; else the choice whose words come first.
     3. Anywhere, the last letter in parentheses, or "option b"; else the choice whose words come
        last.
-    Only letters of the problem's choices count, in either case, and words as a whole; words that
-    two choices share name neither. A letter after "not" counts in the first step alone.
+    Only letters of the problem's choices count, in either case, and words as a whole. A letter
+    after "not" counts in the first step alone. A completion that settles on words which two choices
+    share has named neither: of such twins one is right, as published, and only a letter says which.
     """
     found = answer(text)
     if found is not None and found in LETTERS[: len(problem.choices)]:
@@ -133,14 +135,18 @@ def flexible(problem: Problem, text: str) -> str | None:
             *_mentioned(problem.choices, line),
         ]
         if named:
-            return named[0]
+            return _one(named[0])
     for named in (
         _letters(problem.choices, _ANY_LETTER.finditer(_DENIED.sub("", text))),
         _mentioned(problem.choices, text),
     ):
         if named:
-            return named[-1]
+            return _one(named[-1])
     return None
+
+
+def _one(letters: str) -> str | None:
+    return letters if len(letters) == 1 else None
 
 
 def _letters(choices: Sequence[str], matches: Iterable[re.Match[str]]) -> list[str]:
@@ -149,14 +155,19 @@ def _letters(choices: Sequence[str], matches: Iterable[re.Match[str]]) -> list[s
 
 
 def _mentioned(choices: Sequence[str], text: str) -> list[str]:
-    """Letters of the choices whose words are in `text`, in order.
+    """For each choice whose words are in `text`, in order, its letter.
 
-    Where one choice's words hold another's, as "ice" is in "ice cream", the longer is meant.
+    Where one choice's words hold another's, as "ice" is in "ice cream", the longer is meant. Words
+    that several choices have are all of their letters: "bd".
     """
     words = [_plain(choice) for choice in choices]
     pattern = "|".join(re.escape(one) for one in sorted(words, key=len, reverse=True))
     found = re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", _plain(text)) if words else []
-    return [LETTERS[words.index(one)] for one in found if words.count(one) == 1]
+    letters = dict.fromkeys(found, "")
+    for letter, one in zip(LETTERS, words, strict=False):
+        if one in letters:
+            letters[one] += letter
+    return [letters[one] for one in found]
 
 
 def _plain(text: str) -> str:
