@@ -17,6 +17,7 @@ MARKER = Jsonl("-")
 NUMBER = Jsonl("-", rule="number")
 LETTER = Jsonl("-", rule="letter")
 REGEX = Jsonl("-", rule="regex", pattern=r"(?:answer is )?([^.\s]+)\.?\s*$")
+NAN, INF = float("nan"), float("inf")
 TASKS = {task.rule: task for task in (MARKER, NUMBER, LETTER, REGEX)}
 GSM8K = [{"question": q, "answer": a} for q, a in zip(questions(300), solutions(300), strict=True)]
 
@@ -51,10 +52,15 @@ def problem(answer: str) -> Problem:
         ("marker", 7, "", "7", " #### 7"),
         ("marker", 7.50, "", "7.5", " #### 7.5"),
         ("marker", True, "", "true", " #### true"),
+        ("marker", 0.00003, "", "0.00003", " #### 0.00003"),
+        ("marker", 4e18, "", "4000000000000000000", " #### 4000000000000000000"),
         ("number", "about 7 apples", "", "7", " #### 7"),
         ("number", "3 + 4 = 7\n#### 7", "3 + 4 = 7", "7", " 3 + 4 = 7\n#### 7"),
         ("number", -12, "", "-12", " #### -12"),
         ("number", "seven", "", None, None),
+        ("number", "5-6 apples", "", None, None),
+        ("number", "2019-07-30", "", None, None),
+        ("number", 0.00003, "", "0.00003", " #### 0.00003"),
         ("letter", "B", "", "b", " Therefore, the answer is (b)."),
         ("letter", "(b)", "", "b", " Therefore, the answer is (b)."),
         ("letter", "c.", "", "c", " Therefore, the answer is (c)."),
@@ -237,6 +243,8 @@ def test_a_letter_that_is_a_word_is_no_leak():
         ({"the question": "A?", "a-1": "7"}, "the question", "{a-1}", ("A?", "7")),
         ({"q.stem": "A?", "a": {"b.c": "7"}}, "q.stem", "a.b.c", ("A?", "7")),
         ({"q": 12, "a": 0}, "{q} + 0?", "a", ("12 + 0?", "0")),
+        ({"q": 1e-7, "a": 2e21}, "{q} + {q}?", "a", ("0.0000001 + 0.0000001?", "2" + "0" * 21)),
+        ({"q": "A?", "c": "", "a": "7"}, "{c}\n{q}", "a", ("A?", "7")),
     ],
 )
 def test_templates(
@@ -295,6 +303,9 @@ def test_a_wrong_field_name_is_refused_with_those_there_are(
         ({"question": "A?", "answer": ["7", "8"]}, "no answer"),
         ({"question": "A?", "answer": {"text": "7"}}, "no answer"),
         ({"question": "A?"}, "no answer"),
+        ({"question": "A?", "answer": NAN}, "no answer"),
+        ({"question": "A?", "answer": -INF}, "no answer"),
+        ({"question": INF, "answer": "7"}, "no question"),
         ({"question": "A?", "answer": "####\n7"}, "bad answer"),
         ({"question": "Right  0?", "answer": "7"}, "duplicate"),
     ],

@@ -9,7 +9,8 @@ found in a text, be it a model's completion or the answer field:
     letter    the last letter in parentheses         ... Therefore, the answer is (b).
     regex     the first group of the last match      ...\n72
 
-An answer field in which the rule finds nothing is an answer itself. Answers are compared in a
+An answer field in which the rule finds nothing is an answer itself; by the rule "number" it must be
+one number, or end in one as a solution does (see `gold_numbers`). Answers are compared in a
 canonical form: numbers as `numbers` has them, letters in lower case, other text with single spaces.
 """
 
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from star_jax import leaks, numbers
-from star_jax.tasks import choices, values
+from star_jax.tasks import choices, gold_numbers, values
 from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
 from star_jax.tasks.data_set import DataSet
 from star_jax.tasks.rows import Flaw, Row
@@ -191,9 +192,10 @@ class Jsonl(DataSet):
         field = _text(self.answer_field, row.values)
         if not field:
             return Flaw(row.line, "no answer", f"nothing in {self.answer_field!r}")
-        answer = self.answer(field) or self.canonical(field)
+        answer = self._gold(field)
         if answer is None:
-            return Flaw(row.line, "bad answer", f"no {self.rule} in {field[-60:]!r}")
+            what = "one number, or text that ends in one," if self.rule == "number" else self.rule
+            return Flaw(row.line, "bad answer", f"no {what} in {field[-60:]!r}")
         rationale = _unbroken(_text("rationale", row.values) or self._rationale(field))
         if split == "few_shot" and not rationale:
             return Flaw(row.line, "no rationale", "nothing in 'rationale' or before the answer")
@@ -202,6 +204,12 @@ class Jsonl(DataSet):
             where = f"where it is written as {gold[-60:]!r}"
             return Flaw(row.line, "bad answer", f"the rule misses {answer!r} {where}")
         return Problem(f"{split}:{row.line}", question, answer, rationale, group="all")
+
+    def _gold(self, field: str) -> str | None:
+        """The canonical answer in an answer field; None where there is none."""
+        if self.rule == "number" and finds_as(Jsonl, self):
+            return gold_numbers.gold(field, self.pattern)
+        return self.answer(field) or self.canonical(field)
 
     def _rationale(self, field: str) -> str:
         """What stands before the marker in an answer field."""
