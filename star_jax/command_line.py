@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import os
 import pathlib
 import re
 import sys
@@ -37,6 +38,7 @@ examples:
   python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/short \\
       --config.rounds.count=2 --config.train.learning_rate=3e-4 --config.rationalize.enabled=false
 """
+_PATHS = ("config", "workdir", "model")  # flags in which a path may begin with ~
 
 
 def parse(argv: Sequence[str], help: str = _HELP) -> list[str]:
@@ -52,6 +54,7 @@ def parse(argv: Sequence[str], help: str = _HELP) -> list[str]:
     Returns:
       The program's name, alone.
     """
+    argv = [_at_home(argument) for argument in argv]
     asked = {argument.lstrip("-") for argument in argv[1:] if argument.startswith("-")}
     if asked & {"help", "helpshort", "helpfull", "h", "?"}:
         print(help_text(help, full="helpfull" in asked))
@@ -150,6 +153,12 @@ def blame(error: BaseException, config_file: str) -> str:
             return f"{config_file} line {lines[-1]}: {type(cause).__name__}: {cause}"
         cause = cause.__context__
     return str(error) if isinstance(error, flags.Error) else f"{config_file}: {error!r}"
+
+
+def _at_home(argument: str) -> str:
+    """The argument with the home folder for a ~ after "=", where shells leave it."""
+    flag, path = argument.partition("=")[::2]
+    return f"{flag}={os.path.expanduser(path)}" if flag.lstrip("-") in _PATHS else argument
 
 
 def _config_file(arguments: Sequence[str]) -> str | None:

@@ -31,7 +31,7 @@ def check(settings: Settings, workdir: epath.PathLike) -> None:
 
 def weights(workdir: epath.PathLike) -> epath.Path:
     """Where a run keeps the weights after each round; number 0 is its base model."""
-    return epath.Path(workdir).joinpath(*_WEIGHTS)
+    return epath.Path(workdir).expanduser().joinpath(*_WEIGHTS)
 
 
 def run_of(path: pathlib.Path) -> pathlib.Path | None:
@@ -101,7 +101,7 @@ def training(workdir: epath.PathLike, number: int) -> epath.Path:
 
 def _check_base(settings: Settings) -> None:
     base = settings.pretrain.base
-    config = epath.Path(base) / _CONFIG
+    config = epath.Path(base).expanduser() / _CONFIG
     if not config.exists() or not (weights(base) / "0").exists():
         raise SettingsError(
             f"config.pretrain.base = {base!r}: holds no base model; make one by a run with "

@@ -54,6 +54,12 @@ def test_the_example_of_the_readme(tmp_path: pathlib.Path):
     assert task.byte_rule() is None  # a device would not know that the order is free
 
 
+def test_its_file_may_lie_at_home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path, EXAMPLE)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert custom.load("~/my_task.py").__name__ == "Lists"
+
+
 def test_its_settings_are_found_by_name(tmp_path: pathlib.Path):
     text = (
         "from __future__ import annotations\nfrom dataclasses import dataclass\n"

@@ -151,6 +151,14 @@ def test_tokenizers_come_along(tmp_path: pathlib.Path):
     assert not (tmp_path / "c").exists()
 
 
+def test_folders_may_lie_at_home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written = hugging_face.write("llama", tmp_path / "model")
+    (tmp_path / "model/tokenizer.json").write_text("{}")
+    folder = again(written, pathlib.Path("~/a"), tokenizer="~/model")
+    assert folder == tmp_path / "a" and (folder / "tokenizer.json").read_text() == "{}"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

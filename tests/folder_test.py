@@ -71,6 +71,13 @@ def test_a_base_of_the_same_model_will_do_whatever_its_run_was_like(tmp_path: pa
     folder.check(fakes.tiny({"pretrain.base": str(made)}), tmp_path / "run")
 
 
+def test_a_base_may_lie_at_home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    base(tmp_path / "base")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder.check(fakes.tiny({"pretrain.base": "~/base"}), tmp_path / "run")
+    assert folder.weights("~/base") == folder.weights(tmp_path / "base")
+
+
 @pytest.mark.parametrize("left", ["", "config.json"])
 def test_a_folder_without_a_base_is_refused_and_told_how_to_make_one(
     tmp_path: pathlib.Path, left: str

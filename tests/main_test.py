@@ -55,14 +55,19 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ([], "True 3 1.0 runs/arithmetic"),
         (["--workdir=runs/x", "--config.train.clip=2"], "True 3 2.0 runs/x"),
+        (["--config=~/configs/arithmetic.py:study", "--workdir=~/runs/x"], "True 8 1.0 HOME/runs/x"),
         (["--config.rationalize.enabled=false", "--config.rounds.count=16"], "False 16 1.0 runs/arithmetic"),
         (["--noconfig.rationalize.enabled"], "False 3 1.0 runs/arithmetic"),
         (["--config.rationalize.enabled"], "True 3 1.0 runs/arithmetic"),
     ],
 )  # fmt: skip
-def test_runs(arguments: list[str], printed: str):
+def test_runs(
+    arguments: list[str], printed: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
     done = run(CONFIG, *arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (0, printed + "\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == printed.replace("HOME", str(tmp_path)) + "\n"
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def export(
         ExportError: `hf_config` is not of this model, `folder` holds something else, or `tokenizer`
             is no folder.
     """
-    target = pathlib.Path(folder).absolute()
+    target = pathlib.Path(folder).expanduser().absolute()
     values = _config(config, family, hf_config)
     weights = by_layer(named(params), config.layers)
     groups = _by_tensor({name: family.stored(name, config) for name in weights})
@@ -206,10 +206,11 @@ def _write_tokenizer(
     partial: pathlib.Path, tokenizer: SavesFiles | str | os.PathLike[str] | None
 ) -> None:
     if isinstance(tokenizer, str | os.PathLike):
-        if not pathlib.Path(tokenizer).is_dir():
+        there = pathlib.Path(tokenizer).expanduser()
+        if not there.is_dir():
             raise ExportError(f"{tokenizer}: no folder with tokenizer files; load the tokenizer")
         for name in _TOKENIZER_FILES:
-            if (path := pathlib.Path(tokenizer) / name).is_file():
+            if (path := there / name).is_file():
                 shutil.copyfile(path, partial / name)
     elif tokenizer is not None:
         tokenizer.save(partial)

@@ -6,6 +6,7 @@ settings is opened, never anything that comes with data.
 
 import importlib
 import importlib.util
+import os
 import pathlib
 import sys
 import traceback
@@ -37,6 +38,7 @@ def load(module: str) -> type:
             members of `Task`. The message names the file, what is wrong and the remedy.
     """
     is_file = module.endswith(".py") or "/" in module
+    module = os.path.expanduser(module) if is_file else module
     if is_file and not pathlib.Path(module).is_file():
         raise ValueError(f"{module}: no such file; give the path of the task's Python file")
     try:
