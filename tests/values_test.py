@@ -104,7 +104,7 @@ def test_a_number_is_a_float_with_its_digits():
 def test_values_of_libraries(value: object, native: object, text: str):
     found = values.native(value)
     assert found == native and isinstance(found, type(native))
-    assert values.text(found) == text
+    assert values.text(found) == values.text(value) == text
 
 
 def test_values_are_found_however_deep():

@@ -87,10 +87,11 @@ def native(value: Any) -> Any:
 
 
 def text(value: object) -> str:
-    """A text, number or boolean as text; "" for what is none, or not finite.
+    """A text, number, boolean, date or time as text; "" for what is none of them.
 
     Numbers are written plainly and without needless zeros: 0.00001, 20000000000000000, 1.1.
     """
+    value = native(value)
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -99,8 +100,8 @@ def text(value: object) -> str:
         written = decimal.Decimal(value.digits)
     elif isinstance(value, int):
         written = decimal.Decimal(value)  # however long: str() has a limit
-    elif isinstance(value, float) and math.isfinite(value):
-        written = decimal.Decimal(repr(float(value)))
+    elif isinstance(value, float):
+        written = decimal.Decimal(repr(value))
     else:
         return ""
     digits = format(written, "f")
