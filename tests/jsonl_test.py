@@ -44,7 +44,10 @@ def problem(answer: str) -> Problem:
     [
         ("marker", "3 + 4 = 7\n#### 7", "3 + 4 = 7", "7", " 3 + 4 = 7\n#### 7"),
         ("marker", "#### $1,234.50", "", "1234.5", " #### 1234.5"),
-        ("marker", "#### 1\n#### 2\nand so on", "#### 1", "2", " #### 1\n#### 2"),
+        ("marker", "#### 1\nand so on", "", "1", " #### 1"),
+        ("marker", "#### 1\n#### 2\nand so on", "#### 1", "2", None),  # which of the two?
+        ("marker", "#### 1 #### 2", "#### 1", "2", None),
+        ("marker", "It is 1.\nQ: And?\nA: 2.\n#### 2", "", "2", None),
         ("marker", "Paris", "", "Paris", " #### Paris"),
         ("marker", " The  Hague\n", "", "The Hague", " #### The Hague"),
         ("marker", "a\n\n \nb\n\n#### c", "a\nb", "c", " a\nb\n#### c"),

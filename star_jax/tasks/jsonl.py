@@ -203,6 +203,9 @@ class Jsonl(DataSet):
         if self.answer(gold) != answer:
             where = f"where it is written as {gold[-60:]!r}"
             return Flaw(row.line, "bad answer", f"the rule misses {answer!r} {where}")
+        if (end := self.ending().cut(gold)) != gold:
+            what = f"more than one answer: it goes on after {end[-60:]!r}"
+            return Flaw(row.line, "bad answer", what)
         return Problem(f"{split}:{row.line}", question, answer, rationale, group="all")
 
     def _gold(self, field: str) -> str | None:
