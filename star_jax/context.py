@@ -126,7 +126,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         chat=settings.model.chat,
     )
     grid = mesh.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
-    model = _model(settings, tokenizer, grid)
+    model = _model(settings, prompter, grid)
     prefix = rounded(max(len(prompter.few_shot(hint)) for hint in (False, True)))
     shards = mesh.batch_multiple(grid)
     problems = gather(settings, prompter, _room(settings, model.context - prefix))
@@ -139,7 +139,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     fused = _fused(settings, prompter, problems, found[0], shards)
     longest = max(shape.prompt + shape.budget for shape in found) + prefix
     _check(settings, model, found[0], longest, shards)
-    stop = settings.sampler.stop or ("" if settings.model.chat else task.separator)
+    stop = settings.sampler.stop or prompter.stop
     programs = Programs(
         model,
         grid,
@@ -207,17 +207,15 @@ def _tokenizer(settings: Settings, task: Task) -> Tokenizer:
     return HuggingFaceTokenizer.open(source) if source else ByteTokenizer(task.markup)
 
 
-def _model(settings: Settings, tokenizer: Tokenizer, grid: Mesh) -> ModelConfig:
+def _model(settings: Settings, prompter: Prompter, grid: Mesh) -> ModelConfig:
     """The shape of the pretrained model, or of the one that is made here."""
     model = settings.model
     if model.source:
         found = load.check(model.source, grid, dtype=model.dtype)
-        rows = found.vocab - found.padding
-        if any(tokenizer.token_bytes()[rows:]):  # special tokens for what the model has not: images
-            raise SettingsError(
-                f"config.model.source = {model.source!r}: its tokenizer has {tokenizer.vocab_size} "
-                f"tokens and its model {rows} rows for them; one of them is of another model"
-            )
+        try:
+            prompter.check(found.vocab - found.padding)
+        except ValueError as error:
+            raise SettingsError(f"config.model.source = {model.source!r}: {error}") from error
         return found
     made = ModelConfig(
         layers=model.layers,
@@ -226,7 +224,7 @@ def _model(settings: Settings, tokenizer: Tokenizer, grid: Mesh) -> ModelConfig:
         head_dim=model.head_dim,
         hidden=model.hidden,
         rotary=model.rotary,
-        vocab=rounded(tokenizer.vocab_size),
+        vocab=rounded(prompter.tokenizer.vocab_size),
         context=model.context,
     )
     return load.fit(made, grid, dtype=model.dtype)

@@ -38,6 +38,13 @@ def start(context: Context) -> None:
         f"{parameters:,} parameters on {devices} device(s){where}, {rows} rows at a time; "
         f"{len(context.programs)} programs are compiled in the background"
     )
+    if context.prompter.chat:
+        name = context.tokenizer.name
+        ends = " or ".join(map(name, context.tokenizer.eos_ids))
+        text = f" or the text {context.stop!r}" if context.stop else ""
+        learns = context.settings.rounds.count
+        learnt = f", and trained to end with {name(context.prompter.end)}" if learns else ""
+        context.console.print(f"replies are sampled until {ends}{text}{learnt}", markup=False)
     wanted = context.settings.few_shot.examples
     if context.prompter.examples and len(context.prompter.examples) < wanted:
         context.console.print(

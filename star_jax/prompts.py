@@ -73,9 +73,36 @@ class Prompter:
         """The id that what is trained on ends with: of a chat's reply, the one in its template."""
         if not self.chat:
             return self.tokenizer.eos_id
-        turns = [_say("user", "1"), _say("assistant", "1")]
-        said = self._chat.chat(turns, reply=False)[len(self._chat.chat(turns[:1])) :]
-        return next((id_ for id_ in said if id_ in self.tokenizer.eos_ids), self.tokenizer.eos_id)
+        self._chat.chat([_say("user", "1"), _say("assistant", "1")], reply=False)  # are there any?
+        return self._chat.reply_end
+
+    @property
+    def stop(self) -> str:
+        """Text that ends a completion, as `end` does; "" for none."""
+        return self._chat.reply_stop if self.chat else self.task.separator
+
+    def check(self, rows: int) -> None:
+        """Sees to it that a model with so many rows of its vocabulary has one for every token.
+
+        Special tokens for what is never asked (images, tools) may lie beyond them.
+
+        Raises:
+            ValueError: a prompt or an end takes one that has none; the message names it.
+        """
+        tokens = self.tokenizer
+        needed = {*packing.bos(tokens), *self.few_shot(False), *self.few_shot(True)}
+        named = isinstance(tokens, HuggingFaceTokenizer) and not self.chat
+        needed |= {*(tokens.named_ends if named else tokens.eos_ids)}
+        if self.chat:
+            needed |= {*self._chat.chat([_say("user", "1")])}
+        needed |= {id_ for id_, piece in enumerate(tokens.token_bytes()[rows:], rows) if piece}
+        if beyond := sorted(id_ for id_ in needed if id_ >= rows):
+            raise ValueError(
+                f"the tokenizer's {tokens.name(beyond[0])!r} is token {beyond[0]}, and the model "
+                f"has {rows} rows, for tokens 0 to {rows - 1}, but {len(beyond)} that prompts or "
+                "ends need lie beyond: one of the two is of another model, or tokens were added "
+                "and the embedding was not resized (resize_token_embeddings) and trained"
+            )
 
     def few_shot(self, hint: bool) -> list[int]:
         """Token ids of the examples, to go before every row; [] without any.
@@ -137,13 +164,20 @@ class Prompter:
         return packing.example(self.row(problem, hint, shown) if shown else row, [*ids, self.end])
 
     def _reply(self, before: list[int], problem: Problem, hint: bool, text: str) -> list[int]:
-        """Ids of an answer in a chat, as the template writes it if it leaves the words alone."""
-        said = self._chat.chat([self._ask(problem, hint), _say("assistant", text)], reply=False)
+        """Ids of an answer in a chat after the prompt `before`.
+
+        They are as the template writes it in a conversation, if it leaves the words alone and has
+        them after that very prompt; or else those that go on from the prompt, as sampling does.
+        """
+        turns, tokens = [self._ask(problem, hint)], self.tokenizer
+        said = self._chat.chat([*turns, _say("assistant", text)], reply=False)
         rest = said[len(before) :] if said[: len(before)] == before else []
-        ends = (i for i, id_ in enumerate(rest) if id_ in self.tokenizer.eos_ids)
+        ends = (i for i, id_ in enumerate(rest) if id_ in tokens.eos_ids)
         ids = rest[: next(ends, 0)]
-        same = self.tokenizer.decode(ids).strip() == text
-        return ids if same else self.tokenizer.encode(text)
+        if tokens.decode(ids).strip() == text:
+            return ids
+        said = self._chat.chat(turns, begun=text)
+        return said[len(before) :] if said[: len(before)] == before else tokens.encode(text)
 
     def _worked(self, problem: Problem) -> str:
         if self.direct:

@@ -8,22 +8,17 @@ import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Protocol
 
 from etils import epath
 
-from star_jax import files, tokenizer_source
+from star_jax import chats, files, special_tokens, tokenizer_source
 from star_jax.byte_table import byte_alphabet, byte_table
 
 if TYPE_CHECKING:
     import transformers
 
-# Templates that write the date write this one, as Llama 3's do without a clock: what is resumed on
-# another day has the prompts it had. The line break after a block is not written.
-_DATE = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%Y": "2024", "%H:%M": "12:00"}
-_WRITTEN = "".join(f"|replace('{code}', '{text}')" for code, text in _DATE.items())
-_TODAY = "{% macro strftime_now(format) %}{{ format" + _WRITTEN + " }}{% endmacro %}\n"
 _NAMES = ("pad", "bos", "eos")  # come first; byte b is token b + 3, and after the bytes the markup
 
 
@@ -68,6 +63,10 @@ class Tokenizer(Protocol):
 
     def token_bytes(self) -> list[bytes]:
         """The bytes each id stands for, in the order of the ids; special tokens are empty."""
+        ...
+
+    def name(self, token: int) -> str:
+        """The token as the vocabulary writes it."""
         ...
 
     def save(self, folder: epath.PathLike) -> None:
@@ -123,6 +122,10 @@ class ByteTokenizer:
         """The bytes each id stands for, in the order of the ids; special tokens are empty."""
         return list(self._bytes)
 
+    def name(self, token: int) -> str:
+        """The token, such as "<eos>"; bytes as text."""
+        return f"<{_NAMES[token]}>" if token < len(_NAMES) else self.decode([token])
+
     def save(self, folder: epath.PathLike) -> None:
         """Writes tokenizer.json and what belongs to it: the same ids for transformers.
 
@@ -151,10 +154,10 @@ class HuggingFaceTokenizer:
     """A model's own tokenizer: byte-level BPE (GPT-2, Llama 3, Qwen) or SentencePiece BPE (Gemma).
 
     Ids are those of transformers' fast tokenizers, with one difference: text that looks like a
-    special token, such as "<|im_end|>", is spelled out in `encode`. The copy of the tokenizer that
-    encodes has the parsing of special tokens turned off, and should it give one nevertheless (for
-    what it does not know), that id is dropped. Tokens that are added but not special (Qwen's
-    "<think>") are ordinary words and stay whole.
+    special token, or like one that ends texts, such as "<|im_end|>", is spelled out in `encode`.
+    The copy of the tokenizer that encodes has the parsing of special tokens turned off, and should
+    it give one nevertheless (for what it does not know), that id is dropped. Tokens that are added
+    but not special (Qwen's "<think>") are ordinary words and stay whole, unless they end texts.
 
     Bytes that the vocabulary has no token for are dropped from a text, as transformers drops them:
     SmolLM2 has none for six control characters, nor for the first byte of unassigned planes.
@@ -164,7 +167,12 @@ class HuggingFaceTokenizer:
         bos_id: begins a document; None where the tokenizer puts nothing there by itself, even if it
             knows such a token (GPT-2, Qwen, SmolLM2): the model was trained without.
         eos_id: ends a document.
-        eos_ids: all ids that end a text or a turn, `eos_id` first.
+        eos_ids: all ids that end a text or a turn, `eos_id` first: no text has them in it, whether
+            or not the vocabulary calls them special.
+        named_ends: `eos_ids` without what only the chat template ends a reply with.
+        reply_end: ends a reply to train on: what the chat template writes after it, or `eos_id`
+            where that is no token.
+        reply_stop: text that the chat template writes between a reply and `reply_end`; "" for none.
         missing_bytes: bytes that no token stands for.
         chats: whether there is a chat template.
     """
@@ -179,28 +187,39 @@ class HuggingFaceTokenizer:
             ends: ids that end a text besides the tokenizer's own.
 
         Raises:
-            ValueError: it is of a kind whose bytes are not known, or knows no end of a text.
+            ValueError: it is of a kind whose bytes are not known, knows no end of a text, or ends
+                texts with what texts are made of.
         """
         self._hub: Any = hub
-        self._marked = hub.backend_tokenizer  # special tokens in a text are special: for chats
-        self._marked.no_truncation()
-        self._marked.no_padding()
-        self._marked.encode_special_tokens = False
+        marked = self._hub.backend_tokenizer
+        marked.no_truncation()
+        marked.no_padding()
+        self._bytes = byte_table(marked)
+        self.missing_bytes = frozenset(range(256)) - {x[0] for x in self._bytes if len(x) == 1}
+        own = [hub.eos_token_id] if hub.eos_token_id is not None else []
+        self.named_ends: tuple[int, ...] = tuple(dict.fromkeys([*own, *ends]))
+        if not self.named_ends or not all(0 <= id_ < self.vocab_size for id_ in self.named_ends):
+            raise ValueError(
+                f"a tokenizer of {self.vocab_size} ids whose texts end with {self.named_ends}: "
+                "name an eos_token in tokenizer_config.json or an eos_token_id in "
+                "generation_config.json"
+            )
+        self._template = chats.Template(hub)
+        self.chats: bool = self._template.exists
+        whole = {token.content: id_ for id_, token in marked.get_added_tokens_decoder().items()}
+        whole |= {marked.id_to_token(id_): id_ for id_ in self.named_ends}
+        ending = self._template.ending(whole)
+        of_chats = [whole[token] for token in ending.tokens]
+        self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*self.named_ends, *of_chats]))
+        self.eos_id: int = self.eos_ids[0]
+        self.reply_end: int = of_chats[0] if of_chats else self.eos_id
+        self.reply_stop: str = ending.text
+        self._special = special_tokens.find(marked, self.eos_ids)
+        self._marked: Any = self._special.backend
         self._plain = copy.deepcopy(self._marked)
         self._plain.encode_special_tokens = True  # that is: as the text they are
-        added = self._marked.get_added_tokens_decoder()
-        self._special = {id_: token.content for id_, token in added.items() if token.special}
-        self._bytes = byte_table(self._marked)
-        self.missing_bytes = frozenset(range(256)) - {x[0] for x in self._bytes if len(x) == 1}
-        own = [] if self._hub.eos_token_id is None else [self._hub.eos_token_id]
-        self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*own, *ends]))
-        if not self.eos_ids or not all(0 <= id_ < self.vocab_size for id_ in self.eos_ids):
-            raise ValueError(
-                f"a tokenizer of {self.vocab_size} ids whose texts end with {self.eos_ids}: name "
-                "an eos_token in tokenizer_config.json or an eos_token_id in generation_config.json"
-            )
-        self.chats: bool = self._hub.chat_template is not None
-        self.eos_id: int = self.eos_ids[0]
+        for id_ in self.eos_ids:
+            self._bytes[id_] = b""
         pad = self._hub.pad_token_id
         self.pad_id: int = self.eos_id if pad is None else pad
         bos = self._hub.bos_token_id
@@ -231,7 +250,14 @@ class HuggingFaceTokenizer:
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without special tokens: none is added, and none is read from it."""
         ids = self._plain.encode(text, add_special_tokens=False).ids
-        return [id_ for id_ in ids if id_ not in self._special]
+        return self._spell(ids, self._special.names.keys())
+
+    def _spell(self, ids: list[int], special: Set[int]) -> list[int]:
+        """`ids` without these: ends that words of a text came to are spelled, the rest dropped."""
+        if special.isdisjoint(ids):
+            return ids
+        spelled = self._special.spelled
+        return [x for id_ in ids for x in (spelled.get(id_, ()) if id_ in special else [id_])]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids` where they follow others; special tokens are dropped, no UTF-8 is U+FFFD.
@@ -256,7 +282,9 @@ class HuggingFaceTokenizer:
         """The token as the vocabulary writes it, such as "<|im_end|>" or "Ġthe"."""
         return self._marked.id_to_token(token) or ""
 
-    def chat(self, messages: Sequence[Mapping[str, str]], reply: bool = True) -> list[int]:
+    def chat(
+        self, messages: Sequence[Mapping[str, str]], reply: bool = True, begun: str = ""
+    ) -> list[int]:
         """Token ids of a conversation in the model's own format, special tokens included.
 
         Special tokens are those that the template writes; in a message they are spelled out.
@@ -264,31 +292,31 @@ class HuggingFaceTokenizer:
         Args:
             messages: each with a "role" and its "content".
             reply: ends with the head of the assistant's next message, for the model to go on.
+            begun: what the model has written after that head.
 
         Raises:
             ValueError: there is no chat template, or it refuses the messages.
         """
-        texts = "".join(text for message in messages for text in message.values())
+        texts = "".join([begun, *(text for message in messages for text in message.values())])
         mark = next(char for char in map(chr, range(0xE000, 0xF900)) if char not in texts)
-        ids = {text: id_ for id_, text in self._special.items()}
-        longest_first = sorted(ids, key=len, reverse=True)
-        special = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        ids = {text: id_ for id_, text in self._special.names.items()}
+        special = chats.any_of(ids)
 
         def guard(text: str) -> str:
             return special.sub(lambda found: f"{mark}{ids[found[0]]}{mark}", text)
 
         guarded = [{name: guard(text) for name, text in m.items()} for m in messages]
-        chat = self._render(guarded, reply)
+        chat = self._template.write(guarded, reply) + guard(begun)
         if mark not in chat:
-            return self._marked.encode(chat, add_special_tokens=False).ids
+            found = self._marked.encode(chat, add_special_tokens=False).ids
+            return self._spell(found, self._special.words)
         # A message holds the text of a special token: encode what is between the template's own.
-        found: list[int] = []
-        plain, end = "", 0
+        found, plain, end = [], "", 0
         for match in re.finditer(f"{mark}([0-9]+){mark}|{special.pattern}", chat):
             plain += chat[end : match.start()]
             end = match.end()
             if match[1]:
-                plain += self._special[int(match[1])]
+                plain += self._special.names[int(match[1])]
             else:
                 found += [*self.encode(plain), ids[match[0]]]
                 plain = ""
@@ -307,24 +335,6 @@ class HuggingFaceTokenizer:
         generation = epath.Path(folder) / "generation_config.json"
         if len(self.eos_ids) > 1 and not generation.exists():
             files.write_json(generation, {"eos_token_id": list(self.eos_ids)})
-
-    def _render(self, messages: list[dict[str, str]], reply: bool) -> str:
-        import jinja2
-
-        if not self.chats:
-            raise ValueError(
-                "the tokenizer has no chat template: put chat_template.jinja beside its "
-                "tokenizer.json, or use prompts that are not a chat"
-            )
-        try:
-            return self._hub.apply_chat_template(
-                messages,
-                chat_template=_TODAY + self._hub.get_chat_template(),
-                tokenize=False,
-                add_generation_prompt=reply,
-            )
-        except (jinja2.TemplateError, ValueError) as error:
-            raise ValueError(f"the chat template refuses the messages: {error}") from error
 
 
 def _text(table: Sequence[bytes], ids: Iterable[int]) -> str:

@@ -23,8 +23,8 @@ LAYERS = {
 }
 # What knows strings and numpy, and never jax, not even by way of another module.
 TEXT_SIDE = {
-    *("allowed", "command_line", "files", "folder", "grading", "packing", "prompts"),
-    *("rationales", "settings", "tasks", "tokenizer"),
+    *("allowed", "chats", "command_line", "files", "folder", "grading", "packing", "prompts"),
+    *("rationales", "settings", "special_tokens", "tasks", "tokenizer"),
 }
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorstore"}
 # Programs are compiled in the first alone; inside of them the second traces alike layers once.

@@ -108,7 +108,7 @@ class TestTokenizer:
             "special": "17",
             "longest": facts["longest"],
             "bytes without a token": "21",
-            "chat template": "yes",
+            "chat template": "replies end with 2 <|im_end|>",
         }
 
     def test_one_that_does_not_fit_is_shown(self):

@@ -60,7 +60,9 @@ def tokenizer_facts(source: str, config: ModelConfig) -> dict[str, str]:
         "special": str(sum(not piece for piece in table)),
         "longest": f"{max(map(len, table))} bytes",
         "bytes without a token": str(len(tokenizer.missing_bytes)),
-        "chat template": "yes" if tokenizer.chats else "no",
+        "chat template": f"replies end with {name(tokenizer.reply_end)}"
+        if tokenizer.chats
+        else "no",
     }
 
 
