@@ -8,7 +8,7 @@ from etils import epath
 from jax.sharding import Mesh
 from rich.console import Console
 
-from star_jax import files, mesh, processes, shapes, tasks, tokenizer_source, train
+from star_jax import files, finite, mesh, processes, shapes, tasks, tokenizer_source, train
 from star_jax.folder import ledger, open_folder
 from star_jax.learning import Fused, Learning, filled
 from star_jax.model import load, runs
@@ -85,7 +85,8 @@ class Context:
         return shapes.budget(self.settings, self.prompter, problem.group)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What a row wrote, up to the text that stopped it."""
+        """What a row wrote, up to the text that stopped it; refused as in `finite`."""
+        finite.check_written(tokens, self.settings.model.dtype)
         text = self.tokenizer.decode(tokens)
         return text.partition(self.stop)[0].rstrip() if self.stop else text
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 from etils import epath
 
-from star_jax import console, processes, prompts, rationales, report, schema, state, train
+from star_jax import console, finite, processes, prompts, rationales, report, schema, state, train
 from star_jax.context import Context
 from star_jax.fit import Plan, fit
 from star_jax.folder import training
@@ -299,7 +299,18 @@ class Report(contextlib.ExitStack):
         self._advance = self.enter_context(bar)
 
     def heard(self, step: int, metrics: dict[str, float]) -> None:
-        """A step is done."""
+        """A step is done; `fit` and `fused` save nothing of it before.
+
+        Raises:
+            SettingsError: training has diverged: a metric is not finite.
+        """
+        kind = "pretrain" if self._kind == "pretrain" else "train"
+        finite.check_metrics(
+            metrics,
+            f"round {self._round}, step {step} of {self._steps}",
+            f"config.{kind}.learning_rate",
+            str(checkpoints(self._context, self._round)),
+        )
         self.loss = metrics["loss"]
         self._advance(1, loss=self.loss)
         if processes.speaks() and (step % _HEARD_EVERY == 0 or step == self._steps):

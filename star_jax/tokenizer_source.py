@@ -74,8 +74,11 @@ def _from_folder(folder: pathlib.Path) -> tuple["transformers.PreTrainedTokenize
         made = make.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exceptions
         raise ValueError(
-            f"{folder}: no tokenizer can be made of its files ({error}); copy tokenizer.json and "
-            "tokenizer_config.json of the model into it"
+            f"{folder}: no tokenizer can be made of its files ({error}); "
+            + (
+                hub.adapter(folder)
+                or "copy tokenizer.json and tokenizer_config.json of the model into it"
+            )
         ) from error
     if not made.is_fast:
         raise ValueError(

@@ -214,6 +214,24 @@ class TestStop:
         assert texts(out, 1) == [script[:length]]
 
 
+def test_a_row_without_numbers_ends_there_and_is_told():
+    class Damaged(Scripted):
+        """Token 7 of a script stands for logits that are NaN."""
+
+        def logits(self, x_BxT: jax.Array) -> jax.Array:
+            token = jnp.take_along_axis(self._script, x_BxT, axis=1)
+            return jnp.where(token[..., None] == 7, jnp.nan, super().logits(x_BxT))
+
+    script = jnp.asarray([[3, 7, 3, 3], [7, 3, END, 3], [3, 3, END, 7], [3, 3, 3, 7]])
+    stop = make_stop((END,), "", TestStop.PIECES, 16)
+    prompts = padded([[1]] * 4, [0] * 4, 1, 4)
+    model = Damaged(script, 16).decoder()
+    out = decode(model, prompts, None, budget=4, stop=stop, selection=Selection())
+    assert out.tokens.tolist() == [[3, -1, 0, 0], [-1, 0, 0, 0], [3, 3, END, 0], [3, 3, 3, -1]]
+    assert out.length.tolist() == [4, 4, 3, 4]
+    assert out.finished.tolist() == [False, False, True, False]
+
+
 def test_make_stop_pads_the_vocabulary_with_nothing():
     stop = make_stop((1,), "é", [b"", b"", b"a", b"\xc3\xa9"], 6)
     assert stop.text == b"\xc3\xa9" and stop.vocabulary == 4

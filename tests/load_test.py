@@ -163,6 +163,14 @@ def test_a_tied_head_that_is_stored_must_be_the_embedding(same: bool, tmp_path: 
 
 Q = "model.layers.1.self_attn.q_proj.weight"
 BAD: dict[str, tuple[Any, str]] = {
+    "adapter": (
+        lambda where: (where / "adapter_config.json").write_text('{"peft_type": "LORA"}'),
+        r"holds an adapter \(adapter_config.json LORA\) for a base model, which would be left out",
+    ),
+    "compiled": (
+        lambda where: retell(where, lambda ts: {f"_orig_mod.{key}": x for key, x in ts.items()}),
+        r"is missing; _orig_mod\.model\.\S+ is there, as it is called inside of a wrapper",
+    ),
     "missing tensor": (
         lambda where: retell(where, lambda ts: {key: x for key, x in ts.items() if key != Q}),
         f"tensor {Q} is missing",
@@ -219,6 +227,34 @@ def test_bad_models_are_refused(name: str, tmp_path: pathlib.Path):
     assert str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize("tensor", [Q, "model.norm.weight", "lm_head.weight"])
+@pytest.mark.parametrize(
+    ("value", "stored", "weights"),
+    [
+        (np.nan, np.float32, "float32"),
+        (np.inf, np.float16, "float32"),
+        (-np.inf, ml_dtypes.bfloat16, "float32"),
+        (np.nan, np.float32, "bfloat16"),
+        (-np.inf, ml_dtypes.bfloat16, "bfloat16"),
+        (3.4e38, np.float32, "bfloat16"),  # too large for that type alone
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(
+    tmp_path: pathlib.Path, tensor: str, value: float, stored: Any, weights: str
+):
+    def damage(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = {key: x.astype(stored) for key, x in tensors.items()}
+        found[tensor].reshape(-1)[-1] = value
+        return found
+
+    hugging_face.write("llama", tmp_path / "model")
+    load.load(str(tmp_path / "model"), toys.one_device(), weights=weights)
+    retell(tmp_path / "model", damage)
+    says = rf"model\.safetensors: tensor {tensor} holds NaN or infinity in {weights}: it is damaged"
+    with pytest.raises(LoadError, match=says):
+        load.load(str(tmp_path / "model"), toys.one_device(), weights=weights)
+
+
 class TestHub:
     """The hub's client is replaced: it makes a folder as the real one does."""
 
@@ -253,7 +289,7 @@ class TestHub:
 
     def test_the_shape_needs_the_configuration_only(self, asked: list[Any]):
         assert load.open_config("owner/name") == hugging_face.config("qwen2")
-        assert asked == [("owner/name", ["config.json"])]
+        assert asked == [("owner/name", ["config.json", "adapter_config.json"])]
 
     def test_an_unknown_name(self, asked: list[Any]):
         with pytest.raises(LoadError, match=r"owner/unknown: no such folder here.*\(404\)"):

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference
-from star_jax.sampler.select import Selection, block, highest, restrict, select
+from star_jax.sampler.select import Selection, block, highest, is_broken, restrict, select
 
 VOCAB = 8
 DRAWS = 20_000
@@ -107,3 +109,42 @@ def test_a_draw_follows_from_its_own_key():
     tokens = select(logits, KEYS[:64], Selection(1.0))
     order = np.random.default_rng(0).permutation(64)
     assert (select(logits, KEYS[order], Selection(1.0)) == tokens[order]).all()
+
+
+@pytest.mark.parametrize("selection", [{}, {"top_p": 0.9}, {"top_k": 3, "top_p": 0.5}], ids=str)
+@pytest.mark.parametrize("temperature", [1e-6, 1e-38, 5e-324])
+def test_the_smallest_temperatures_are_greedy(temperature: float, selection: dict[str, Any]):
+    logits = jnp.asarray([LOGITS, LOGITS[::-1] * 1e4, LOGITS - 1e30, [0.0] * 7 + [1e-3]])
+    found = select(logits, KEYS[: len(logits)], Selection(temperature, **selection))
+    assert found.tolist() == np.argmax(logits, axis=1).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rare_tokens_are_drawn(dtype: str):
+    """jax.random.categorical makes its noise in the logits' type: in bfloat16 these never are."""
+    share = 1e-4
+    row = np.log([1 - 63 * share, *[share] * 63]).astype(dtype)
+    given, logits = np.exp(row.astype(np.float64)), jnp.broadcast_to(row, (DRAWS, 64))
+    expected = DRAWS * (1 - given[0] / given.sum())
+    found = int((select(logits, KEYS, Selection(1.0)) > 0).sum())
+    assert abs(found - expected) < 4 * np.sqrt(expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("vocab", [8, 64, 640])
+@pytest.mark.parametrize(
+    "selection",
+    [Selection(), Selection(0.7), Selection(1.0, top_k=3), Selection(1.0, top_p=0.9)],
+    ids=str,
+)
+def test_a_row_whose_logits_are_no_numbers_is_told(value: float, vocab: int, selection: Selection):
+    draws = np.random.default_rng(0)
+    logits = draws.normal(size=(40, vocab)).astype(np.float32)
+    logits[:, -3:] = -np.inf  # the padding of a vocabulary
+    logits[np.arange(20), draws.integers(0, vocab - 3, 20)] = value
+    if np.isnan(value):
+        logits[:20, :-3] = value  # where one hidden state is NaN, all are
+    logits[39, :] = -np.inf
+    token = select(jnp.asarray(logits), KEYS[:40], selection)
+    told = is_broken(jnp.asarray(logits), token)
+    assert told.tolist() == [True] * 20 + [False] * 19 + [True]

@@ -135,3 +135,50 @@ def test_objects(tmp_path: pathlib.Path, content: str | None, message: str):
         path.write_text(content)
     with pytest.raises(LoadError, match=f"{path}: {message}"):
         sources.read_object(path)
+
+
+@pytest.mark.parametrize(
+    ("beside", "refused"),
+    [
+        ("model.safetensors", True),
+        ("model-00003-of-00003.safetensors", True),
+        ("consolidated.safetensors", False),
+        ("optimizer.safetensors", False),
+        ("pytorch_model.bin", False),
+    ],
+)
+def test_weights_of_another_save_are_not_left_out_in_silence(
+    folder: pathlib.Path, beside: str, refused: bool
+):
+    save_file({"a": A + 1}, folder / beside)
+    if not refused:
+        assert set(Folder(folder, {}).tensors) == {"a", "b"}
+        return
+    with pytest.raises(LoadError, match=f"{beside} would be left out .* the files of one save"):
+        Folder(folder, {})
+
+
+def test_parts_beside_a_whole_file_are_not_left_out_in_silence(folder: pathlib.Path):
+    (folder / INDEX).unlink()
+    save_file({"a": A, "b": B}, folder / "model.safetensors")
+    with pytest.raises(LoadError, match=rf"{ONE} would be left out \(2 in all\) beside model.safe"):
+        Folder(folder, {})
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "_orig_mod.blocks.0.query.weight",
+        "module.module.blocks.0.query.weight",
+        "blocks.0._fsdp_wrapped_module.query.weight",
+        "base_model.model.blocks.0.query.base_layer.weight",
+    ],
+)
+def test_a_wrapper_is_named_where_a_tensor_is_missing(found: str):
+    there = ["blocks.0.key.weight", "x." + found, found]
+    told = sources.why_missing("blocks.0.query.weight", there)
+    assert told.startswith(f"{found} is there, as it is called inside of a wrapper")
+
+
+def test_a_tensor_may_just_be_missing():
+    assert "copy the folder again" in sources.why_missing("a.1.b", ["a.1.c", "a.11.b", "b.1.a"])

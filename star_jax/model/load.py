@@ -24,8 +24,8 @@ from star_jax.model.families import FAMILIES, read_config
 from star_jax.model.family import Family
 from star_jax.model.fields import FamilyError
 from star_jax.model.gguf_file import GgufFile
-from star_jax.model.sources import Folder, LoadError, Source, read_object
-from star_jax.model.stored import Range, Stored
+from star_jax.model.sources import Folder, LoadError, Source, read_object, why_missing
+from star_jax.model.stored import Range, Stored, is_finite
 from star_jax.tokenizer import ByteTokenizer
 
 _TYPES = ("F32", "F16", "BF16")
@@ -149,9 +149,12 @@ def fit(
 
 def _find(source: str, patterns: list[str]) -> pathlib.Path:
     try:
-        return hub.find(source, patterns)
+        path = hub.find(source, [*patterns, hub.ADAPTER])
     except hub.NotFoundError as error:
         raise LoadError(str(error)) from error
+    if why := hub.adapter(path):
+        raise LoadError(f"{path}: {why}")
+    return path
 
 
 def _files(path: pathlib.Path) -> Source:
@@ -240,8 +243,7 @@ def _places(
         found = files.tensors.get(name)
         if found is None:
             raise LoadError(
-                f"{files.where}: tensor {name} is missing; the files are not all of this model, or "
-                "config.json is of another: copy the folder again"
+                f"{files.where}: tensor {name} is missing; {why_missing(name, files.tensors)}"
             )
         if found.type not in _TYPES:
             raise LoadError(
@@ -300,7 +302,14 @@ def _read(files: Source, places: Sequence[Stored], leaf: jax.ShapeDtypeStruct) -
             continue  # a process can hold nothing but padding
         found = place.read(box, lambda ranges, place=place: files.read(place.tensor, ranges))
         for cut, shard in shards.items():
-            _fill(shard[layer] if outer else shard, cut[outer:], found, box)
+            part = shard[layer] if outer else shard
+            _fill(part, cut[outer:], found, box)
+            if not is_finite(part):
+                raise LoadError(
+                    f"{files.tensors[place.tensor].file}: tensor {place.tensor} holds NaN or "
+                    f"infinity in {leaf.dtype}: it is damaged, or its training has diverged; fetch "
+                    "the file again, or take an earlier checkpoint"
+                )
     array = jax.make_array_from_callback(
         leaf.shape, leaf.sharding, lambda index: shards[_ranges(index, leaf.shape)]
     )

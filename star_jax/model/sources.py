@@ -2,7 +2,8 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import ml_dtypes  # noqa: F401  numpy then knows bfloat16
@@ -13,6 +14,7 @@ from star_jax.model.stored import Range
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_OWN = re.compile(r"model(-\d+-of-\d+)?\.safetensors")  # what save_pretrained calls its files
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -73,6 +75,7 @@ class Folder:
         self._index = _read_index(where)
         files = sorted(set(self._index.values())) or [_SINGLE]
         self._open = {name: _open(_inside(where, name)) for name in files}
+        _check_others(where, files)
         self._slices = {}
         self.tensors: dict[str, Tensor] = {}
         for file, handle in self._open.items():
@@ -143,6 +146,37 @@ def _read_index(where: pathlib.Path) -> dict[str, str]:
     else:
         why = f"neither {_SINGLE} nor {_INDEX} is there; copy the weights into the folder"
     raise LoadError(f"{where}: {why}")
+
+
+def _check_others(where: pathlib.Path, files: list[str]) -> None:
+    """Refuses weights beside these that are called like a model's: which are meant cannot be told.
+
+    Others may be there: pickles, other formats ("consolidated"), what a trainer keeps.
+    """
+    others = sorted(file.name for file in where.iterdir() if _OWN.fullmatch(file.name))
+    if left := [name for name in others if name not in files]:
+        raise LoadError(
+            f"{where}: {left[0]} would be left out ({len(left)} in all) beside {files[0]}: it is "
+            f"of another save, or {_INDEX} is of another; keep the files of one save alone"
+        )
+
+
+def why_missing(name: str, tensors: Iterable[str]) -> str:
+    """What may be the reason that a model's tensor is not among these, and what to do."""
+
+    def has_its_parts(found: str) -> bool:
+        rest = iter(found.split("."))
+        return all(part in rest for part in name.split("."))
+
+    if wrapped := min(filter(has_its_parts, tensors), key=len, default=""):
+        return (
+            f"{wrapped} is there, as it is called inside of a wrapper (torch.compile: _orig_mod; "
+            "DataParallel: module; PEFT: base_model): save the model that is inside of it, an "
+            "adapter merged (merge_and_unload)"
+        )
+    return (
+        "the files are not all of this model, or config.json is of another: copy the folder again"
+    )
 
 
 def _all_strings(index: dict[str, Any]) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from star_jax.model import cache as kv
 from star_jax.model.decoder import ANY, Decoder, Layout
 from star_jax.sampler import sizes
-from star_jax.sampler.select import Selection, select
+from star_jax.sampler.select import BROKEN, Selection, is_broken, select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +76,9 @@ class Generated:
     """What the rows wrote.
 
     Attributes:
-        tokens: [B, N] int32, padded with zeros on the right; end-of-text is included.
-        length: [B] int32, tokens written.
+        tokens: [B, N] int32, padded with zeros on the right; end-of-text is included. `BROKEN` has
+            ended a row that could not go on.
+        length: [B] int32, tokens written; N in a row that is broken, which is not finished.
         finished: [B] bool, stopped by itself; False means truncated by the budget.
     """
 
@@ -310,17 +311,19 @@ def _write(
     """The rows with the token that is drawn for each that has not ended."""
     old, done = rows.generated, rows.ended()
     keys = jax.vmap(jax.random.fold_in)(keys_B, old.length)
+    real = logits_BxV
     if stop.vocabulary < logits_BxV.shape[1]:
-        real = jnp.arange(logits_BxV.shape[1]) < stop.vocabulary
-        logits_BxV = jnp.where(real, logits_BxV, -jnp.inf)
-    token = select(logits_BxV, keys, selection)
-    token = jnp.where(done, 0, token)
+        real = jnp.where(jnp.arange(real.shape[1]) < stop.vocabulary, real, -jnp.inf)
+    token = select(real, keys, selection)
+    broken, token = ~done & is_broken(logits_BxV, token), jnp.where(done, 0, token)
     here = jnp.arange(old.tokens.shape[1]) == old.length[:, None]
-    tokens = jnp.where(here & ~done[:, None], token[:, None], old.tokens)
+    written = jnp.where(broken, BROKEN, token)
+    tokens = jnp.where(here & ~done[:, None], written[:, None], old.tokens)
+    length = jnp.where(broken, old.tokens.shape[1], old.length + ~done)
     matched, tail = _match(rows.tail, token, stop)
     ended = jnp.any(token[:, None] == jnp.asarray(stop.ends, jnp.int32), axis=1)
-    finished = old.finished | (~done & (ended | matched))
-    return Rows(token, Generated(tokens, old.length + ~done, finished), tail, rows.number)
+    finished = old.finished | (~done & ~broken & (ended | matched))
+    return Rows(token, Generated(tokens, length, finished), tail, rows.number)
 
 
 def _unwritten(number_B: jax.Array, finished_B: jax.Array, *, budget: int, stop: Stop) -> Rows:

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+BROKEN = -1  # in the place of a token: the logits that it would come from are no numbers
 _SMALLEST, _LARGEST = 64, 512  # values of a block that is searched for the highest
 _SHARES = (64, 32, 16, 8, 4, 2, 1)  # devices that may share a vocabulary
 
@@ -28,16 +29,29 @@ class Selection:
 
 def select(logits_BxV: jax.Array, keys_B: jax.Array, selection: Selection) -> jax.Array:
     """The next token of each row, [B] int32; each row has its own random key."""
-    if selection.temperature == 0.0:
+    temperature = selection.temperature
+    if temperature == 0.0:
         return highest(logits_BxV)
 
     def drawn(logits_BxV: jax.Array) -> jax.Array:
-        logits = restrict(logits_BxV / selection.temperature, selection.top_k, selection.top_p)
-        return jax.vmap(jax.random.categorical)(keys_B, logits).astype(jnp.int32)
+        # The draw of `jax.random.categorical` from logits / temperature, which would overflow where
+        # that is small. Its noise is of the logits' type, of which bfloat16 has no rare values.
+        logits = restrict(logits_BxV, selection.top_k, selection.top_p, temperature)
+        noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:], jnp.float32))(keys_B)
+        return jnp.argmax(logits + temperature * noise, axis=-1).astype(jnp.int32)
 
     if selection.greedy is None:
         return drawn(logits_BxV)
     return jax.lax.cond(selection.greedy, highest, drawn, logits_BxV)
+
+
+def is_broken(logits_BxV: jax.Array, token_B: jax.Array) -> jax.Array:
+    """[B] bool: whether a row's token was selected from logits that are NaN or infinite.
+
+    These are above all others, so the token is one of them; but a CPU's maximum may pass over a
+    few that are NaN among numbers, as a damaged row of the head gives them.
+    """
+    return ~jnp.isfinite(jnp.take_along_axis(logits_BxV, token_B[:, None], axis=1)[:, 0])
 
 
 def highest(x_BxV: jax.Array) -> jax.Array:
@@ -69,8 +83,12 @@ def block(vocab: int) -> int:
     return 0
 
 
-def restrict(logits_BxV: jax.Array, top_k: int, top_p: float) -> jax.Array:
+def restrict(
+    logits_BxV: jax.Array, top_k: int, top_p: float, temperature: float = 1.0
+) -> jax.Array:
     """Sets to minus infinity what top-k, then top-p (Holtzman et al., 2020) leave out.
+
+    Probabilities are those at the temperature, which the logits have not been divided by.
 
     The most likely token always stays. Of equal logits at the edge of top-k all stay.
     """
@@ -79,7 +97,8 @@ def restrict(logits_BxV: jax.Array, top_k: int, top_p: float) -> jax.Array:
         logits_BxV = jnp.where(logits_BxV < kth, -jnp.inf, logits_BxV)
     if top_p < 1.0:
         ordered = jnp.sort(logits_BxV, axis=-1, descending=True)
-        probabilities = jax.nn.softmax(ordered, axis=-1)
+        # The highest is taken away first: the others may then become minus infinity, never NaN.
+        probabilities = jax.nn.softmax((ordered - ordered[:, :1]) / temperature, axis=-1)
         before = jnp.cumsum(probabilities, axis=-1) - probabilities
         last = jnp.sum(before < top_p, axis=-1, keepdims=True) - 1
         edge = jnp.take_along_axis(ordered, jnp.maximum(last, 0), axis=-1)
