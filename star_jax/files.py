@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import stat
 from typing import Any
 
 import fsspec.config
@@ -33,6 +34,18 @@ def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, target)
     sync(os.fspath(target.parent))
+
+
+def as_new(path: str | os.PathLike[str]) -> None:
+    """Gives a local file the mode that a new one has there, by umask and folder.
+
+    Libraries that write under a temporary name (safetensors) leave it readable by its owner alone.
+    """
+    other = f"{os.fspath(path)}{_TEMPORARY}{os.getpid()}"
+    with open(other, "xb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+    os.unlink(other)
+    os.chmod(path, stat.S_IMODE(mode))
 
 
 def append_line(path: epath.PathLike, line: str) -> None:

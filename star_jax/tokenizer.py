@@ -5,9 +5,7 @@ transformers is imported when a tokenizer is opened, not before: it takes second
 
 import copy
 import os
-import pathlib
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -328,10 +326,7 @@ class HuggingFaceTokenizer:
         Ends that are not the tokenizer's own go into generation_config.json if there is none yet.
         The folder may be a remote one (gs://).
         """
-        with tempfile.TemporaryDirectory() as local:
-            for path in map(pathlib.Path, self._hub.save_pretrained(local)):
-                if path.is_file():
-                    files.write_atomic(epath.Path(folder) / path.name, path.read_bytes())
+        tokenizer_source.save(self._hub, folder)
         generation = epath.Path(folder) / "generation_config.json"
         if len(self.eos_ids) > 1 and not generation.exists():
             files.write_json(generation, {"eos_token_id": list(self.eos_ids)})

@@ -1,4 +1,4 @@
-"""Opens a model's tokenizer from where it lies: a folder, a GGUF file, the Hugging Face hub.
+"""Opens a model's tokenizer from where it lies, a folder, a GGUF file, the hub; and saves it.
 
 transformers is imported here, and only once there is something to open. No code that comes with a
 model is run.
@@ -6,7 +6,10 @@ model is run.
 
 import os
 import pathlib
+import tempfile
 from typing import TYPE_CHECKING, Any
+
+from etils import epath
 
 from star_jax import files, gguf_vocabulary, hub
 from star_jax.folder import run_of
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     import transformers
 
 RUNS = "tokenizer"  # a run's folder of tokenizer files
+_CONFIG = "tokenizer_config.json"
+_OWN = ("backend", "is_local", "local_files_only", "model_specific_special_tokens")
 _PATTERNS = ["*.json", "*.jinja", "tokenizer.model", "merges.txt"]
 
 
@@ -36,6 +41,25 @@ def open_source(
     if path.suffix == ".gguf":
         return _from_gguf(path)
     raise ValueError(f"{path}: no folder and no .gguf file, so no tokenizer")
+
+
+def save(hub_: "transformers.PreTrainedTokenizerFast", folder: epath.PathLike) -> None:
+    """Writes a tokenizer's files, which may be opened by transformers 4 as well.
+
+    transformers 5 names a class that 4 does not have, calls a list of tokens what is a mapping
+    there, and keeps how it was opened itself. The folder may be a remote one (gs://).
+    """
+    with tempfile.TemporaryDirectory() as local:
+        for path in map(pathlib.Path, hub_.save_pretrained(local)):
+            if path.name == _CONFIG:
+                said = files.read_json(path)
+                said = {key: value for key, value in said.items() if key not in _OWN}
+                said["tokenizer_class"] = "PreTrainedTokenizerFast"
+                if isinstance(said.get("extra_special_tokens"), list):
+                    said["additional_special_tokens"] = said.pop("extra_special_tokens")
+                files.write_json(epath.Path(folder) / _CONFIG, said)
+            elif path.is_file():
+                files.write_atomic(epath.Path(folder) / path.name, path.read_bytes())
 
 
 def _of_run(path: pathlib.Path) -> pathlib.Path | None:

@@ -1,7 +1,9 @@
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
+import stat
 import warnings
 from typing import Any
 
@@ -12,6 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import hugging_face
+import sentencepiece_toys
 import toys
 from star_jax import mesh
 from star_jax.model import export, load
@@ -99,6 +102,21 @@ def test_a_model_is_cut_into_files_of_the_size_asked_for(name: str, tmp_path: pa
 
 
 @eight_devices
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664)])
+def test_others_may_read_what_the_umask_lets_them(tmp_path: pathlib.Path, mask: int, mode: int):
+    before = os.umask(mask)
+    try:
+        hugging_face.write("llama", tmp_path / "model", shard_bytes=4000)
+        sentencepiece_toys.tokenizer().save(tmp_path / "model")
+        export.main([str(tmp_path / "model"), str(tmp_path / "exported")])
+    finally:
+        os.umask(before)
+    for folder in ("model", "exported"):
+        found = {x.name: stat.S_IMODE(x.stat().st_mode) for x in (tmp_path / folder).iterdir()}
+        assert len(found) > 3 and set(found.values()) == {mode}, found
+        assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o777 & ~mask
+
+
 def test_the_mesh_leaves_no_trace(tmp_path: pathlib.Path):
     hugging_face.write("gemma2-untied", tmp_path / "model")
     folders = []

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import re
 import signal
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,16 @@ def test_lines_are_added_to_a_file_and_to_an_object(tmp_path: Path, bucket: epat
         for line in ("one", "two", "three"):
             files.append_line(folder / "lines", line)
         assert (folder / "lines").read_text() == "one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_files_have_the_mode_that_the_umask_gives(tmp_path: Path, mask: int, mode: int):
+    before = os.umask(mask)
+    try:
+        files.write_atomic(tmp_path / "whole", "text")
+        (tmp_path / "library").touch(0o600)
+        files.as_new(tmp_path / "library")
+    finally:
+        os.umask(before)
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert found == {"whole": mode, "library": mode}

@@ -133,3 +133,31 @@ def test_a_hub_that_is_out_of_reach(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     with pytest.raises(ValueError, match=r"a/b: no such folder here, .* the hub \(no route\)"):
         open_source("a/b")
+
+
+def test_what_is_saved_names_nothing_that_other_versions_do_not_have(folder: pathlib.Path):
+    named = ["<repo_name>", "<reponame>"]
+    change(
+        folder / "tokenizer_config.json",
+        additional_special_tokens=named,
+        image_token="<file_sep>",
+        tokenizer_class="GPT2Tokenizer",
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer_source.save(open_source(folder)[0], folder / "saved")
+    said = json.loads((folder / "saved/tokenizer_config.json").read_text())
+    said.pop("model_max_length")
+    assert said == {
+        **{"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": "<|im_end|>"},
+        **{"unk_token": "<|endoftext|>", "image_token": "<file_sep>"},
+        "additional_special_tokens": named,
+        "clean_up_tokenization_spaces": False,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    for found in (
+        open_source(folder / "saved")[0],
+        AutoTokenizer.from_pretrained(folder / "saved"),
+    ):
+        assert found.tokenize(TELLING) == ["a", "ĠĠ", "1"]
+        assert set(named) < set(found.all_special_tokens)
+    assert (folder / "saved/chat_template.jinja").exists()

@@ -100,6 +100,7 @@ def export(
         if writes:
             path = partial / _file(number, len(shards))
             safetensors.numpy.save_file(arrays, path, metadata={"format": "pt"})
+            files.as_new(path)
     if writes:
         _write_index(partial, groups, shards, np.dtype(config.weights).itemsize)
         files.write_json(partial / "config.json", values)
