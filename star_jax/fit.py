@@ -59,15 +59,19 @@ def fit(
         programs: compiled, with an update called `plan.kind`.
         start: reads the weights to start from, where there is no checkpoint; they are used up.
         plan: what to do.
-        heard: is told the metrics of every step, one step late.
+        heard: is told the metrics of every step, one step late, and before a checkpoint of it is
+            written; if it raises, none is.
         resumed: is told, once and first, at which step training starts (0, or a checkpoint's).
 
     Returns:
         The trained weights.
 
     Raises:
-        ValueError: no examples, or one that is longer than a sequence.
+        ValueError: no examples, or one that is longer than a sequence or holds a token that the
+            model has no row for.
     """
+    model = programs.sampling.config
+    packing.check_ids((one.tokens for one in plan.examples), model.vocab - model.padding)
     packed = packing.pack(plan.examples, plan.length)
     checkpoints = Checkpoints(plan.folder, keep=1)
     if done := checkpoints.latest() or 0:

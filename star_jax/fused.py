@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from star_jax import byte_grader, phases, processes, prompts, rationales
+from star_jax import byte_grader, packing, phases, processes, prompts, rationales
 from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context
 from star_jax.learning import Fused
@@ -54,7 +54,7 @@ def learn(
     if fused is None:
         raise ValueError("this run has no fused step: config.mode is not 'fused'")
     problems = phases.questions(context, round_)
-    rows = fused.shape.rows
+    rows, model = fused.shape.rows, context.model
     batches = [range(at, min(at + rows, len(problems))) for at in range(0, len(problems), rows)]
     schedule = phases.schedule(chosen, len(batches))
     owners = programs.owners(fused.shape)
@@ -71,6 +71,9 @@ def learn(
         for step, numbers in enumerate(batches[done:], done + 1):
             asked = [problems[number] for number in numbers]
             batch = _batch(context, fused, round_, asked, numbers, schedule(step - 1))
+            packing.check_ids(
+                (batch.trained.tokens, batch.hinted.tokens), model.vocab - model.padding
+            )
             state, found = programs.star_step(state, batch)
             _write(context, round_, step, asked, owners, found)
             told.heard(step, _metrics(found))

@@ -1,6 +1,6 @@
 """Examples of any length -> batches of one fixed shape, with segments and loss weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +90,23 @@ def join(examples: Sequence[Example]) -> Example:
         tokens=np.concatenate([example.tokens for example in examples]),
         weights=np.concatenate([example.weights for example in examples]),
     )
+
+
+def check_ids(documents: Iterable[Sequence[int] | NDArray[np.int32]], rows: int) -> None:
+    """Refuses tokens that a model with so many rows of its vocabulary has none for.
+
+    It would take others in their place, and a loss of predicting them is NaN.
+
+    Raises:
+        ValueError: there is such a token.
+    """
+    for number, tokens in enumerate(documents):
+        low, high = np.min(tokens, initial=0), np.max(tokens, initial=0)
+        if low < 0 or high >= rows:
+            raise ValueError(
+                f"example {number} holds token {min(low, 0) or high}, and the model has rows for 0 "
+                f"to {rows - 1}: tokenizer and model do not belong together"
+            )
 
 
 def pack(examples: Sequence[Example], length: int) -> Packed:

@@ -8,10 +8,11 @@ import pytest
 from etils import epath
 
 import toys
-from star_jax import train
+from star_jax import finite, train
 from star_jax.fit import Plan, fit
 from star_jax.meter import CompilationCount
 from star_jax.programs import Programs
+from star_jax.settings import SettingsError
 from star_jax.state import Params
 from toys import BYTES
 
@@ -147,8 +148,31 @@ def test_nothing_is_compiled(programs: Programs, plan: Plan, whole):
     [
         ([], "nothing was kept to train on"),
         (toys.documents([4, 25], 99), "example 1 has 25 tokens"),
+        (toys.documents([4, 24], 9000), "example 0 holds token [0-9]{3,}, and the model has rows"),
     ],
 )
 def test_what_cannot_be_trained_on_is_an_error(programs: Programs, plan: Plan, examples, says: str):
     with pytest.raises(ValueError, match=says):
         Listener().fit(programs, replace(plan, examples=examples))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "rate", "saved"),
+    [
+        (True, 1e-2, []),  # the loss of step 1 is NaN
+        (False, np.nan, ["3"]),  # the fourth update makes the weights NaN
+    ],
+)
+def test_nothing_of_a_training_that_diverged_is_saved(
+    programs: Programs, plan: Plan, damaged: bool, rate: float, saved: list[str]
+):
+    def begin() -> Params:
+        return jax.tree.map(lambda x: x * (jnp.nan if damaged else 1), START)
+
+    def heard(step: int, metrics: dict[str, float]) -> None:
+        finite.check_metrics(metrics, f"step {step}", "learning_rate", str(plan.folder))
+
+    every = replace(plan, save_every=1, schedule=lambda step: rate if step == 3 else 1e-3)
+    with pytest.raises(SettingsError, match=f"step {len(saved) and 4 or 1}: training has diverged"):
+        fit(programs, begin, every, heard, lambda step: None)
+    assert [path.name for path in plan.folder.iterdir()] == saved

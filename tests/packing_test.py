@@ -172,3 +172,12 @@ def test_order_depends_on_seed_and_epoch():
 def test_no_row_is_an_error():
     with pytest.raises(ValueError, match="nothing was kept to train on"):
         next(packing.batches(packing.pack([], 8), 2, seed=0, steps=1))
+
+
+@pytest.mark.parametrize(("tokens", "named"), [([3, 7], ""), ([3, 8], "8"), ([-1, 3], "-1")])
+def test_tokens_without_a_row_are_refused(tokens: list[int], named: str):
+    documents = [example([0, 1]), example(tokens)]
+    if not named:
+        return packing.check_ids((one.tokens for one in documents), 8)
+    with pytest.raises(ValueError, match=f"example 1 holds token {named}, .* rows for 0 to 7"):
+        packing.check_ids((one.tokens for one in documents), 8)

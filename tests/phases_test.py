@@ -13,6 +13,7 @@ from star_jax import context, packing, phases, rationales, report
 from star_jax.context import Context
 from star_jax.fit import Plan
 from star_jax.rationales import Kind, Sample
+from star_jax.settings import SettingsError
 from star_jax.tasks import Problem
 
 WEIGHTS = object()
@@ -180,12 +181,13 @@ class Fit:
 
     start: int = 0
     plan: Plan | None = None
+    loss: float = 1.0
 
     def __call__(self, programs: Any, start: Any, plan: Plan, heard: Any, resumed: Any) -> Any:
         self.plan = plan
         resumed(self.start)
         for step in range(self.start + 1, plan.steps + 1):
-            heard(step, {"loss": 1 / step})
+            heard(step, {"loss": self.loss / step})
         return start()
 
 
@@ -225,6 +227,21 @@ def test_training_leaves_a_line_every_ten_steps_and_at_the_end(
     assert train(tiny, 2, 20) == 1 / 20
     first = [("train", 1, 10), ("train", 1, 12)]
     assert lines(tiny) == [*first, ("train", 2, 10), ("train", 2, 20)]
+
+
+def test_training_that_diverges_ends_the_run_before_it_is_noted(
+    tiny: Context, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(phases, "fit", Fit(loss=float("nan")))
+    says = r"round 1, step 1 of 12: .*diverged, loss not finite.*lower config\.train\.learning_rate"
+    with pytest.raises(SettingsError, match=says):
+        train(tiny, 1, 12)
+    assert not (tiny.folder / report.METRICS).exists()
+
+
+def test_a_model_without_logits_ends_the_run(tiny: Context):
+    with pytest.raises(SettingsError, match="logits are NaN or infinite at token 3"):
+        tiny.text([70, 71, -1, 0, 0])
 
 
 def test_going_on_drops_the_lines_of_steps_that_are_done_again(
