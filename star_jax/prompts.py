@@ -166,15 +166,16 @@ class Prompter:
     def _reply(self, before: list[int], problem: Problem, hint: bool, text: str) -> list[int]:
         """Ids of an answer in a chat after the prompt `before`.
 
-        They are as the template writes it in a conversation, if it leaves the words alone and has
-        them after that very prompt; or else those that go on from the prompt, as sampling does.
+        They are as the template writes it in a conversation, if it leaves the words alone, has
+        them after that very prompt and adds but spaces; or else those that go on from the prompt,
+        as sampling does.
         """
         turns, tokens = [self._ask(problem, hint)], self.tokenizer
         said = self._chat.chat([*turns, _say("assistant", text)], reply=False)
         rest = said[len(before) :] if said[: len(before)] == before else []
         ends = (i for i, id_ in enumerate(rest) if id_ in tokens.eos_ids)
         ids = rest[: next(ends, 0)]
-        if tokens.decode(ids).strip() == text:
+        if tokens.decode(ids).strip() == text and all(tokens.decode([id_]) for id_ in ids):
             return ids
         said = self._chat.chat(turns, begun=text)
         return said[len(before) :] if said[: len(before)] == before else tokens.encode(text)

@@ -83,6 +83,19 @@ def test_a_reply_ends_as_the_template_says(tmp_path: pathlib.Path, after: str, e
     assert learnt[-1] == end and end in tokenizer.eos_ids
 
 
+def test_what_the_template_adds_to_a_reply_is_not_trained_on(tmp_path: pathlib.Path):
+    # sampling goes on from the prompt without it; special tokens do not show in a text
+    thought = "{% if m.role == 'assistant' %}<|endoftext|><repo_name>\n{% endif %}"
+    template = TURNS.replace("TURN", "<|im_start|>").replace("END", "<|im_end|>")
+    template = template.replace("{{ m.content", thought + "{{ m.content")
+    template += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    tokenizer = chat_of(tmp_path, template)
+    prompter = Prompter(tokenizer, TASK, chat=True)
+    example = prompter.direct_example(PROBLEM)
+    learnt = example.tokens[example.weights == 1].tolist()
+    assert learnt == [*tokenizer.encode(TASK.direct(PROBLEM).strip()), 2]
+
+
 ROLES = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|over|>{% endfor %}"
 ROWS = 49_152
 
