@@ -121,7 +121,7 @@ def test_the_smallest_temperatures_are_greedy(temperature: float, selection: dic
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_rare_tokens_are_drawn(dtype: str):
-    """jax.random.categorical makes its noise in the logits' type: in bfloat16 these never are."""
+    """jax.random.categorical makes its noise in the logits' type: in bfloat16 half of these are."""
     share = 1e-4
     row = np.log([1 - 63 * share, *[share] * 63]).astype(dtype)
     given, logits = np.exp(row.astype(np.float64)), jnp.broadcast_to(row, (DRAWS, 64))

@@ -35,7 +35,7 @@ def select(logits_BxV: jax.Array, keys_B: jax.Array, selection: Selection) -> ja
 
     def drawn(logits_BxV: jax.Array) -> jax.Array:
         # The draw of `jax.random.categorical` from logits / temperature, which would overflow where
-        # that is small. Its noise is of the logits' type, of which bfloat16 has no rare values.
+        # that is small; its noise has the logits' type, and bfloat16 is too coarse for rare tokens.
         logits = restrict(logits_BxV, selection.top_k, selection.top_p, temperature)
         noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:], jnp.float32))(keys_B)
         return jnp.argmax(logits + temperature * noise, axis=-1).astype(jnp.int32)
