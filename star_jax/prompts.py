@@ -91,8 +91,10 @@ class Prompter:
         """
         tokens = self.tokenizer
         needed = {*packing.bos(tokens), *self.few_shot(False), *self.few_shot(True)}
-        named = isinstance(tokens, HuggingFaceTokenizer) and not self.chat
-        needed |= {*(tokens.named_ends if named else tokens.eos_ids)}
+        if isinstance(tokens, HuggingFaceTokenizer) and not self.chat:
+            needed |= {*tokens.named_ends}  # what ends replies alone, no text needs
+        else:
+            needed |= {*tokens.eos_ids}
         if self.chat:
             needed |= {*self._chat.chat([_say("user", "1")])}
         needed |= {id_ for id_, piece in enumerate(tokens.token_bytes()[rows:], rows) if piece}

@@ -35,7 +35,8 @@ def find(backend: "tokenizers.Tokenizer", ends: Collection[int]) -> Special:
 
     added = backend.get_added_tokens_decoder()
     names = {id_: token.content for id_, token in added.items() if token.special}
-    more = {id_: backend.id_to_token(id_) or "" for id_ in ends if id_ not in names}
+    more = {id_: backend.id_to_token(id_) for id_ in ends if id_ not in names}
+    more = {id_: name for id_, name in more.items() if name}  # or it is in no text anyway
     spelled = {id_: _spell(backend, name, ends) for id_, name in more.items()}
     # The names of words are not as they stand in a text: "Ġ" or "▁" is their space.
     read = [id_ for id_, name in more.items() if id_ in added or name.isascii() and name.strip()]

@@ -194,7 +194,7 @@ class HuggingFaceTokenizer:
         marked.no_padding()
         self._bytes = byte_table(marked)
         self.missing_bytes = frozenset(range(256)) - {x[0] for x in self._bytes if len(x) == 1}
-        own = [hub.eos_token_id] if hub.eos_token_id is not None else []
+        own = [] if self._hub.eos_token_id is None else [self._hub.eos_token_id]
         self.named_ends: tuple[int, ...] = tuple(dict.fromkeys([*own, *ends]))
         if not self.named_ends or not all(0 <= id_ < self.vocab_size for id_ in self.named_ends):
             raise ValueError(
@@ -205,7 +205,7 @@ class HuggingFaceTokenizer:
         self._template = chats.Template(hub)
         self.chats: bool = self._template.exists
         whole = {token.content: id_ for id_, token in marked.get_added_tokens_decoder().items()}
-        whole |= {marked.id_to_token(id_): id_ for id_ in self.named_ends}
+        whole |= {marked.id_to_token(id_) or "": id_ for id_ in self.named_ends}
         ending = self._template.ending(whole)
         of_chats = [whole[token] for token in ending.tokens]
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*self.named_ends, *of_chats]))

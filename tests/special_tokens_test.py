@@ -1,6 +1,7 @@
 """Tokens that no text holds: named as ends, and not flagged as special by the vocabulary."""
 
 import copy
+import json
 
 import pytest
 import tokenizers
@@ -92,6 +93,15 @@ def test_a_tokenizer_that_flags_its_ends_is_not_copied():
     found = special_tokens.find(made, [2, 0])
     assert found.backend is made and not found.spelled and not found.words
     assert found.names[2] == "<|im_end|>" and len(found.names) == 17
+
+
+def test_an_end_without_a_name_is_an_end_all_the_same():
+    made = backend()
+    made.add_tokens([AddedToken("<later>", special=False)])
+    flags = json.loads(made.to_str())
+    flags["added_tokens"] = [x for x in flags["added_tokens"] if x["id"] != 49_153]
+    found = opened(tokenizers.Tokenizer.from_str(json.dumps(flags)), 49_153)
+    assert found.eos_ids[:2] == (2, 49_153) and found.decode([49_153]) == ""
 
 
 def test_what_is_saved_is_as_it_was(tmp_path):
