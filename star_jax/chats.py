@@ -13,7 +13,7 @@ _TODAY = "{% macro strftime_now(format) %}{{ format" + _WRITTEN + " }}{% endmacr
 
 
 @dataclasses.dataclass(frozen=True)
-class Ending:
+class ReplyEnding:
     """What a template writes after a reply.
 
     Attributes:
@@ -61,14 +61,14 @@ class Template:
         except (jinja2.TemplateError, ValueError) as error:
             raise ValueError(f"the chat template refuses the messages: {error}") from error
 
-    def ending(self, tokens: Iterable[str]) -> Ending:
+    def ending(self, tokens: Iterable[str]) -> ReplyEnding:
         """How the template ends a reply; nothing where there is none, or it has no replies.
 
         Args:
             tokens: that may end one: what the vocabulary takes whole wherever it stands.
         """
         if not self.exists:
-            return Ending()
+            return ReplyEnding()
         pattern = any_of(token for token in tokens if token.strip(" \n\t▁"))
         asked, said, more = (f"{word}{len(str(self._hub.chat_template))}" for word in _WORDS)
         turns = [("user", asked), ("assistant", said), ("user", more)]
@@ -78,7 +78,7 @@ class Template:
         except ValueError:
             has_replies = after = ""
         if not has_replies:
-            return Ending()  # who wants a chat is told when it is written
+            return ReplyEnding()  # who wants a chat is told when it is written
         first = pattern.search(after)
         text = (after[: first.start()] if first else after).strip()
         try:
@@ -89,7 +89,7 @@ class Template:
         if between and between[0] in pattern.findall(head):
             between = None  # it begins messages
         found = [match[0] for match in (first, between) if match]
-        return Ending(tuple(dict.fromkeys(found)), text)
+        return ReplyEnding(tuple(dict.fromkeys(found)), text)
 
 
 _WORDS = ("Ask", "Say", "More")  # with a number they are in no template

@@ -4,7 +4,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 import sentencepiece_toys
-from star_jax.chats import Ending, Template, any_of
+from star_jax.chats import ReplyEnding, Template, any_of
 
 NAMES = ["<s>", "</s>", "<bos>", "<|begin|>", "<|im_start|>", "<|im_end|>", "<|user|>"]
 NAMES += ["<|assistant|>", "<|system|>", "<|end|>", "<|eot_id|>", "<|head|>", "<|/head|>"]
@@ -106,12 +106,12 @@ BY_LAST = "{% if loop.last %}LAST{% else %}NOT{% endif %}"
     ],
 )  # fmt: skip
 def test_endings(found: Template, tokens: tuple[str, ...], text: str):
-    assert found.ending(NAMES) == Ending(tokens, text)
+    assert found.ending(NAMES) == ReplyEnding(tokens, text)
 
 
 def test_no_template_ends_nothing():
     hub = PreTrainedTokenizerFast(tokenizer_object=sentencepiece_toys.backend(), eos_token="</s>")
-    assert Template(hub).ending(NAMES) == Ending()
+    assert Template(hub).ending(NAMES) == ReplyEnding()
     assert not Template(hub).exists
 
 
