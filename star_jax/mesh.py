@@ -5,13 +5,16 @@ decides which mesh axis each of them is split over, and is the only one that kno
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "tensor")
+# The compiler lays out what lies between the arrays whose sharding is said. Said itself, because
+# the default is not the same for every kind of mesh and version of jax.
+_TYPES = (AxisType.Auto,) * len(AXES)
 
 # Logical axis -> mesh axes it is split over; an axis that is not split maps to None.
 RULES: dict[str, str | tuple[str, ...] | None] = {
@@ -49,7 +52,12 @@ def make_mesh(
             f"config.mesh is data={data} fsdp={fsdp} tensor={tensor}, which does not multiply to "
             f"the {len(devices)} devices present; set one of them to -1 to take the rest"
         )
-    return Mesh(np.asarray(devices).reshape(sizes), AXES)
+    return Mesh(np.asarray(devices).reshape(sizes), AXES, axis_types=_TYPES)
+
+
+def without_devices(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+    """A mesh of these sizes for what asks only for shapes and shardings."""
+    return cast(Mesh, AbstractMesh((data, fsdp, tensor), AXES, axis_types=_TYPES))
 
 
 def spec(axes: Sequence[str | None]) -> PartitionSpec:

@@ -79,6 +79,15 @@ def shardings(tree: ast.AST) -> set[str]:
     return {name for name in mentions(tree) if name.split(".")[-1] in names or name in short}
 
 
+def meshes(tree: ast.AST) -> set[str]:
+    """Ways to make a mesh that leave the types of its axes to jax, whose default has changed."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = {ast.unparse(call.func) for call in calls if call.args or call.keywords}
+    names = {"Mesh", "AbstractMesh", "make_mesh"}
+    ours = {"mesh.make_mesh", "mesh_lib.make_mesh"}
+    return {name for name in called if name.split(".")[-1] in names} - ours
+
+
 def dangers(tree: ast.AST) -> set[str]:
     """What could run code that comes with data."""
     found = foreign(tree) & {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
@@ -158,6 +167,9 @@ class TestFile:
     def test_knows_shardings_only_in_mesh(self, path: pathlib.Path):
         assert path == ROOT / "star_jax/mesh.py" or not shardings(read(path))
 
+    def test_makes_meshes_only_in_mesh(self, path: pathlib.Path):
+        assert path == ROOT / "star_jax/mesh.py" or not meshes(read(path))
+
     def test_runs_no_foreign_code(self, path: pathlib.Path):
         assert not dangers(read(path))
 
@@ -179,6 +191,11 @@ def test_every_module_has_a_test_file(path: pathlib.Path):
     assert names & {test.name for test in (ROOT / "tests").rglob("*_test.py")}
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=name_of)
+def test_tests_make_the_meshes_of_runs(path: pathlib.Path):
+    assert not meshes(read(path))
+
+
 # The checks themselves: what they must find in a line of code.
 @pytest.mark.parametrize(
     ("check", "code", "found"),
@@ -190,6 +207,10 @@ def test_every_module_has_a_test_file(path: pathlib.Path):
         (shardings, "from jax.sharding import PartitionSpec as P", {"jax.sharding.PartitionSpec"}),
         (shardings, "jax.P('data')", {"jax.P"}),
         (shardings, "B, P = tokens_BxP.shape", set()),
+        (meshes, "Mesh(devices, mesh.AXES)", {"Mesh"}),
+        (meshes, "jax.make_mesh((8,), ('data',))", {"jax.make_mesh"}),
+        (meshes, "mesh.make_mesh(2, 2, 2)", set()),
+        (meshes, "def f(grid: Mesh): ...", set()),
         (dangers, "import pickle", {"pickle"}),
         (dangers, "eval('1')", {"eval"}),
         (dangers, "model.eval()", set()),

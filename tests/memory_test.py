@@ -1,18 +1,17 @@
 """What a model takes of each device."""
 
 import dataclasses
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.sharding import AbstractMesh, Mesh
 
 import toys
-from star_jax import mesh as mesh_lib
 from star_jax import train
+from star_jax.mesh import make_mesh, without_devices
 from star_jax.model import load, memory
 from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
@@ -47,15 +46,10 @@ GEMMA = dataclasses.replace(
 SHAPES = {"gptj": GPTJ, "llama": LLAMA, "gemma": GEMMA}
 
 
-def mesh(**sizes: int) -> Mesh:
-    axes = {axis: sizes.get(axis, 1) for axis in mesh_lib.AXES}
-    return cast(Mesh, AbstractMesh(tuple(axes.values()), tuple(axes)))
-
-
 @pytest.mark.parametrize("config", [LLAMA, GPTJ, GEMMA])
 @pytest.mark.parametrize("sizes", [{}, {"data": 4}, {"fsdp": 8}, {"fsdp": 2, "tensor": 4}])
 def test_weights_are_those_of_a_device(config: ModelConfig, sizes: dict[str, int]):
-    grid = mesh(**sizes)
+    grid = without_devices(**sizes)
     found = memory.memory(config, grid, batch=8, length=16, dtype="bfloat16")
     fitted = dataclasses.replace(load.fit(config, grid), weights="bfloat16")
     leaves = jax.tree.leaves(abstract_params(fitted, grid))
@@ -66,14 +60,14 @@ def test_weights_are_those_of_a_device(config: ModelConfig, sizes: dict[str, int
 
 
 def test_keys_and_values_and_logits():
-    found = memory.memory(LLAMA, mesh(), batch=8, length=100, dtype="bfloat16")
+    found = memory.memory(LLAMA, without_devices(), batch=8, length=100, dtype="bfloat16")
     assert found.sampling["keys and values"] == 8 * 100 * 2 * 4 * 3 * 64 * 2
     assert found.sampling["logits"] == 8 * 49_152 * 4
 
 
 def test_devices_share():
-    whole = memory.memory(GEMMA, mesh(), batch=8, length=100)
-    split = memory.memory(GEMMA, mesh(data=2, fsdp=2, tensor=2), batch=8, length=100)
+    whole = memory.memory(GEMMA, without_devices(), batch=8, length=100)
+    split = memory.memory(GEMMA, without_devices(data=2, fsdp=2, tensor=2), batch=8, length=100)
     # of a row's logits there are parts on each device that shares the width
     for name, shares in (("keys and values", 8), ("logits", 4)):
         assert split.sampling[name] * shares == whole.sampling[name]
@@ -81,8 +75,8 @@ def test_devices_share():
 
 
 def test_what_does_not_split_is_whole_on_every_device():
-    whole = memory.memory(LLAMA, mesh(), batch=1, length=100)
-    split = memory.memory(LLAMA, mesh(tensor=2), batch=1, length=100)  # 3 heads of keys
+    whole = memory.memory(LLAMA, without_devices(), batch=1, length=100)
+    split = memory.memory(LLAMA, without_devices(tensor=2), batch=1, length=100)  # 3 heads of keys
     assert split.sampling["keys and values"] == whole.sampling["keys and values"]
 
 
@@ -96,14 +90,14 @@ def test_what_does_not_split_is_whole_on_every_device():
 )
 def test_what_cannot_be_is_refused(batch: int, length: int, message: str):
     with pytest.raises(ValueError, match=message):
-        memory.memory(GPTJ, mesh(data=2, fsdp=2), batch=batch, length=length)
+        memory.memory(GPTJ, without_devices(data=2, fsdp=2), batch=batch, length=length)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("config", [LLAMA, GPTJ, GEMMA])
 def test_the_formula_is_near_what_reverse_mode_keeps(config: ModelConfig, dtype: str):
     for rows, length in ((2, 128), (1, 1024)):
-        found = memory.memory(config, mesh(), batch=rows, length=length, dtype=dtype)
+        found = memory.memory(config, without_devices(), batch=rows, length=length, dtype=dtype)
         kept = residuals(dataclasses.replace(config, dtype=dtype), rows, length)
         assert 0.6 < found.training["activations, about"] / kept < 1.6
 
@@ -126,24 +120,24 @@ def residuals(config: ModelConfig, rows: int, length: int) -> int:
 class TestRows:
     def test_memory_decides(self, monkeypatch):
         config = dataclasses.replace(LLAMA, dtype="bfloat16")
-        weights = memory.memory(config, mesh(), batch=1, length=1, dtype="bfloat16").sampling[
-            "weights"
-        ]
+        weights = memory.memory(
+            config, without_devices(), batch=1, length=1, dtype="bfloat16"
+        ).sampling["weights"]
         row = 1.5 * 100 * 2 * 4 * 3 * 64 * 2 + 2 * 49_152 * 4
         prefix = 50 * 2 * 4 * 3 * 64 * 2
         for fitting in (1, 7, 30):
             room = weights + prefix + fitting * row
             monkeypatch.setattr(memory, "device_bytes", lambda grid, room=room: room)
-            assert memory.rows_that_fit(config, mesh(), length=100, prefix=50) == fitting
-            shared = memory.rows_that_fit(config, mesh(data=4), length=100, prefix=50)
+            assert memory.rows_that_fit(config, without_devices(), length=100, prefix=50) == fitting
+            shared = memory.rows_that_fit(config, without_devices(data=4), length=100, prefix=50)
             assert shared == 4 * fitting
 
     @pytest.mark.parametrize(("room", "rows"), [(0, 2), (2**50, 2 * memory.MOST_ROWS)])
     def test_there_are_some_and_not_too_many(self, monkeypatch, room: int, rows: int):
         monkeypatch.setattr(memory, "device_bytes", lambda grid: room)
-        assert memory.rows_that_fit(LLAMA, mesh(fsdp=2), length=100, prefix=0) == rows
+        assert memory.rows_that_fit(LLAMA, without_devices(fsdp=2), length=100, prefix=0) == rows
 
     def test_a_cpu_has_its_share_of_the_host(self):
-        one, eight = toys.one_device(), mesh_lib.make_mesh()
+        one, eight = toys.one_device(), make_mesh()
         assert memory.device_bytes(one) == pytest.approx(8 * memory.device_bytes(eight), abs=8)
         assert memory.device_bytes(one) > 2**29

@@ -1,9 +1,7 @@
-from typing import Any, cast
-
 import jax
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from star_jax import mesh
 from toys import eight_devices
@@ -31,6 +29,12 @@ def test_make_mesh_over_the_devices_it_is_given():
     assert mesh.make_mesh().devices.size == len(jax.devices())
     made = mesh.make_mesh(devices=jax.devices()[:1])
     assert (dict(made.shape), mesh.batch_multiple(made)) == (NONE, 1)
+
+
+def test_what_nobody_lays_out_is_left_to_the_compiler_on_every_mesh():
+    for made in (mesh.make_mesh(), mesh.without_devices(2, 4)):
+        assert made.axis_types == (AxisType.Auto,) * 3
+    assert dict(mesh.without_devices(2, 4).shape) == {"data": 2, "fsdp": 4, "tensor": 1}
 
 
 @pytest.mark.parametrize(
@@ -118,4 +122,4 @@ def test_an_axis_that_does_not_divide_is_whole(shape: tuple[int, ...], expected:
 def test_of_cpus_is_asked_of_devices_that_are_there():
     here = mesh.make_mesh(devices=jax.devices()[:1])
     assert mesh.of_cpus(here) == (jax.default_backend() == "cpu")
-    assert not mesh.of_cpus(cast(Any, jax.sharding.AbstractMesh((1, 1, 1), mesh.AXES)))
+    assert not mesh.of_cpus(mesh.without_devices())

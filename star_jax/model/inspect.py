@@ -12,9 +12,8 @@ import collections
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
 
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import Mesh
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -158,7 +157,7 @@ def _mesh(text: str) -> Mesh:
                 f"{part!r}: say how many devices each of {', '.join(sizes)} has: data=8,tensor=2"
             )
         sizes[name] = int(size)
-    return cast(Mesh, AbstractMesh(tuple(sizes.values()), tuple(sizes)))
+    return mesh_lib.without_devices(**sizes)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
