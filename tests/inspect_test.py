@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 import smollm2
-from memory_test import SHAPES, mesh
+from memory_test import SHAPES
 from star_jax import state
+from star_jax.mesh import without_devices
 from star_jax.model import inspect, load
 from star_jax.model.abstract import abstract_params
 from star_jax.model.config import ModelConfig
@@ -44,7 +45,7 @@ class TestParameters:
 
     @pytest.mark.parametrize("config", [LLAMA, GPTJ, GEMMA])
     def test_are_all_that_the_decoder_has(self, config: ModelConfig):
-        params = abstract_params(config, mesh())
+        params = abstract_params(config, without_devices())
         assert sum(inspect.parameters(config).values()) == state.count(params)
 
     def test_padding_does_not_count(self):
@@ -54,7 +55,7 @@ class TestParameters:
 
 def printed(source: str, **arguments: Any) -> str:
     console = Console(width=80, record=True, file=io.StringIO())
-    arguments.setdefault("mesh", mesh())
+    arguments.setdefault("mesh", without_devices())
     inspect.report(console, source, **arguments)
     return console.export_text()
 
@@ -77,8 +78,8 @@ class TestReport:
 
     def test_totals(self, opened):
         opened["here"] = GPTJ
-        text = printed("here", mesh=mesh(fsdp=2), batch=4, length=64, dtype="bfloat16")
-        found = inspect.memory(GPTJ, mesh(fsdp=2), batch=4, length=64, dtype="bfloat16")
+        text = printed("here", mesh=without_devices(fsdp=2), batch=4, length=64, dtype="bfloat16")
+        found = inspect.memory(GPTJ, without_devices(fsdp=2), batch=4, length=64, dtype="bfloat16")
         assert "sampling, a device of data=1, fsdp=2, tensor=1: 4 rows of 64 tokens" in text
         for parts in (found.sampling, found.training):
             assert inspect._bytes(sum(parts.values())) in text
