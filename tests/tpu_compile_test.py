@@ -121,6 +121,37 @@ class TestHlo:
         body = hlo.regions(PROGRAM.replace("all-reduce(", "all-reduce-start("))[1]
         assert body.wire_bytes == 128 * 2 * 3 / 4
 
+    def test_a_sum_on_another_core_counts_as_one(self):
+        alone = "f32[1,32]{1,0:S(1)} all-reduce(%dot), replica_groups=[2,4]<=[8], to_apply=%add"
+        called = (
+            "%summed (p: f32[1,32]) -> f32[1,32] {\n  %p = f32[1,32] parameter(0)\n"
+            "  ROOT %all = f32[1,32] all-reduce(%p), channel_id=3, replica_groups=[2,4]<=[8]\n"
+            '}, execution_thread="sparsecore"\n\n'
+        )
+        begun = (
+            '((), (), (s32[1]{0:S(2)})) call-start(), async_execution_thread="sparsecore", '
+            "to_apply=%summed\n  %going = ((f32[1,32]), f32[1,32]) call-update(%sum, %dot)\n"
+            "  %ended = f32[1,32] call-done(%going)"
+        )
+        program = PROGRAM.replace("%body (b", f"{called}%body (b").replace(alone, begun)
+        before, after = hlo.regions(PROGRAM)[1], hlo.regions(program)[1]
+        assert after.collective_bytes == {"all-reduce": 128.0}
+        assert after.wire_bytes == before.wire_bytes
+        assert after.hbm_bytes - before.hbm_bytes == 32 * 4  # what comes out is in main memory
+
+    def test_a_slice_of_what_is_turned_on_its_way_is_read_alone(self):
+        turn = (
+            "%turn (t: f32[8,64]) -> f32[8,64] {\n  %t = f32[8,64]{1,0} parameter(0)\n"
+            "  ROOT %c = f32[8,64]{0,1} copy(%t)\n}\n\n"
+        )
+        turned = (
+            "  %turned = f32[8,64]{0,1} fusion(%p0), kind=kLoop, "
+            "output_to_operand_aliasing={{}: (0, {})}, calls=%turn\n  %zero"
+        )
+        program = PROGRAM.replace("%fused (", f"{turn}%fused (").replace("  %zero", turned)
+        program = program.replace("dynamic-slice(%p0", "dynamic-slice(%turned")
+        assert hlo.regions(program)[1].hbm_bytes == hlo.regions(PROGRAM)[1].hbm_bytes
+
     def test_a_loop_that_ends_by_data_must_be_told(self):
         program = PROGRAM.replace("direction=LT", "direction=NE")
         assert hlo.regions(program, [7])[1].trips == 7

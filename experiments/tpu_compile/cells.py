@@ -92,6 +92,7 @@ CELLS: dict[tuple[str, str], Work] = {
     ("gpt-j-6b", "v4:2x2x1"): Work(tensor=4),
     ("gpt-j-6b", "v5e:2x4"): Work(),
     ("gpt-j-6b", "v6e:2x4"): Work(),
+    ("gpt-j-6b", "tpu7x:2x2x1"): Work(),
     ("llama-3.1-8b", "v5e:4x4"): Work(fsdp=2),
     ("llama-3.1-70b", "v5p:8x8x8"): Work(rows=512, questions=512, batch=64, fsdp=64),
     ("tiny", "v5e:2x4"): Work(

@@ -144,8 +144,8 @@ def _with_fused(
     """Every instruction with the fusion's name, "" for none, and the computation that it is in."""
     for one in lines.values():
         yield fusion, lines, one
-        inner = one.called("calls")
-        if inner and one.op in ("fusion", "async-start"):
+        inner = one.called("to_apply" if one.op == "call-start" else "calls")
+        if inner and one.op in ("fusion", "async-start", "call-start"):
             yield from _with_fused(computations, computations[inner], inner)
 
 
@@ -199,8 +199,10 @@ def _meetings(base: int, kernel: int, out: int, window: dict[str, str]) -> int:
 
 def _traffic(computations: dict[str, Computation], lines: Computation, one: Instruction) -> float:
     """Bytes of main memory that one instruction reads and writes."""
-    if one.op in _FREE or one.op.endswith("-done"):
+    if one.op in _FREE or one.op.endswith("-done") or one.op == "call-start":
         return 0.0
+    if one.op == "call-update":  # ((from), to): what a core beside the others gathers or sums
+        return float(size(one.shape, main_memory=True))
     given = [lines[name].shape for name in one.operands if name in lines]
     if one.op == "dynamic-update-slice":
         return 2.0 * size(given[1], main_memory=True)
@@ -245,7 +247,7 @@ def _part(computations: dict[str, Computation], lines: Computation, name: str) -
     for user in lines.values():
         if name not in user.operands:
             continue
-        if user.op == "bitcast":
+        if user.op == "bitcast" or _IN_PLACE in user.rest:  # that is read as it is asked for
             part = _part(computations, lines, user.name)
         elif user.op == "fusion":
             inner = computations[user.called("calls")]
@@ -260,6 +262,9 @@ def _part(computations: dict[str, Computation], lines: Computation, name: str) -
             return None
         total += part
     return total
+
+
+_IN_PLACE = "output_to_operand_aliasing={{}: (0, {})}"  # a fusion that only turns tiles around
 
 
 def _slice(shape: str) -> float | None:
