@@ -62,7 +62,7 @@ def evaluate(
     _check_samples(settings, samples)
     from rich.console import Console
 
-    from star_jax import phases, processes, rounds
+    from star_jax import phases, processes, rounds, versions
     from star_jax.checkpoint import Checkpoints
     from star_jax.context import make_context
     from star_jax.folder import weights
@@ -81,6 +81,7 @@ def evaluate(
     chosen = [problem for problem in of_split if context.task.in_distribution(problem.group)]
     if not chosen:
         raise SettingsError(f"--split={split}: the task has no such problems")
+    versions.say(context.console, context.folder)
     of = context.folder / OF
     processes.first(lambda: _check_folder(of, settings.model.source, split, samples))
     phases.start(context)

@@ -4,7 +4,7 @@ import pathlib
 
 from etils import epath
 
-from star_jax import files
+from star_jax import files, versions
 from star_jax.settings import Settings, SettingsError, differences, to_dict
 
 TEST = "test.json"  # what came of the test problems
@@ -120,12 +120,16 @@ def _check_base(settings: Settings) -> None:
 def open_folder(settings: Settings, workdir: epath.PathLike) -> epath.Path:
     """The run's folder with its config.json, made or found; unfinished files in it are removed.
 
+    What versions this start has is kept there too.
+
     Raises:
         SettingsError: as in `check`.
     """
     check(settings, workdir)
     folder = epath.Path(workdir)
-    if not (folder / _CONFIG).exists():
+    begun = (folder / _CONFIG).exists()
+    versions.record(folder, begun=begun)
+    if not begun:
         files.write_json(folder / _CONFIG, to_dict(settings))
     files.sweep(folder)
     return folder

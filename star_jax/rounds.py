@@ -29,6 +29,7 @@ from star_jax import (
     report,
     scores,
     summary,
+    versions,
 )
 from star_jax.checkpoint import Checkpoints
 from star_jax.context import Context, make_context
@@ -53,6 +54,7 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     """
     context = make_context(settings, workdir, Console(quiet=not processes.speaks()))
     shown.print_data(context.console, context.problems.report())
+    versions.say(context.console, context.folder)
     weights = Checkpoints(folder.weights(context.folder))
     records = processes.first(lambda: _finished(context))
     if records:

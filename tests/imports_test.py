@@ -24,7 +24,7 @@ LAYERS = {
 # What knows strings and numpy, and never jax, not even by way of another module.
 TEXT_SIDE = {
     *("allowed", "chats", "command_line", "files", "folder", "grading", "packing", "prompts"),
-    *("rationales", "settings", "special_tokens", "tasks", "tokenizer"),
+    *("rationales", "settings", "special_tokens", "tasks", "tokenizer", "versions"),
 }
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorstore"}
 # Programs are compiled in the first alone; inside of them the second traces alike layers once.
