@@ -33,7 +33,7 @@ def record(folder: epath.Path, *, begun: bool) -> None:
 
 def say(console: Console, folder: epath.Path) -> None:
     """Prints one line where earlier starts had other versions than the last, as far as known."""
-    *before, now = _read(folder)
+    *before, now = _read(folder) or [{}]
     others = {
         name: list(dict.fromkeys(start[name] for start in before if start.get(name, own) != own))
         for name, own in now.items()

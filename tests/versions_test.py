@@ -38,7 +38,7 @@ def test_a_start_is_kept_where_its_versions_are_others(
     assert files.read_json(tmp_path / versions.FILE) == kept
 
 
-@pytest.mark.parametrize("starts", [[OLD], [OLD, OLD]])
+@pytest.mark.parametrize("starts", [[], [OLD], [OLD, OLD]])
 def test_the_same_versions_need_no_words(tmp_path: pathlib.Path, monkeypatch, starts):
     assert started(tmp_path, *starts, monkeypatch=monkeypatch) == ""
 
