@@ -41,6 +41,7 @@ def again(loaded: load.Loaded, folder: pathlib.Path, **change: Any) -> pathlib.P
     return export.export(**(said | change))
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", VARIANTS)
 def test_transformers_opens_it_without_a_remark(
     name: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture

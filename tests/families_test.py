@@ -229,7 +229,8 @@ def test_a_config_is_written_as_it_was_read(name: str):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_keys_left_away_have_the_defaults_of_transformers(name: str):
-    _, transformers = hugging_face.torch_and_transformers()
+    import transformers
+
     values = hugging_face.values(name)
     whole = transformers.AutoConfig.for_model(**values).to_dict()
     assert families.read_config(whole, name) == families.read_config(values, name)
@@ -307,6 +308,7 @@ def test_what_is_not_implemented_is_refused_by_name(name: str, change: dict, mes
         families.read_config(hugging_face.values(name) | change, "here/config.json")
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", VARIANTS)
 def test_logits_are_those_of_transformers(name: str, seed: int, tmp_path: pathlib.Path):

@@ -187,6 +187,7 @@ def test_the_other_architectures(architecture: str, tmp_path: pathlib.Path):
     assert loaded.family.name == architecture and same(back(loaded), expected)
 
 
+@pytest.mark.torch
 def test_logits_are_those_of_transformers_with_the_same_file(tmp_path: pathlib.Path):
     _, transformers = hugging_face.torch_and_transformers()
     kept = write(tmp_path / "m.gguf", tensors(), Type.Q4_1)

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from star_jax.model.plain_attention import Source, attention
 
@@ -47,8 +46,10 @@ CASES: dict[str, Any] = {
 }
 
 
-def true(case: str, cap: float, q: Any, own: Any, old: Any, shared: Any) -> torch.Tensor:
+def true(case: str, cap: float, q: Any, own: Any, old: Any, shared: Any) -> Any:
     """All keys of a row beside each other, each query's heads apart."""
+    import torch
+
     parts = {
         "own": (*own, CAUSAL[None].repeat(ROWS, 0)),
         "old": (*old, SOME[:, None].repeat(LENGTH, 1)),
@@ -66,9 +67,12 @@ def true(case: str, cap: float, q: Any, own: Any, old: Any, shared: Any) -> torc
     return torch.softmax(scores.masked_fill(~mask, -torch.inf), -1) @ v
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("cap", [0.0, 1.5])
 @pytest.mark.parametrize("case", CASES)
 def test_attention_and_its_gradients_are_those_of_the_formula(case: str, cap: float):
+    import torch
+
     given = (Q, OWN, OLD, SHARED)
     weights = drawn(7, *Q.shape)
 

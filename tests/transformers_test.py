@@ -26,6 +26,8 @@ PREFILLED = 9
 EVERY = pytest.mark.parametrize("name", hf.VARIANTS)
 SEEDS = pytest.mark.parametrize("seed", range(3))
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Any:

@@ -1,0 +1,103 @@
+"""A pytest plugin that runs a part of the suite, and says what it has left out.
+
+    PYTHONPATH=tests python -m pytest -p parts --part=jax
+
+`make test` runs the suite whole, without this. Then, on another Python, where other versions of jax
+are, it runs the part "jax": the tests that may compile a program. Those marked `torch` hold ours
+against PyTorch, which is not installed there. `make check` runs the part "quick".
+"""
+
+import ast
+import collections
+import functools
+import pathlib
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+
+import pytest
+
+TESTS = pathlib.Path(__file__).parent
+ROOT = TESTS.parent
+DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorstore"}
+SMALL = {"mesh_test.py", "rotary_test.py", "select_test.py", "learning_test.py"}
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+def jax_part(item: pytest.Item) -> str:
+    """Why a test is not of the part; "" for one that is."""
+    if item.get_closest_marker("torch"):
+        return "need torch"
+    if item.path.name.startswith("bench_"):
+        return "are of benchmarks"
+    return "" if compiles(item.path) else "never meet jax"
+
+
+def quick_part(item: pytest.Item) -> str:
+    """As `jax_part`, of the text side and a few small programs."""
+    return "may compile" if compiles(item.path) and item.path.name not in SMALL else ""
+
+
+PARTS = {"jax": jax_part, "quick": quick_part}
+
+
+@functools.cache
+def compiles(path: pathlib.Path) -> bool:
+    """Whether a test file can reach jax: through what it imports, or in another process."""
+    seen, waiting = set(), [path]
+    while waiting:
+        names = set(_imported(current := waiting.pop()))
+        if {name.partition(".")[0] for name in names} & DEVICE_LIBRARIES:
+            return True
+        if current == path and "subprocess" in names:
+            return True
+        found = {source for name in names if (source := _source(name))}
+        waiting += found - seen
+        seen |= found
+    return False
+
+
+def _imported(path: pathlib.Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def _source(name: str) -> pathlib.Path | None:
+    """The file of a module of ours."""
+    for folder in (ROOT, TESTS):
+        place = folder.joinpath(*name.split("."))
+        for path in (place.with_suffix(".py"), place / "__init__.py"):
+            if path.exists():
+                return path
+    return None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", choices=sorted(PARTS), required=True, help="of the suite, to run")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reasons = {item: PARTS[config.getoption("part")](item) for item in items}
+    config.stash[_LEFT_OUT] = collections.Counter(filter(None, reasons.values()))
+    config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
+    items[:] = [item for item in items if not reasons[item]]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist, which prints nothing
+        session.config.workeroutput["left_out"] = dict(session.config.stash[_LEFT_OUT])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    left = terminalreporter.config.stash.get(_LEFT_OUT, {})
+    what = ", ".join(f"{count} {reason}" for reason, count in sorted(left.items())) or "nothing"
+    versions = f"Python {platform.python_version()}, jax {metadata.version('jax')}"
+    terminalreporter.write_line(f"{versions}; tests left out: {what}")
