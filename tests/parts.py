@@ -80,15 +80,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    reasons = {item: PARTS[config.getoption("part")](item) for item in items}
+    why = PARTS[str(config.getoption("part"))]
+    reasons = {item: why(item) for item in items}
     config.stash[_LEFT_OUT] = collections.Counter(filter(None, reasons.values()))
     config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
     items[:] = [item for item in items if not reasons[item]]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist, which prints nothing
-        session.config.workeroutput["left_out"] = dict(session.config.stash[_LEFT_OUT])
+    # of pytest-xdist, in a process that prints nothing
+    getattr(session.config, "workeroutput", {})["left_out"] = dict(session.config.stash[_LEFT_OUT])
 
 
 @pytest.hookimpl(optionalhook=True)
