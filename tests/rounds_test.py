@@ -16,7 +16,7 @@ from etils import epath
 from rich.console import Console
 
 import fakes
-from star_jax import context, files, phases, rationales, report, rounds
+from star_jax import context, files, phases, rationales, report, rounds, versions
 from star_jax.checkpoint import Checkpoints
 from star_jax.model import load
 from star_jax.rationales import Kind, Sample
@@ -229,6 +229,17 @@ def test_a_run_that_is_done_is_only_shown_again(whole: Run, monkeypatch, capsys)
     assert files.read_json(whole.folder / report.RESULT) == whole.result
     assert (whole.folder / report.PLOT).exists()
     assert "all rounds" in capsys.readouterr().out
+
+
+def test_a_run_of_other_versions_goes_on_and_says_so(whole: Run, capsys):
+    kept = whole.folder / versions.FILE
+    earlier = versions.here() | {"jax": "0.1.2"}
+    for before, said in (([earlier], "jax 0.1.2 before"), ([], "")):
+        files.write_json(kept, before) if before else kept.unlink()
+        assert rounds.run(fakes.tiny(UNSEEN), whole.folder) == whole.result
+        lines = [line for line in capsys.readouterr().out.splitlines() if "started with" in line]
+        assert len(lines) == len(before) and said in "".join(lines)
+        assert files.read_json(kept) == [*(before or [{}]), versions.here()]
 
 
 def test_other_settings_are_refused_and_change_nothing(whole: Run):
