@@ -243,6 +243,14 @@ class TestTiny:
         assert cells[program]["collective_bytes"]["all-reduce"] > 0
 
 
+def test_the_halves_of_a_chip_are_devices_and_another_core_of_it_sums(tmp_path):
+    pytest.importorskip("libtpu", reason="needs the compiler for TPUs")
+    found = compiled("decode", tmp_path, "--topology=tpu7x:2x2x1", "--tensor=4", "--budget=80")
+    assert (found["devices"], found["device_kind"]) == (8, "TPU7x")
+    assert found["hbm_per_device"] == 96 * 2**30 and found["fits"]
+    assert found["collective_bytes"]["all-reduce"] > 0
+
+
 def test_tensor_parallel_decoding_gathers_no_weight_and_copies_no_cache(tmp_path):
     pytest.importorskip("libtpu", reason="needs the compiler for TPUs")
     found = {}
