@@ -9,6 +9,7 @@ against PyTorch, which is not installed there. `make check` runs the part "quick
 
 import ast
 import collections
+import fnmatch
 import functools
 import pathlib
 import platform
@@ -21,15 +22,16 @@ TESTS = pathlib.Path(__file__).parent
 ROOT = TESTS.parent
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorstore"}
 SMALL = {"mesh_test.py", "rotary_test.py", "select_test.py", "learning_test.py"}
-_LEFT_OUT = pytest.StashKey[dict[str, int]]()
+LONG = {"smollm2_run_test.py", "evaluate_test.py"}  # whole runs, as those of resume_test.py are
+_LEFT_OUT = pytest.StashKey[collections.Counter[str]]()
 
 
 def jax_part(item: pytest.Item) -> str:
     """Why a test is not of the part; "" for one that is."""
     if item.get_closest_marker("torch"):
         return "need torch"
-    if item.path.name.startswith("bench_"):
-        return "are of benchmarks"
+    if item.path.name in LONG:
+        return "are long runs"
     return "" if compiles(item.path) else "never meet jax"
 
 
@@ -79,10 +81,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--part", choices=sorted(PARTS), required=True, help="of the suite, to run")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_LEFT_OUT] = collections.Counter()
+
+
+def pytest_ignore_collect(collection_path: pathlib.Path, config: pytest.Config) -> bool | None:
+    """Benchmarks import torch, so in the part "jax" their files are not even opened."""
+    name = collection_path.name
+    if config.getoption("part") != "jax" or not fnmatch.fnmatch(name, "bench_*_test.py"):
+        return None
+    config.stash[_LEFT_OUT]["files are of benchmarks"] += 1
+    return True
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     why = PARTS[str(config.getoption("part"))]
     reasons = {item: why(item) for item in items}
-    config.stash[_LEFT_OUT] = collections.Counter(filter(None, reasons.values()))
+    config.stash[_LEFT_OUT].update(filter(None, reasons.values()))
     config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
     items[:] = [item for item in items if not reasons[item]]
 
@@ -94,11 +109,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node) -> None:
-    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", {})
+    left = getattr(node, "workeroutput", {}).get("left_out", {})
+    node.config.stash[_LEFT_OUT] = collections.Counter(left)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    left = terminalreporter.config.stash.get(_LEFT_OUT, {})
+    left = terminalreporter.config.stash[_LEFT_OUT]
     what = ", ".join(f"{count} {reason}" for reason, count in sorted(left.items())) or "nothing"
     versions = f"Python {platform.python_version()}, jax {metadata.version('jax')}"
     terminalreporter.write_line(f"{versions}; tests left out: {what}")

@@ -19,6 +19,7 @@ SUITE = {
     "@pytest.mark.torch\ndef test_d(): import no_such_torch\n",
     "process_test.py": "import subprocess\ndef test_e(): pass\n",
     "bench_toy_test.py": "import jax\ndef test_f(): pass\n",
+    "evaluate_test.py": "import jax\ndef test_h(): pass\n",
     "mesh_test.py": "import star_jax.mesh\ndef test_g(): pass\n",
 }
 
@@ -45,8 +46,12 @@ def run(folder: pathlib.Path, *arguments: str) -> tuple[set[str], str]:
 @pytest.mark.parametrize(
     ("part", "ran", "left_out"),
     [
-        ("jax", set("ceg"), "1 are of benchmarks, 1 need torch, 2 never meet jax"),
-        ("quick", set("abg"), "4 may compile"),
+        (
+            "jax",
+            set("ceg"),
+            "1 are long runs, 1 files are of benchmarks, 1 need torch, 2 never meet jax",
+        ),
+        ("quick", set("abg"), "5 may compile"),
     ],
 )
 def test_a_part_is_run_and_the_rest_is_counted(
@@ -60,8 +65,8 @@ def test_a_part_is_run_and_the_rest_is_counted(
 
 def test_without_it_nothing_is_left_out(tmp_path: pathlib.Path):
     found, text = run(tmp_path)
-    assert found == set("abcdefg")
-    assert "1 failed, 6 passed" in text and "left out" not in text
+    assert found == set("abcdefgh")
+    assert "1 failed, 7 passed" in text and "left out" not in text
 
 
 @pytest.mark.parametrize(
