@@ -222,6 +222,7 @@ def _places(
     files: Source, family: Family, config: ModelConfig, weights: Iterable[str]
 ) -> dict[str, Stored]:
     """Where each layer's weights lie, with every tensor of the files accounted for."""
+    family = files.layout(family)
     names = (name for weight in weights for name in layers.names(weight, config.layers))
     places = {name: family.stored(name, config) for name in names}
     head = family.stored("head.value", config)

@@ -10,6 +10,7 @@ import ml_dtypes  # noqa: F401  numpy then knows bfloat16
 import numpy as np
 import safetensors
 
+from star_jax.model.family import Family
 from star_jax.model.stored import Range
 
 _INDEX = "model.safetensors.index.json"
@@ -51,7 +52,11 @@ class Source(Protocol):
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """By their names in transformers."""
+        """By name."""
+        ...
+
+    def layout(self, family: Family) -> Family:
+        """The family as its weights lie in these files."""
         ...
 
     def read(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
@@ -86,6 +91,10 @@ class Folder:
                     f"{where / file}: has no tensor {name}, which {_INDEX} says it has; "
                     "copy both files again"
                 )
+
+    def layout(self, family: Family) -> Family:
+        """See `Source`."""
+        return family
 
     def read(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
         """See `Source`."""
