@@ -89,3 +89,30 @@ def test_settling_refuses_what_nobody_looked_at():
         Fields({"off": True}, "config.json").settle(neutral, frozenset())
     with pytest.raises(FamilyError, match="new = 0: is unknown here and may change"):
         Fields({"new": 0}, "config.json").settle(neutral, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "refused"),
+    [
+        ("_model_name_or_path", "a model", False),
+        ("_anything", {"a": 1}, False),
+        ("unk_token_id", 3, False),
+        ("image_token_id", None, False),
+        ("stop_token_ids", [1, 2], False),
+        ("pad_token", "<pad>", False),
+        ("unk_token", None, False),
+        ("num_experts_per_token", 2, True),
+        ("token_ids_shift", 1, True),
+        ("num_register_tokens", 4, True),
+        ("_known", 2, True),
+        ("rotated_token_id", 2, True),
+    ],
+)
+def test_notes_and_names_of_tokens_are_passed_over(key: str, value: Any, refused: bool):
+    given = Fields({key: value}, "config.json")
+    neutral = {"_known": (1,), "rotated_token_id": (1,)}
+    if refused:
+        with pytest.raises(FamilyError, match=f"{key} = {value!r}: is "):
+            given.settle(neutral, frozenset())
+    else:
+        given.settle(neutral, frozenset())

@@ -11,20 +11,18 @@ from star_jax.model.stored import INSIDE, OUTSIDE, Stored, place
 # What every config.json may say without a word about the computation.
 _IGNORED = frozenset(
     """
-    _attn_implementation _attn_implementation_autoset _flash_attn_2_enabled _name_or_path
-    _num_labels architectures attn_implementation attention_dropout
-    attention_probs_dropout_prob attn_pdrop bad_words_ids begin_suppress_tokens bos_token_id
-    cache_implementation classifier_dropout cls_token_id decoder_start_token_id diversity_penalty
-    do_sample dtype early_stopping embd_pdrop encoder_no_repeat_ngram_size eos_token_id
-    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
-    gradient_checkpointing hidden_dropout hidden_dropout_prob id2label initializer_range is_decoder
-    keys_to_ignore_at_inference label2id length_penalty mask_token_id max_length max_new_tokens
-    min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_labels
-    num_return_sequences output_attentions output_hidden_states output_scores pad_token_id prefix
-    problem_type remove_invalid_values repetition_penalty resid_pdrop return_dict
-    return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature
-    tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config
-    transformers_version typical_p unk_token_id unsloth_fixed unsloth_version use_bfloat16 use_cache
+    architectures attn_implementation attention_dropout attention_probs_dropout_prob attn_pdrop
+    bad_words_ids begin_suppress_tokens cache_implementation classifier_dropout
+    diversity_penalty do_sample dtype early_stopping embd_pdrop encoder_no_repeat_ngram_size
+    exponential_decay_length_penalty finetuning_task gradient_checkpointing hidden_dropout
+    hidden_dropout_prob id2label initializer_range is_decoder keys_to_ignore_at_inference
+    label2id length_penalty max_length max_new_tokens min_length model_type no_repeat_ngram_size
+    num_beam_groups num_beams num_labels num_return_sequences output_attentions
+    output_hidden_states output_scores prefix problem_type remove_invalid_values
+    repetition_penalty resid_pdrop return_dict return_dict_in_generate suppress_tokens
+    task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype
+    torchscript transformers.js_config transformers_version typical_p unsloth_fixed
+    unsloth_version use_bfloat16 use_cache
     """.split()
 )
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {

@@ -74,16 +74,27 @@ class Fields:
     def settle(self, neutral: Mapping[str, tuple[Any, ...]], ignored: frozenset[str]) -> None:
         """Refuses what is left, but for ignored keys and those at a value that changes nothing.
 
+        Keys that begin with an underscore are transformers' notes on how a model came about; one
+        that counts is taken by an aspect before. Names of tokens are nothing to the computation.
+
         Raises:
             FamilyError: names the first key, its value, and the values it may have.
         """
         for key, value in self._left.items():
+            if key not in neutral and (key.startswith("_") or _names_a_token(key, value)):
+                continue
             if key in neutral and value not in neutral[key]:
                 known = " or ".join(map(repr, neutral[key]))
                 raise self.refuse(key, value, f"is not implemented; only {known} is")
             if key not in neutral and key not in ignored:
                 why = "is unknown here and may change the computation; remove it if it does not"
                 raise self.refuse(key, value, why)
+
+
+def _names_a_token(key: str, value: Any) -> bool:
+    """As eos_token_id = 2 or pad_token = "<pad>" does, but not num_experts_per_token = 2."""
+    named = key.endswith("_token") and isinstance(value, str | None)
+    return named or key.endswith(("_token_id", "_token_ids"))
 
 
 class Aspect(NamedTuple):
