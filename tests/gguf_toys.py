@@ -92,6 +92,7 @@ def write(model: Any, path: pathlib.Path, changes: Mapping[str, Any] | None = No
     for key, value in {**metadata(config), **(changes or {})}.items():
         if value is not None:
             writer.add_key_value(f"{architecture}.{key}", value, *kind_of(value))
+    writer.add_token_list([f"t{n}" for n in range(config.vocab_size)])
     for name, weight in model.named_parameters():  # a tied head is no parameter of its own
         x = converted(name, weight.detach().numpy(), config)
         writer.add_tensor(str(names.get_name(name, (".weight", ".bias"))), np.ascontiguousarray(x))

@@ -2,46 +2,19 @@
 
 import atexit
 import functools
-import importlib.util
 import pathlib
 import shutil
 import tempfile
 
-import pytest
-
+import real_models
+from experiments.fetch_smollm2 import SMOLLM2
 from star_jax.gguf_vocabulary import Vocabulary, open_vocabulary
 from star_jax.tokenizer import HuggingFaceTokenizer
-
-ROOT = pathlib.Path(__file__).parents[1]
-
-
-def fetching():
-    """The module that fetches it, experiments/fetch_smollm2.py."""
-    path = ROOT / "experiments/fetch_smollm2.py"
-    spec = importlib.util.spec_from_file_location("fetch_smollm2", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@functools.cache
-def _fetched() -> pathlib.Path | str:
-    """Its path, or why there is none: asked once a process."""
-    module = fetching()
-    try:
-        return module.fetch(module.cache_folder())
-    except (module.FetchError, OSError) as error:
-        return str(error)
 
 
 def gguf() -> pathlib.Path:
     """The GGUF file: 30 layers of 576, 4-bit weights, 49,152 tokens."""
-    found = _fetched()
-    if isinstance(found, str):
-        pytest.fail(f"no SmolLM2: {found}")
-    return found
+    return real_models.gguf(SMOLLM2)
 
 
 @functools.cache

@@ -3,26 +3,21 @@
 import functools
 import pathlib
 import tracemalloc
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from transformers import AutoTokenizer
 
 import hugging_face as hf
+import real_models
 import smollm2
 import texts
 import toys
 from star_jax import mesh
-from star_jax.model import abstract, export, load
-from star_jax.sampler.decode import Prompts, decode, make_stop
-from star_jax.sampler.select import Selection
+from star_jax.model import export, load
 
 ROWS, LONGEST, NEW = 50, 64, 64
-BATCH = 10  # of their rows at a time
 MARGIN = 1e-3  # where our token is not theirs, their logits of both are at most so far apart
 
 
@@ -45,53 +40,17 @@ def prompts() -> list[list[int]]:
     return [row for row in rows if len(row) <= LONGEST][:ROWS]
 
 
-def greedy(loaded: load.Loaded) -> np.ndarray:
-    """What ours writes after each prompt, [ROWS, NEW]; it goes on past the end of a text."""
-    tokens = np.zeros((ROWS, LONGEST), np.int32)
-    start = np.array([LONGEST - len(row) for row in prompts()], np.int32)
-    for row, first, prompt in zip(tokens, start, prompts(), strict=True):
-        row[first:] = prompt
-    vocab = loaded.config.vocab - loaded.config.padding
-    stop = make_stop((), "", smollm2.tokenizer().token_bytes()[:vocab], loaded.config.vocab)
-
-    @jax.jit
-    def run(params: Any, questions: Prompts) -> Any:
-        model = nnx.merge(abstract.graph(loaded.config), params)
-        return decode(model, questions, None, budget=NEW, stop=stop, selection=Selection())
-
-    rows = (jnp.asarray(tokens), jnp.asarray(start), jnp.arange(ROWS))
-    written = run(loaded.params, Prompts(*rows, jnp.zeros(3, jnp.uint32)))
-    assert (np.asarray(written.length) == NEW).all()
-    return np.asarray(written.tokens)
-
-
 @pytest.mark.torch
 def test_fifty_greedy_continuations_are_those_of_transformers(
     loaded: load.Loaded, exported: pathlib.Path
 ):
-    """Theirs is asked for the token after every one of ours: by induction its text is ours."""
-    torch, transformers = hf.torch_and_transformers()
+    _, transformers = hf.torch_and_transformers()
     assert len(prompts()) == ROWS
-    written = greedy(loaded)
-    # transformers reads the GGUF by itself: nothing of ours is between the file and its logits
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(
-        smollm2.gguf().parent, gguf_file=smollm2.gguf().name, dtype=torch.float32
-    ).eval()
-    differing = 0
-    for first in range(0, ROWS, BATCH):
-        lengths = [len(row) for row in prompts()[first : first + BATCH]]
-        whole = np.zeros((BATCH, LONGEST + NEW), np.int64)  # padded on the right, seen by nothing
-        for row, prompt, more in zip(whole, prompts()[first:], written[first:], strict=False):
-            row[: len(prompt) + NEW] = [*prompt, *more]
-        every = hf.theirs(theirs, whole)
-        for row, length, ours in zip(every, lengths, written[first:], strict=False):
-            logits = row[length - 1 : length - 1 + NEW]
-            other = np.flatnonzero(logits.argmax(-1) != ours)
-            if other.size:
-                differing += 1
-                at = logits[other[0]]
-                assert at.max() - at[ours[other[0]]] < MARGIN
-    assert differing <= 2, "such near ties are rare"
+    written = real_models.greedy(loaded, smollm2.tokenizer(), prompts(), NEW)
+    theirs = real_models.theirs(smollm2.gguf())
+    gaps = real_models.gaps(theirs, prompts(), written)
+    assert all(gap < MARGIN for gap in gaps)
+    assert len(gaps) <= 2, "such near ties are rare"
     opened, said = transformers.AutoModelForCausalLM.from_pretrained(
         exported, output_loading_info=True
     )
