@@ -28,6 +28,11 @@ _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_TEKKEN = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*|\p{{N}}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +54,21 @@ class Cut:
     composed: bool = False
 
 
-# `tokenizer.ggml.pre` -> how its words are cut, for the families that are loaded.
+_OF_LLAMA3 = Cut(_LLAMA3, whole=True, begins=True)
+_OF_NEOX = Cut(_GPT2, composed=True)
+
+# `tokenizer.ggml.pre` -> how its words are cut, for the families that are loaded. The converter
+# tells tokenizers apart by what they make of one text, so GPT-J's is "gpt-2" and GPT-NeoX's has the
+# name of a later model that took it over.
 CUTS: dict[str, Cut] = {
     "gpt-2": Cut(_GPT2),
+    "mpt": _OF_NEOX,
+    "olmo": _OF_NEOX,
     "smollm": Cut(_GPT2, digits=True),
-    "llama-bpe": Cut(_LLAMA3, whole=True, begins=True),
+    "llama-bpe": _OF_LLAMA3,
+    "llama3": _OF_LLAMA3,
+    "llama-v3": _OF_LLAMA3,
+    "tekken": Cut(_TEKKEN, whole=True, begins=True),
     "qwen2": Cut(_LLAMA3.replace("{1,3}", ""), composed=True),
     "deepseek-r1-qwen": Cut(_LLAMA3.replace("{1,3}", "")),
 }

@@ -1,5 +1,6 @@
 """Small tokenizers of SentencePiece's kind, in the three ways they treat the start of a text."""
 
+import json
 from collections.abc import Sequence
 
 import tokenizers
@@ -43,3 +44,8 @@ def tokenizer(prefix: str = "normalizer", ends: Sequence[int] = ()) -> HuggingFa
         tokenizer_object=backend(prefix), bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
     return HuggingFaceTokenizer(hub, ends)
+
+
+def merges(made: tokenizers.Tokenizer) -> list[list[str]]:
+    """The merges of a tokenizer, the first first."""
+    return json.loads(made.to_str())["model"]["merges"]
