@@ -2,7 +2,8 @@
 
 A file says less than a config.json. What it leaves out is what llama.cpp's converter takes for
 granted, and what llama.cpp computes: a Mistral is a "llama" there, and no window is kept of it, nor
-of a Qwen. Only the activations are the families' own (for GPT-NeoX the exact GELU).
+of a Qwen; a GPT-NeoX rotates with the usual base unless it names one. Only the activations are the
+families' own (for GPT-NeoX the exact GELU).
 """
 
 import dataclasses
