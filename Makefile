@@ -14,7 +14,7 @@ PART := PYTHONPATH=tests $(PYTEST) -p parts --part
 help:
 	@echo "make demo    STaR on arithmetic in minutes, in runs/arithmetic; the same command goes on"
 	@echo "make smollm2 fetches SmolLM2-135M-Instruct (89 MiB, once) and prints its path"
-	@echo "make gemma3  fetches a small Gemma 3 (once) and prints its path"
+	@echo "make gemma3  fetches Gemma 3 270M (227 MiB, once; its terms: see what it prints) and prints its path"
 	@echo "make check   lint, types, and the quick part of the tests: a minute or so"
 	@echo "make test    lint, types and tests; what meets jax also on another Python, if there is one"
 	@echo "make format  formats the code and repairs what lint can"
@@ -26,7 +26,7 @@ demo: .venv/installed
 	$(BIN)/python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/arithmetic
 
 smollm2 gemma3: $(BIN)/pip
-	@$(BIN)/python experiments/fetch_$@.py
+	@$(BIN)/python -m experiments.fetch_$@
 
 check: lint
 	$(PART)=quick

@@ -28,6 +28,7 @@ DEPENDENCIES = [
     "numpy>=2.0,<3",
     "optax>=0.2.5,<0.3",
     "orbax-checkpoint>=0.11.20,<0.13",
+    "pyarrow>=15",  # Parquet, and what datasets reads
     "rich>=13.7,<16",
     "safetensors>=0.5,<1",
     "tensorflow-datasets>=4.9.7,<5",
@@ -36,6 +37,7 @@ DEPENDENCIES = [
 ]
 
 GGUF = "gguf>=0.17,<1"
+HUB = "datasets>=3,<6"  # task.data="hf:OWNER/NAME"
 
 # What a second environment has, of another Python (make test).
 SECOND = [
@@ -53,13 +55,14 @@ SECOND = [
 # jax's own extras bring the library that each version of it asks for.
 EXTRAS = {
     "gguf": [GGUF],
-    "hub": ["datasets>=3,<6"],  # task.data="hf:OWNER/NAME"
+    "hub": [HUB],
     "tpu": ["jax[tpu]"],
     "gpu": ["jax[cuda12]"],
     "gpu13": ["jax[cuda13]"],
     "second": SECOND,
     "test": [
         *SECOND,
+        HUB,
         "accelerate>=1.1,<2",  # transformers opens no GGUF file without
         "pyright[nodejs]>=1.1.400,<2",  # with its own node, where the machine has none
         "ruff>=0.12,<0.18",  # its formatting changes with minor versions

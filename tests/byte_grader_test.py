@@ -120,7 +120,8 @@ def written(
         length[i] = len(row)
     text = read(tokens, length, tokenizer=tokenizer, stop=stop, ending=ending)
     text = jax.tree.map(np.asarray, text)
-    context: Any = types.SimpleNamespace(tokenizer=tokenizer, stop=stop)
+    made: Any = types.SimpleNamespace(model=types.SimpleNamespace(dtype="float32"))
+    context: Any = types.SimpleNamespace(tokenizer=tokenizer, stop=stop, settings=made)
     whole = [Context.text(context, row) for row in rows]
     host = [ending.cut(said) for said in whole]
     for said, piece, end in zip(host, text.bytes, text.length, strict=False):
