@@ -406,7 +406,8 @@ def test_what_goes_on_after_the_answer_is_neither_graded_nor_kept(
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = row
     gold = byte_grader.gold([answer] * 3)
-    found = byte_grader.grade(rule, table(BYTEWISE, ""), tokens, length, *gold)
+    grade: Any = functools.partial(byte_grader.grade, rule, table(BYTEWISE, ""))
+    found = grade(tokens, length, *gold)
     assert found.right.tolist() == [True, True, True]
     assert found.kept.tolist()[:2] == [len(completion)] * 2
     assert found.ended.tolist()[:2] == [False, True]
