@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from star_jax import byte_numbers
-from star_jax.byte_numbers import (
+from star_jax.byte_numbers import Spelling
+from star_jax.byte_rows import (
     NOTHING,
-    Spelling,
     among,
     first_of,
     last_of,

@@ -16,7 +16,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from star_jax.byte_rows import (
+    NOTHING,
+    among,
+    first_of,
+    last_of,
+    latest,
+    next_is,
+    occurs,
+    pick,
+    shifted,
+)
 from star_jax.numbers import (
+    BRACKETS,
     FORMS,
     FRACTION,
     FULL_WIDTH,
@@ -25,12 +37,14 @@ from star_jax.numbers import (
     LATEX_WORDS,
     MINUS,
     MONEY,
+    OVER,
     RAISED,
     ROOTS,
+    SCRIPTS,
+    TAKES,
     TIMES,
 )
 
-NOTHING = -1
 _WORD = string.ascii_letters + string.digits
 
 
@@ -116,50 +130,6 @@ def spell(characters_M: jax.Array, number: Number) -> Spelling:
     return Spelling(number.found, number.negative & ~nothing, zero, whole | decimals)
 
 
-def occurs(characters_M: jax.Array, text: str) -> jax.Array:
-    """Where a text begins in the row, [M] bool."""
-    here = (shifted(characters_M, by) == ord(char) for by, char in enumerate(text))
-    return functools.reduce(jnp.logical_and, here)
-
-
-def among(characters: jax.Array, letters: str) -> jax.Array:
-    """Which of the characters are one of these."""
-    ranges = ((first <= characters) & (characters <= last) for first, last in _ranges(letters))
-    return functools.reduce(jnp.logical_or, ranges)
-
-
-def _ranges(letters: str) -> list[tuple[int, int]]:
-    """Their code points, from and to."""
-    points = {ord(letter) for letter in letters}
-    firsts, lasts = ({x for x in points if x + by not in points} for by in (-1, 1))
-    return list(zip(sorted(firsts), sorted(lasts), strict=True))
-
-
-def shifted(row_M: jax.Array, by: int, fill: int | bool = NOTHING) -> jax.Array:
-    """In every place what stands `by` places after it, or `fill` beyond the row."""
-    size = len(row_M)
-    by = max(-size, min(by, size))
-    edge = jnp.full((abs(by),), fill, row_M.dtype)
-    return jnp.concatenate((row_M[by:], edge) if by >= 0 else (edge, row_M[:by]))
-
-
-def pick(row_M: jax.Array, place: jax.Array) -> jax.Array:
-    """The character in a place; `NOTHING` (or False) outside the row."""
-    nothing = False if row_M.dtype == bool else NOTHING
-    inside = (place >= 0) & (place < len(row_M))
-    return jnp.where(inside, row_M[jnp.clip(place, 0, len(row_M) - 1)], nothing)
-
-
-def first_of(mask_M: jax.Array) -> jax.Array:
-    """The first place that is True; M where none is."""
-    return jnp.min(jnp.where(mask_M, jnp.arange(len(mask_M)), len(mask_M)))
-
-
-def last_of(mask_M: jax.Array) -> jax.Array:
-    """The last place that is True; -1 where none is."""
-    return jnp.max(jnp.where(mask_M, jnp.arange(len(mask_M)), -1))
-
-
 class _Clusters(NamedTuple):
     """Of every place in a row, [M].
 
@@ -191,22 +161,28 @@ def _clusters(characters_M: jax.Array) -> _Clusters:
     begin = jax.lax.cummax(jnp.where(begins, place, 0))
 
     point, comma = links & near(0, "."), links & near(0, ",")
-    second_point = point & shifted(_latest(point, ~inside), -1, False)
+    second_point = point & shifted(latest(point, ~inside), -1, False)
     misplaced = comma & ~(three & _heads_group(characters_M, begins, comma))
-    linked = _latest(links | spaces, begins | ~inside)  # from the first link on
-    broken = _latest(second_point | misplaced, ~inside)
+    linked = latest(links | spaces, begins | ~inside)  # from the first link on
+    broken = latest(second_point | misplaced, ~inside)
 
     dot = begins & near(-1, ".") & ~near(-2, _WORD + "_.")
-    wrong = broken | (linked & _latest(dot, ~inside))
-    wrong |= _latest(begins & _led_up_to(characters_M, dot), ~inside)
+    wrong = broken | (linked & latest(dot, ~inside))
+    wrong |= latest(begins & _led_up_to(characters_M, dot), ~inside)
     wrong |= _goes_on(characters_M, digits)
     joined_before, joined_after = _joined(characters_M, digit)
-    wrong |= _latest(begins & joined_before, ~inside) | joined_after
+    groups = near(0, " ") & digits[-1] & three & shifted(comma, -4, False) & ~spaces  # 1,234 567
+    rest = near(0, " ") & digits[-1] & near(1, "rR")  # 7 r 3
+    near_rest, far_rest = rest & digits[2], rest & near(2, " ") & digits[3]
+    joined_before |= shifted(groups, -1, False)
+    joined_before |= shifted(near_rest, -2, False) | shifted(far_rest, -3, False)
+    joined_after |= shifted(groups | near_rest | far_rest, 1, False)
+    wrong |= latest(begins & joined_before, ~inside) | joined_after
     # A whole number before a fraction: the next cluster is joined to one after it.
     over = next_is(ends & joined_after, ends)
     fraction = begins & over
-    first = ~near(0, " -")
-    wrong |= shifted(next_is(fraction, first), 1, False) & near(1, " -")
+    first = ~near(0, " +&-")
+    wrong |= shifted(next_is(fraction, first), 1, False) & near(1, " +&-")
     wrong |= shifted(occurs(characters_M, " and ") & shifted(fraction, 5, False), 1, False)
     return _Clusters(begin, dot, ends, wrong)
 
@@ -219,7 +195,11 @@ def _led_up_to(characters_M: jax.Array, dot: jax.Array) -> jax.Array:
         return jnp.where(dot, dotted, plain)
 
     opening = "-+("
-    found = before(1, _WORD + "_/^" + FRACTION + RAISED + ROOTS)
+    found = before(1, _WORD + "/^±}" + FRACTION + RAISED + ROOTS)
+    found |= before(1, "_") & before(2, _WORD + ")}]")
+    found |= before(1, "(") & before(2, string.ascii_letters + ROOTS)
+    taken = latest(among(characters_M, TAKES), ~among(characters_M, TAKES + " "))
+    found |= jnp.where(dot, shifted(taken, -2, False), shifted(taken, -1, False))
     found |= before(1, opening) & before(2, "^")
     found |= before(1, opening) & before(2, opening) & before(3, "^")
     found |= before(1, "+-") & before(2, "eE") & before(3, string.digits)
@@ -230,11 +210,14 @@ def _led_up_to(characters_M: jax.Array, dot: jax.Array) -> jax.Array:
 def _argument(characters_M: jax.Array) -> jax.Array:
     """Whether a place is in the argument of a power, an index or a command of LaTeX."""
     opens, closes = among(characters_M, "{"), among(characters_M, "}")
-    commands = _WORD + "^_}]" + FRACTION + ROOTS
-    opens &= among(shifted(characters_M, -1), commands)
-    closes &= ~among(shifted(characters_M, 1), "{")
+    space = among(characters_M, " ")
+    command = among(shifted(characters_M, -1), _WORD + "}]" + RAISED)
+    command &= ~shifted(occurs(characters_M, "boxed"), -5, False)
+    script = among(characters_M, SCRIPTS)
+    command |= shifted(latest(script, ~script & ~space), -1, False)
+    closes &= ~shifted(next_is(opens, ~space), 1, False)
     closes |= among(characters_M, "\n")
-    return _latest(opens, closes)
+    return latest(opens & command, closes)
 
 
 def _goes_on(characters_M: jax.Array, digits: dict[int, jax.Array]) -> jax.Array:
@@ -246,8 +229,9 @@ def _goes_on(characters_M: jax.Array, digits: dict[int, jax.Array]) -> jax.Array
 
     letter = near(0, string.ascii_letters)
     exponent = digit | (near(0, "+-") & digits[1])
-    found = near(1, RAISED)
-    found |= shifted(next_is(near(0, FRACTION + ROOTS), ~near(0, " -")), 1, False)
+    found = near(1, RAISED) | (near(1, ".") & near(2, RAISED))
+    found |= shifted(next_is(near(0, FRACTION + ROOTS), ~near(0, " +&-")), 1, False)
+    found |= near(1, "i") & ~near(2, string.ascii_letters)
     found |= shifted(occurs(characters_M, " and ") & near(5, FRACTION), 1, False)
     found |= near(1, "^") & ~near(2, "\\") & ~(near(2, "{") & near(3, "\\"))
     found |= near(1, "_") & near(2, string.ascii_letters + "{")
@@ -256,13 +240,24 @@ def _goes_on(characters_M: jax.Array, digits: dict[int, jax.Array]) -> jax.Array
 
 def _joined(characters_M: jax.Array, digit: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Whether signs alone stand between a digit and the one before it; and the one after it."""
-    joint = among(characters_M, JOINTS)
-    sign = among(characters_M, TIMES)
-    wide = sign | among(characters_M, " ")
-    left = joint & _latest(digit, ~digit & ~joint)
-    left |= wide & _latest(digit, ~digit & ~wide) & _latest(sign, digit)
-    right = joint & next_is(digit, ~joint)
-    right |= wide & next_is(digit, ~wide) & next_is(sign, digit | sign)
+
+    def here(letters: str) -> jax.Array:
+        return among(characters_M, letters)
+
+    bold = here("*") & (shifted(here("*"), 1, False) | shifted(here("*"), -1, False))
+    opened, closed = here("{"), here("}")
+    opened &= next_is(closed, closed | digit)
+    closed &= latest(here("{"), digit)
+    left, right = jnp.zeros((2, *digit.shape), bool)
+    # What stands between, and of it what has to: from the right, and from the left.
+    for gap, *signs in (
+        (here(JOINTS), here(JOINTS), here(JOINTS)),
+        (here(" " + TIMES), *[here(TIMES) & ~bold] * 2),
+        (here(" " + OVER + BRACKETS), *[here(OVER)] * 2),
+        (here(" ,.{}"), closed, opened),
+    ):
+        left |= gap & latest(digit, ~digit & ~gap) & latest(signs[0], digit)
+        right |= gap & next_is(digit, ~gap) & next_is(signs[1], digit | signs[1])
     return shifted(left, -1, False), shifted(right, 1, False)
 
 
@@ -283,7 +278,7 @@ def _group_spaces(characters_M: jax.Array, space: jax.Array, links: jax.Array) -
     first = space & (one | two | three)
     # 000 and the like are no head; they go on with a group that has begun.
     on = space & shifted(digit, -2, False) & shifted(digit, -3, False) & shifted(space, -4, False)
-    return _latest(first, ~digit & ~first & ~on) & (first | on)
+    return latest(first, ~digit & ~first & ~on) & (first | on)
 
 
 def _heads_group(characters_M: jax.Array, begins: jax.Array, comma: jax.Array) -> jax.Array:
@@ -333,16 +328,3 @@ def _without_latex(characters_M: jax.Array) -> jax.Array:
     gone = nothing | ((place <= until) & (more == 0))
     place = jnp.where(gone, size, jnp.cumsum(~gone) - 1)
     return jnp.full((size,), NOTHING).at[place].set(found, mode="drop")
-
-
-def _latest(marked_M: jax.Array, ended_M: jax.Array) -> jax.Array:
-    """Whether there is a mark here or before, and no end of what it marks after it."""
-    place = 2 * jnp.arange(len(marked_M))
-    return jax.lax.cummax(jnp.where(marked_M, place + 1, jnp.where(ended_M, place, 0))) % 2 == 1
-
-
-def next_is(wanted_M: jax.Array, met_M: jax.Array) -> jax.Array:
-    """Whether the next place that is met, here or after, is a wanted one."""
-    place, beyond = 2 * jnp.arange(len(wanted_M)), 2 * len(wanted_M) + 1
-    found = jnp.where(met_M, jnp.where(wanted_M, place, place + 1), beyond)
-    return jax.lax.cummin(found, reverse=True) % 2 == 0

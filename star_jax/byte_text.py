@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from star_jax.byte_numbers import NOTHING, among, first_of, last_of, next_is, occurs, shifted
+from star_jax.byte_rows import NOTHING, among, first_of, last_of, next_is, occurs, shifted
 from star_jax.sampler.decode import Stop
 from star_jax.tasks.answer_rule import Ending
 

@@ -23,8 +23,10 @@ from typing import NamedTuple
 
 MINUS = "-"
 MONEY = "$€£¥₹"
-JOINTS = ".,/:^'*_"  # between digits they make one thing of two numbers, as in 10:30
-TIMES = "*/^xX"  # so do these with spaces around them
+JOINTS = ".,/:^'*_("  # between digits they make one thing of two numbers, as in 10:30 and 3(4)
+TIMES = "*/^xX±"  # so do these with spaces around them; ** is how Markdown writes bold
+OVER = "/^"  # and these with brackets and signs: (1)/(-2)
+BRACKETS = "(){}+-"
 ROOTS = "√π"
 FRACTION = "½"  # what every fraction character is read as, and LaTeX's \frac
 RAISED = "²"  # what is read as this cannot stand beside a digit of a number: ², ₂, invisible ones
@@ -38,9 +40,14 @@ FORMS = {
     "*": "\u00d7\u00b7\u2219\u22c5\u2217\u2715",
     "'": "\u2018\u2019\u2032\u2033",
     ":": "\u2236",
+    ".": "\u066b",
+    ",": "\u066c",
     FRACTION: "¼½¾" + "".join(map(chr, (*range(0x2150, 0x2160), 0x2189))),
     RAISED: "²³¹"
     + "".join(map(chr, range(0x2070, 0x209D)))
+    # digits of other kinds
+    + "".join(map(chr, (*range(0x660, 0x66A), *range(0x6F0, 0x6FA), *range(0x966, 0x970))))
+    + "".join(map(chr, (*range(0x2460, 0x249C), *range(0x1D7CE, 0x1D800))))
     # characters that are not seen: they join what they stand between
     + "\u00ad\u034f\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufe0e\ufe0f\ufeff"
     "\u20e3",
@@ -53,9 +60,12 @@ _MAP |= {code: chr(code - FULL_WIDTH[2]) for code in range(FULL_WIDTH[0], FULL_W
 # What commands of LaTeX are read as. A letter after one makes it another command.
 LATEX_WORDS = {
     **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac"), FRACTION),
-    **{"sqrt": "√", "pi": "π", "times": "*", "cdot": "*", "div": "/", "over": "/"},
+    **dict.fromkeys(("sqrt", "log", "ln", "exp", "sin", "cos", "tan"), "√"),
+    **{"pi": "π", "pm": "±", "times": "*", "cdot": "*", "overline": RAISED},
+    **dict.fromkeys(("div", "over", "slash"), "/"),
     **dict.fromkeys(("boxed", "fbox", "text", "textbf", "textit", "mathbf", "mathrm"), " "),
-    **dict.fromkeys(("mbox", "emph", "underline"), " "),
+    **dict.fromkeys(("mathit", "bm", "boldsymbol", "mbox", "emph", "underline"), " "),
+    **dict.fromkeys(("num", "qty", "SI", "mathord", "thinspace"), " "),
 }
 LATEX_SIGNS = {**dict.fromkeys(",;: ", " "), **{sign: sign for sign in "$%"}, "!": ""}
 _LATEX = re.compile(
@@ -65,6 +75,8 @@ _LATEX = re.compile(
 )
 
 # Digits with what may stand between them: each such cluster is a number whole or not at all.
+_THREE = re.compile("[0-9]{3}(?![0-9])")
+_COMMA_GROUP = re.compile("[0-9],[0-9]{3}")
 _CLUSTER = re.compile(r"(?:[1-9][0-9]{0,2}(?: [0-9]{3}(?![0-9]))+|[0-9]+)(?:[.,](?=[0-9])[0-9]+)*")
 _DIGITS = re.compile(
     r"(?:[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
@@ -72,23 +84,28 @@ _DIGITS = re.compile(
 _SIGN = re.compile(rf"(?<![A-Za-z0-9)%\]}}{RAISED}{FRACTION}-])-\Z")
 # Not inside a word or an index, and not where a sign of a larger thing leads up to it.
 _NOT_AFTER = re.compile(
-    rf"(?:[A-Za-z0-9_/^{FRACTION}{RAISED}{ROOTS}]|\^[-+(]|\^[-+(][-+(]|[0-9][eE][-+]"
-    rf"|[{ROOTS}]\[)\Z"
+    rf"(?:[A-Za-z0-9/^±}}{FRACTION}{RAISED}{ROOTS}]|[A-Za-z0-9)}}\]]_|\^[-+(]|\^[-+(][-+(]"
+    rf"|[0-9][eE][-+]|[{ROOTS}]\[|[A-Za-z{ROOTS}]\()\Z"
 )
-# Nor where one goes on after it: a power or an index, a root, a fraction, letters and digits.
+TAKES = "√" + FRACTION  # what comes after one of these and spaces is a part of it
+# Nor where one goes on after it: a power or an index, a root, a fraction, letters and digits, i.
 _NOT_BEFORE = re.compile(
-    rf"[{RAISED}]|[ -]*[{FRACTION}{ROOTS}]| and {FRACTION}"
-    r"|\^(?!\\|\{\\)|_[A-Za-z{]|[A-Za-z]+[-+]?[0-9]"
+    rf"\.?[{RAISED}]|[ +&-]*[{FRACTION}{ROOTS}]| and {FRACTION}"
+    r"|\^(?!\\|\{\\)|_[A-Za-z{]|[A-Za-z]+[-+]?[0-9]|i(?![A-Za-z])"
 )
+# Two clusters are parts of one thing by what stands between them.
+_TIMES = rf"(?:[{TIMES.replace('*', '')}]|(?<!\*)\*(?!\*))"
 _JOINED = re.compile(
-    rf"[{JOINTS}]+|[ {TIMES}]*[{TIMES}][ {TIMES}]*"
-)  # two clusters, by what is between
-_MIXED = re.compile(r"[ -]+| and ")  # a whole number and its fraction, by what is between
-_WORD_BEFORE = re.compile(r"[A-Za-z0-9_.]\.\Z")  # a point that is none of the number's
+    rf"[{JOINTS}]+|[ {TIMES}]*{_TIMES}[ {TIMES}]*"
+    rf"|[ {OVER}{BRACKETS}]*[{OVER}][ {OVER}{BRACKETS}]*|[ ,.{{}}]*\{{[ ,.{{}}]*\}}[ ,.{{}}]*"
+    r"| [rR] ?"
+)
+_MIXED = re.compile(r"[ +&-]+| and ")  # a whole number and its fraction, by what is between
+_WORD_BEFORE = re.compile(r"[A-Za-z0-9_.]\.")  # a point that is none of the number's
 _BRACE = re.compile(r"[{}\n]")
-_ARGUMENT = re.compile(
-    rf"[A-Za-z0-9^_}}\]{FRACTION}{ROOTS}]\{{\Z"
-)  # of a power, an index, a command
+_OPENS = re.compile(r" *\{")
+_COMMAND = re.compile(rf"[A-Za-z0-9}}\]{RAISED}]")  # before a "{": what is in it is its argument
+SCRIPTS = "^_" + TAKES  # the same, with spaces between
 _TOKEN = re.compile(
     r"\s*(?:(?P<digits>(?:[1-9][0-9]{0,2}(?:[, ][0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
     r"|(?P<sign>[-+*/()%]))"
@@ -148,24 +165,40 @@ def _numbers(text: str) -> Iterator[_Number]:
     """The numbers of a plain text, in order."""
     clusters = [match.span() for match in _CLUSTER.finditer(text)]
     gaps = [text[a:b] for (_, a), (b, _) in itertools.pairwise(clusters)]
-    joined = [False, *(_JOINED.fullmatch(gap) is not None for gap in gaps), False]
+    bounds = ((a, b) for (_, a), (b, _) in itertools.pairwise(clusters))
+    joined = [False, *(_are_joined(text, a, b) for a, b in bounds), False]
     arguments = _arguments(text)
     for i, (start, end) in enumerate(clusters):
         fraction_next = i < len(gaps) and joined[i + 2] and _MIXED.fullmatch(gaps[i])
         if joined[i] or joined[i + 1] or fraction_next or _NOT_BEFORE.match(text, end):
             continue
-        if text[start - 1 : start] == "." and not _WORD_BEFORE.search(
-            text[max(start - 2, 0) : start]
-        ):
+        if text.endswith(".", 0, start) and not _WORD_BEFORE.match(text, max(start - 2, 0)):
             start -= 1
         before = text[max(start - 4, 0) : start]
         digits = text[start:end]
         if not _DIGITS.fullmatch(digits) or _NOT_AFTER.search(before):
             continue
+        if _last_before(text, start) in TAKES:
+            continue
         if any(opened < start < closed for opened, closed in arguments):
             continue
         begin, negative = _signs(text, start)
         yield _Number(begin, end, _plain_digits(digits, negative))
+
+
+def _are_joined(text: str, end: int, start: int) -> bool:
+    """Whether the clusters before and after a gap are parts of one thing, such as 1/(2)."""
+    if _JOINED.fullmatch(text, end, start):
+        return True
+    groups = start == end + 1 and text[end] == " " and _THREE.match(text, start)
+    return bool(groups and end >= 5 and _COMMA_GROUP.match(text, end - 5))  # 1,234 567
+
+
+def _last_before(text: str, place: int) -> str:
+    """The last character before a place that is no space; a line break where there is none."""
+    while place and text[place - 1] == " ":
+        place -= 1
+    return text[place - 1] if place else "\n"
 
 
 def _arguments(text: str) -> list[tuple[int, int]]:
@@ -174,12 +207,18 @@ def _arguments(text: str) -> list[tuple[int, int]]:
     for match in _BRACE.finditer(text) if "{" in text else ():
         place = match.start()
         if match[0] == "{":
-            if _ARGUMENT.search(text[max(place - 1, 0) : place + 1]):
-                opened = place if opened is None else opened
-        elif opened is not None and not text.startswith("}{", place):
+            if opened is None and _is_argument(text, place):
+                opened = place
+        elif opened is not None and (match[0] == "\n" or not _OPENS.match(text, place + 1)):
             found.append((opened, place))
             opened = None
     return found if opened is None else [*found, (opened, len(text))]
+
+
+def _is_argument(text: str, place: int) -> bool:
+    """Whether what a "{" begins is the argument of a power, an index or a command."""
+    command = place and _COMMAND.match(text, place - 1) and text[max(place - 5, 0) : place]
+    return bool(command and command != "boxed") or _last_before(text, place) in SCRIPTS
 
 
 def _signs(text: str, start: int) -> tuple[int, bool]:

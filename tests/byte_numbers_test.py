@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numbers_test import CASES
-from star_jax import byte_numbers, numbers
+from star_jax import byte_numbers, byte_rows, numbers
 
 ROWS = 256
 PIECES = [
@@ -33,6 +33,24 @@ PIECES = [
     ),
     *(f"\\{word}" for word in numbers.LATEX_WORDS),
     *(f"\\{sign}" for sign in numbers.LATEX_SIGNS),
+    *(
+        "±",
+        "+",
+        "(",
+        ")",
+        "/(",
+        ")/",
+        "(-",
+        " + ",
+        " & ",
+        "**",
+        "i",
+        " r",
+        " R ",
+        "boxed{",
+        "1,234 567",
+    ),
+    *("½ ", "√ ", "} {", "{ }", "{,} ", "_7_", "0.(", ".²", "f("),
     *("{", "}", "{2}", "{,}", "}{", "[", "]{", "\\", "~", "_", "^{", "^\\circ", "{10}", "(-"),
     *("(", ")", "]", "=", "½", "٣", "\u00a0", "\u2028", "\u3000", "é", "\U0001f600", "\ud800"),
     *"".join(numbers.FORMS.values()),
@@ -51,7 +69,7 @@ def _found(characters_BxM: jax.Array, last: bool):
 
 def found(texts: list[str], last: bool, size: int = 64) -> list[tuple[str | None, int]]:
     """What the device reads in each text, spelled out, and where it begins."""
-    rows = np.full((ROWS, size), byte_numbers.NOTHING, np.int32)
+    rows = np.full((ROWS, size), byte_rows.NOTHING, np.int32)
     for row, text in zip(rows, texts, strict=False):
         row[: len(text)] = list(map(ord, text))
     spelling, start, plain = jax.tree.map(np.asarray, _found(rows, last))
@@ -91,17 +109,3 @@ def test_it_reads_what_the_host_reads(seed: int):
 )
 def test_it_reads_what_the_host_reads_in_any_text(texts: list[str]):
     check(texts)
-
-
-@pytest.mark.parametrize("by", [-9, -3, -1, 0, 1, 3, 9])
-def test_a_shifted_row(by: int):
-    row = np.arange(5)
-    expected = [row[i + by] if 0 <= i + by < 5 else -1 for i in range(5)]
-    assert byte_numbers.shifted(jax.numpy.asarray(row), by).tolist() == expected
-
-
-def test_letters_are_compared_by_ranges():
-    row = jax.numpy.arange(128)
-    for letters in ("a", "acb", "019aZ", "az", "_. "):
-        expected = [chr(i) in letters for i in range(128)]
-        assert byte_numbers.among(row, letters).tolist() == expected
