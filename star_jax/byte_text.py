@@ -19,7 +19,7 @@ import numpy as np
 
 from star_jax.byte_rows import NOTHING, among, first_of, last_of, next_is, occurs, shifted
 from star_jax.sampler.decode import Stop
-from star_jax.tasks.answer_rule import Ending
+from star_jax.tasks.answer_rule import DIGITS, Ending
 
 SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
 BREAKS = "".join(char for char in SPACES if len(f"{char}x".splitlines()) == 2)
@@ -120,21 +120,35 @@ def _up_to_stop(characters_M: jax.Array, stop: str) -> jax.Array:
 
 def _up_to_ending(characters_M: jax.Array, ending: Ending) -> tuple[jax.Array, jax.Array]:
     """See `Ending.cut`; and whether there was anything to cut."""
-    size = jnp.sum(is_some(characters_M))
+    size, place = jnp.sum(is_some(characters_M)), jnp.arange(len(characters_M))
+    solid = is_some(characters_M) & ~among(characters_M, SPACES)
     end = size
-    if ending.opening:
-        end = jnp.minimum(end, first_of(occurs(characters_M, f"\n{ending.opening}")))
+    for opening in ending.openings:
+        here = occurs(characters_M, f"\n{opening}") & (place > first_of(solid))
+        end = jnp.minimum(end, first_of(here))
     if ending.marker:
         broken = among(characters_M, BREAKS)
-        if ending.letters:
-            says, _ = letters_in(characters_M, ending.letters)
-        else:
-            says = is_some(characters_M) & ~among(characters_M, SPACES)
-        after = shifted(next_is(says, says | broken), len(ending.marker), False)
+        after = shifted(_answers(characters_M, solid, broken, ending), len(ending.marker), False)
         start = first_of(occurs(characters_M, ending.marker) & after) + len(ending.marker)
-        end = jnp.minimum(end, first_of(broken & (jnp.arange(len(characters_M)) >= start)))
+        end = jnp.minimum(end, first_of(broken & (place >= start)))
     ended = end < size
     return jnp.where(ended, _stripped(characters_M, end), characters_M), ended
+
+
+def _answers(
+    characters_M: jax.Array, solid_M: jax.Array, broken_M: jax.Array, ending: Ending
+) -> jax.Array:
+    """Whether from a place to the end of its line there is an answer; see `Ending`."""
+    if ending.letters:
+        blank = ~next_is(solid_M, solid_M | broken_M)
+        named, _ = letters_in(characters_M, ending.letters)
+        point = shifted(among(characters_M, "."), 3, False)
+        named &= shifted(blank, 3, True) | (point & shifted(blank, 4, True))
+        return next_is(named, named | broken_M)
+    if ending.number:
+        digit = among(characters_M, DIGITS)
+        return next_is(digit, digit | broken_M | among(characters_M, string.ascii_letters))
+    return next_is(solid_M, solid_M | broken_M)
 
 
 def _stripped(characters_M: jax.Array, end: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from star_jax import tasks
 from star_jax.schema import Task as Chosen
 from star_jax.tasks import choices
-from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
+from star_jax.tasks.answer_rule import OPENINGS, AnswerRule, Ending, finds_as
 from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.tasks.commonsense_qa import CommonsenseQA
 from star_jax.tasks.data_set import DataSet
@@ -50,18 +50,21 @@ class Settled(Jsonl):
     rule: str = "number"
 
 
-def after(marker: str, letters: str = "") -> Ending:
-    return Ending(marker, letters, opening="Q:")
+def after(marker: str, number: bool = False) -> Ending:
+    return Ending(marker, "", number, OPENINGS)
 
 
 @pytest.mark.parametrize(
     ("task", "rule"),
     [
-        (Arithmetic(), AnswerRule("digits", "</scratch>\n", ending=Ending("</scratch>\n"))),
-        (GSM8K("-"), AnswerRule("number first", "#### ", first=True, ending=after("#### "))),
+        (
+            Arithmetic(),
+            AnswerRule("digits", "</scratch>\n", ending=Ending("</scratch>\n", number=True)),
+        ),
+        (GSM8K("-"), AnswerRule("number first", "#### ", first=True, ending=after("#### ", True))),
         (CommonsenseQA("-"), choices.RULE),
         (Jsonl("-", pattern="so:"), AnswerRule("line", "so:", ending=after("so:"))),
-        (Settled("-"), AnswerRule("last number", ending=after("####"))),
+        (Settled("-"), AnswerRule("last number", ending=after("####", True))),
         (Jsonl("-", rule="regex", pattern="(a)"), None),
         (DataSet("-"), None),
         # derived classes
@@ -98,7 +101,15 @@ ENDS = [
     (GSM8K("-"), "#### 7 \r\nmore", "#### 7"),
     (GSM8K("-"), "#### 7\u2028more", "#### 7"),
     (GSM8K("-"), "#### \n#### 7\n8", "#### \n#### 7"),
-    (GSM8K("-"), "#### none\n#### 7", "#### none"),
+    (GSM8K("-"), "#### Step 1\n3 + 4\n#### 7\n8", "#### Step 1\n3 + 4\n#### 7"),
+    (GSM8K("-"), "#### $７\n8", "#### $７"),
+    (GSM8K("-"), "7.\nQuestion: And?\n#### 8", "7."),
+    (
+        Jsonl("-", rule="number"),
+        "#### Step 1\n3 + 4\n#### Step 2\n7",
+        "#### Step 1\n3 + 4\n#### Step 2\n7",
+    ),
+    (Jsonl("-", rule="number"), "It is 7.\nUser: And?\n8", "It is 7."),
     (Jsonl("-"), "4 + 3\n#### 7\n\n#### 6", "4 + 3\n#### 7"),
     (Jsonl("-"), "####\n7\n8", "####\n7\n8"),
     (Jsonl("-"), "#### 3 #### 4\n5", "#### 3 #### 4"),
@@ -107,6 +118,7 @@ ENDS = [
     (Lists("-"), "#### Red, Blue\n#### Green", "#### Red, Blue"),
     (CommonsenseQA("-"), f" Ink. {CUE} pen (b).\nSo it is (a).", f" Ink. {CUE} pen (b)."),
     (CommonsenseQA("-"), f" {CUE} hard.\n{CUE} pen (b).\n", f" {CUE} hard.\n{CUE} pen (b)."),
+    (CommonsenseQA("-"), f"{CUE} (a)? No.\n{CUE} pen (b) \n", f"{CUE} (a)? No.\n{CUE} pen (b)"),
     (CommonsenseQA("-"), f" {CUE} pen (f).\n{CUE} pen (b).\n1", f" {CUE} pen (f).\n{CUE} pen (b)."),
     (Jsonl("-", rule="letter"), f"{CUE} (B).\n(c)", f"{CUE} (B)."),
     (Arithmetic(), "<scratch>\n</scratch>\n8 3\nInput:\n1 + 1", "<scratch>\n</scratch>\n8 3"),
@@ -116,7 +128,7 @@ ENDS = [
     (Jsonl("-", rule="regex", pattern="(.)"), " 7\n \nQ: And?", " 7"),
     (Finds("-"), "#### 7\nmore\nQ: And?", "#### 7\nmore"),
     (CommonsenseQA("-"), " No idea.\nQ: And?", " No idea."),
-    (GSM8K("-"), "\nQ: And?", ""),
+    (GSM8K("-"), "\nQ: And?\nIt is 7.\nQ: No?", "\nQ: And?\nIt is 7."),
     # or nothing
     (GSM8K("-"), " It is 7.\nFAQ: no.\n Q: no", " It is 7.\nFAQ: no.\n Q: no"),
     (GSM8K("-"), " #### 7", " #### 7"),

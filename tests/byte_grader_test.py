@@ -48,7 +48,18 @@ NUMBERS = [
     *("12", "345", "000", "1,234", "1.5", ".5", "1e-5", "-$5", "$ 5", "7.00", "½", "²", "٣", "½"),
 ]
 LATEX = [r"\frac{", r"\text{", r"\,", "{,}", r"\boxed{", "}", "^{", r"\$", "\\", " 1/2", " 000"]
-MORE = ["\n", "\nQ: ", "\nQ:", "\n#### ", "Q:"]  # what goes on after an answer
+MORE = [
+    "\n",
+    "\nQ: ",
+    "\nQ:",
+    "\nUser:",
+    "\n#### ",
+    "Q:",
+    "Step ",
+    "７",
+    "(b).\n",
+    "(a) \n",
+]  # what goes on after an answer
 SPACES = ["\t", "\x0b", "\x1c", "\x1f", "\x85", "\xa0", "\u2028", "\u3000", "\u200b", "\r\n", "  "]
 LETTERS = [*"abcdeABZ().:", "(a)", "(b)", "(b)", "(b).", "(C)", "\u00df", "answer", " ", "\n"]
 WORDS = [

@@ -4,12 +4,16 @@
 none. `Ending.cut` is the definition of the end, for grading, the ledger and training alike.
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 Form = Literal["digits", "number first", "last number", "letter at the end", "last letter", "line"]
 
+OPENINGS = ("Q:", "Question:", "User:", "Human:")  # how models begin a question of their own
+DIGITS = "0123456789０１２３４５６７８９"
+_DIGIT_FIRST = re.compile(f"[^A-Za-z{DIGITS}]*[{DIGITS}]")
 _FINDING = {"answer", "find", "canonical"}
 
 
@@ -22,21 +26,24 @@ class Ending:
 
     Attributes:
         marker: what stands before the answer. The completion ends with the line on which the first
-            marker has something after it. "": no such line ends it.
-        letters: something is one of these in parentheses; "": anything but white space.
-        opening: how a question begins, such as "Q:". The completion ends before the first line that
-            begins so. "": no such line ends it.
+            marker has an answer after it. "": no such line ends it.
+        letters: an answer is one of these in parentheses, with which the line ends.
+        number: an answer has a digit before any letter: "#### Step 2" is a heading.
+            With neither of the two, it is anything but white space.
+        openings: how a question begins, such as "Q:". The completion ends before the first line
+            that begins so, if anything stands before that.
     """
 
     marker: str = ""
     letters: str = ""
-    opening: str = ""
+    number: bool = False
+    openings: tuple[str, ...] = ()
 
     def cut(self, text: str) -> str:
         """The completion in a text; the text itself where nothing follows the completion."""
-        ends = [len(text)]
-        if self.opening and (place := text.find(f"\n{self.opening}")) >= 0:
-            ends.append(place)
+        begin = len(text) - len(text.lstrip())
+        ends = [text.find(f"\n{opening}", begin) for opening in self.openings]
+        ends = [len(text), *(place for place in ends if place >= 0)]
         if self.marker:
             ends.extend(self._lines(text))
         end = min(ends)
@@ -54,9 +61,9 @@ class Ending:
         return []
 
     def _answers(self, line: str) -> bool:
-        if not self.letters:
-            return bool(line.strip())
-        return any(f"({letter})" in line for letter in self.letters)
+        if self.letters:
+            return re.fullmatch(rf".*\([{self.letters}]\)\.?\s*", line, re.DOTALL) is not None
+        return (_DIGIT_FIRST.match(line) is not None) if self.number else bool(line.strip())
 
 
 @dataclass(frozen=True)

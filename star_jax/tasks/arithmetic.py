@@ -130,7 +130,7 @@ class Arithmetic:
 
     def ending(self) -> Ending:
         """After the line that follows the first "</scratch>"."""
-        return Ending(f"{_END}\n") if finds_as(Arithmetic, self) else Ending()
+        return Ending(f"{_END}\n", number=True) if finds_as(Arithmetic, self) else Ending()
 
     def byte_rule(self) -> AnswerRule | None:
         """The same for a device."""

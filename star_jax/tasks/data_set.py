@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from star_jax.tasks import rows, splits
-from star_jax.tasks.answer_rule import AnswerRule, Ending
+from star_jax.tasks.answer_rule import OPENINGS, AnswerRule, Ending
 from star_jax.tasks.rows import DataError, Flaw, Row
 from star_jax.tasks.task import Problem
 
@@ -34,7 +34,7 @@ class DataSet:
     test_split: ClassVar[str] = "test"  # what the test problems are called in the data
     unit: ClassVar[str] = "kind"
     separator: ClassVar[str] = "\n\n"
-    opening: ClassVar[str] = "Q:"  # what a prompt begins with; see `Ending`
+    openings: ClassVar[tuple[str, ...]] = OPENINGS  # how a question begins; see `Ending`
     markup: ClassVar[tuple[str, ...]] = ()
     no_examples: ClassVar[str] = "set config.few_shot.examples=0"  # the remedy
 
@@ -102,8 +102,8 @@ class DataSet:
         return list(self.worked()[:count])
 
     def ending(self) -> Ending:
-        """Before a question of the model's own, as `opening` begins one."""
-        return Ending(opening=self.opening)
+        """Before a question of the model's own, as one of `openings` begins it."""
+        return Ending(openings=self.openings)
 
     def byte_rule(self) -> AnswerRule | None:
         """None: answers are found on the host."""

@@ -22,6 +22,8 @@ _CUT = r"=|\\boxed\s*\{|\n|[.!?](?=\s)|[。！？]"
 # A word, with the exponent of a unit; a command of LaTeX is none.
 _WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_²³¹¼-¾⁰-₉⅐-↉]+(?:[23²³](?![\d.]))?")
 _CLAUSE = re.compile(r"[,;:]\s*[^\W\d_]")
+# x = 3, y = 4 are two answers, and so are x = 3 or x = 4.
+_ASSIGNED = re.compile(r"(?<![\w\\])([A-Za-z]) ?= ?[-+$0-9.,]+\s*(?=$|[,;\n]|and\b|or\b)")
 _AROUND = " \t\r\n()[]{}*_`\"'“”‘’,;:.!?~≈"
 
 
@@ -32,6 +34,8 @@ def gold(field: str, marker: str) -> str | None:
         field: an answer, or a solution that ends in one.
         marker: what stands before the answer of a solution, such as "####".
     """
+    if marker not in field and _several(field):
+        return None
     pieces = [p for p in re.split(f"{re.escape(marker)}|{_CUT}", field) if _has_digits(p)]
     if not pieces or numbers.canonical(field):
         return numbers.canonical(field)
@@ -41,6 +45,12 @@ def gold(field: str, marker: str) -> str | None:
         return None
     found = _bare(parts[-1])
     return found if found == numbers.last(field) else None  # what is read in a completion
+
+
+def _several(field: str) -> bool:
+    """Whether it gives several variables their values, or one of them several."""
+    names = _ASSIGNED.findall(field)
+    return len(set(names)) > 1 or len(names) > 1 and "\n" not in field.strip()
 
 
 def _has_digits(text: str) -> bool:

@@ -74,8 +74,10 @@ class GSM8K(DataSet):
         return f" {problem.answer}"
 
     def ending(self) -> Ending:
-        """After the line of the first "#### ", or before the next question."""
-        return Ending(_MARKER, opening=self.opening) if finds_as(GSM8K, self) else super().ending()
+        """After the line of the first "#### " with a number, or before the next question."""
+        if not finds_as(GSM8K, self):
+            return super().ending()
+        return Ending(_MARKER, number=True, openings=self.openings)
 
     def answer(self, completion: str) -> str | None:
         """The number after the first "#### ", canonical; None where there is none.

@@ -120,7 +120,7 @@ class Jsonl(DataSet):
             return super().ending()
         marker = choices.CUE if self.rule == "letter" else self.pattern
         letters = string.ascii_letters if self.rule == "letter" else ""
-        return Ending(marker, letters, self.opening)
+        return Ending(marker, letters, self.rule == "number", self.openings)
 
     def byte_rule(self) -> AnswerRule | None:
         """The same for a device; None for expressions, and where a derived class has rules."""
