@@ -92,6 +92,7 @@ def test_documents_begin_and_end_as_the_file_says():
     assert (tokenizer().bos_id, tokenizer().eos_id, tokenizer().pad_id) == (2, 1, 0)
 
 
+@pytest.mark.torch
 def test_greedy_texts_and_logits_are_those_of_transformers(loaded: load.Loaded):
     rows = [[2, *tokenizer().encode(f"Q: {text}\nA:")] for text in texts.questions(200)]
     prompts = [row for row in rows if len(row) <= LONGEST][:ROWS]

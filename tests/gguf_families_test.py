@@ -77,6 +77,7 @@ def rounded(name: str, changes: dict[str, Any], folder: pathlib.Path, monkeypatc
     return model
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", CASES)
 def test_a_gguf_is_the_model_it_was_made_from(
     name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch

@@ -22,7 +22,10 @@ TESTS = pathlib.Path(__file__).parent
 ROOT = TESTS.parent
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorstore"}
 SMALL = {"mesh_test.py", "rotary_test.py", "select_test.py", "learning_test.py"}
-LONG = {"smollm2_run_test.py", "evaluate_test.py"}  # whole runs, as those of resume_test.py are
+# What takes minutes and says least of another version: whole runs, and the grader on thousands of
+# strings, which the tests of the fused step hold against the host too.
+LONG = {"smollm2_run_test.py", "evaluate_test.py", "resume_test.py", "byte_grader_test.py"}
+OF_TORCH = ("bench_*_test.py", "peers_lm_eval_*_test.py")
 _LEFT_OUT = pytest.StashKey[collections.Counter[str]]()
 
 
@@ -31,7 +34,7 @@ def jax_part(item: pytest.Item) -> str:
     if item.get_closest_marker("torch"):
         return "need torch"
     if item.path.name in LONG:
-        return "are long runs"
+        return "take long"
     return "" if compiles(item.path) else "never meet jax"
 
 
@@ -88,7 +91,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: pathlib.Path, config: pytest.Config) -> bool | None:
     """Benchmarks import torch, so in the part "jax" their files are not even opened."""
     name = collection_path.name
-    if config.getoption("part") != "jax" or not fnmatch.fnmatch(name, "bench_*_test.py"):
+    of_torch = any(fnmatch.fnmatch(name, pattern) for pattern in OF_TORCH)
+    if config.getoption("part") != "jax" or not of_torch:
         return None
     config.stash[_LEFT_OUT]["files are of benchmarks"] += 1
     return True

@@ -94,7 +94,7 @@ def test_a_number_is_a_float_with_its_digits():
         (NAN, None, ""),
         (-INF, None, ""),
         (np.float32("inf"), None, ""),
-        (np.datetime64("NaT"), None, ""),
+        (np.datetime64("NaT", "s"), None, ""),
         (decimal.Decimal("NaN"), None, ""),
         (None, None, ""),
         (True, True, "true"),
