@@ -49,7 +49,7 @@ def run(folder: pathlib.Path, *arguments: str) -> tuple[set[str], str]:
         (
             "jax",
             set("ceg"),
-            "1 files are of benchmarks, 1 need torch, 1 take long, 2 never meet jax",
+            "1 files are of benchmarks, 1 need torch, 2 never meet jax, 1 take long",
         ),
         ("quick", set("abg"), "5 may compile"),
     ],
