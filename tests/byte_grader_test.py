@@ -301,7 +301,9 @@ TABLES = {
 @pytest.mark.parametrize("name", TABLES)
 def test_the_hard_cases_of_the_host(name: str):
     short = [text for text in TABLES[name] if len(text) < SIZES[-1]]  # all but 5,000 nines
-    assert check(TASKS[name], [byte_row(text.encode(), BYTEWISE) for text in short], BYTEWISE) > 0
+    rows = [byte_row(text.encode(), BYTEWISE) for text in short]
+    parts = [rows[first : first + ROWS] for first in range(0, len(rows), ROWS)]
+    assert sum(check(TASKS[name], part, BYTEWISE) for part in parts) > 0
 
 
 def test_every_gold_solution_of_gsm8k_is_right():
