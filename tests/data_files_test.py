@@ -52,7 +52,6 @@ def test_rows(name: str, content: bytes, rows: list[Any]):
         ("nan", None, ""),
         ("-inf", None, ""),
         ("<NA>", None, ""),
-        ("NULL", None, ""),
         ("#N/A", None, ""),
         (" ", None, ""),
         ("1e+999", None, ""),

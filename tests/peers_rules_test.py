@@ -40,7 +40,7 @@ ANSWERS = [
     ("#### 80\n#### 72", "72", ""),
     ("#### 72\nQ: How many in 5 crates?\nA: 5*18=90\n#### 90", "72", ""),
     ("Q: How many in 5 crates?\nA: 90\n#### 90", "72", rules.AFTER_THE_END),
-    ("#### none\n#### 72", "72", rules.AFTER_THE_END),
+    ("#### none\n#### 72", "72", rules.LATER_MARKER),
     ("#### \n#### 72", "72", rules.LATER_MARKER),
     ("#### 1/2", "1", rules.NOT_ONE_NUMBER),
     ("#### 72/5", "72", rules.NOT_ONE_NUMBER),

@@ -15,7 +15,7 @@ from typing import Any
 from star_jax.tasks import values
 
 _WRITTEN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?[eE][-+][0-9]+")  # as programs write it: never "2e5"
-# What tables write where there is nothing, in any case: pandas, NumPy, Excel, C and SQL.
+# What tables write where there is nothing, in any case: pandas, NumPy, Excel and C.
 _NO_VALUES = {
     *(
         "",
@@ -26,7 +26,6 @@ _NO_VALUES = {
         "nat",
         "#n/a",
         "#na",
-        "null",
         "1.#qnan",
         "1.#ind",
         "-1.#ind",
