@@ -38,6 +38,7 @@ from star_jax.byte_text import (
     read,
     rooms,
     sizes,
+    solid_in,
 )
 from star_jax.sampler.decode import Stop
 from star_jax.tasks.answer_rule import AnswerRule, Form
@@ -190,7 +191,7 @@ def _letter_at_end(characters_M: jax.Array, plain_M: jax.Array, rule: AnswerRule
     other = named & (letters_M != pick(letters_M, last))
     broken = among(characters_M, "\n") & (place < last)
     rest = last + 3 + among(pick(characters_M, last + 3), ".")
-    more = is_some(characters_M) & ~among(characters_M, SPACES) & (place >= rest)
+    more = solid_in(characters_M) & (place >= rest)
     found = (last >= 0) & ~jnp.any(other | broken | more)
     return _letter(found, place == last), letters_M
 
@@ -216,7 +217,7 @@ def _line(characters_M: jax.Array, plain_M: jax.Array, rule: AnswerRule) -> _Fou
     first, last = _first_line(plain_M)
     plain_M = jnp.where((first <= place) & (place <= last), plain_M, NOTHING)
     number = byte_numbers.find(plain_M, last=False)
-    solid = is_some(plain_M) & ~among(plain_M, SPACES)
+    solid = solid_in(plain_M)
     percent = first_of(solid & (place >= number.end))
     stop = percent + among(pick(plain_M, percent), "%")
     over = stop + among(pick(plain_M, stop), ".") > last
@@ -231,8 +232,7 @@ def _line(characters_M: jax.Array, plain_M: jax.Array, rule: AnswerRule) -> _Fou
 def _first_line(characters_M: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Where the first line's words begin, and their last character; M and -1 without any."""
     place = jnp.arange(len(characters_M))
-    line = is_some(characters_M) & (place < first_of(among(characters_M, BREAKS)))
-    solid = line & ~among(characters_M, SPACES)
+    solid = solid_in(characters_M) & (place < first_of(among(characters_M, BREAKS)))
     return first_of(solid), last_of(solid)
 
 

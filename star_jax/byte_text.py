@@ -79,6 +79,11 @@ def is_some(characters_M: jax.Array) -> jax.Array:
     return characters_M != NOTHING
 
 
+def solid_in(characters_M: jax.Array) -> jax.Array:
+    """Which places hold a character that is no white space."""
+    return is_some(characters_M) & ~among(characters_M, SPACES)
+
+
 def letters_in(characters_M: jax.Array, letters: str) -> tuple[jax.Array, jax.Array]:
     """Where one of these stands in parentheses, by the first of them; and it, in lower case."""
     letter = shifted(characters_M, 1)
@@ -121,7 +126,7 @@ def _up_to_stop(characters_M: jax.Array, stop: str) -> jax.Array:
 def _up_to_ending(characters_M: jax.Array, ending: Ending) -> tuple[jax.Array, jax.Array]:
     """See `Ending.cut`; and whether there was anything to cut."""
     size, place = jnp.sum(is_some(characters_M)), jnp.arange(len(characters_M))
-    solid = is_some(characters_M) & ~among(characters_M, SPACES)
+    solid = solid_in(characters_M)
     end = size
     for opening in ending.openings:
         here = occurs(characters_M, f"\n{opening}") & (place > first_of(solid))
@@ -154,8 +159,8 @@ def _answers(
 def _stripped(characters_M: jax.Array, end: jax.Array) -> jax.Array:
     """What stands before a place, without the white space before that."""
     place = jnp.arange(len(characters_M))
-    kept = is_some(characters_M) & (place < end)
-    return jnp.where(place <= last_of(kept & ~among(characters_M, SPACES)), characters_M, NOTHING)
+    last = last_of(solid_in(characters_M) & (place < end))
+    return jnp.where(place <= last, characters_M, NOTHING)
 
 
 def characters_of(bytes_M: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:

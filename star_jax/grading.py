@@ -8,6 +8,7 @@ sample; `config.grading` says which one counts. There is no partial credit.
 from dataclasses import dataclass
 from typing import Literal
 
+from star_jax.tasks.answer_rule import first_line
 from star_jax.tasks.task import Problem, Task
 
 Rule = Literal["exact", "flexible"]
@@ -69,6 +70,6 @@ def grade(
 def _direct(task: Task, text: str) -> str:
     """The completion in a text that should be an answer alone."""
     start = len(text) - len(text.lstrip())
-    line = text[: start + len((text[start:].splitlines() or [""])[0])]
+    line = text[: start + len(first_line(text[start:]))]
     whole = line == text or task.direct_answer(line) is None
     return task.ending().cut(text) if whole else line.rstrip()

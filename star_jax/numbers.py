@@ -106,10 +106,7 @@ _BRACE = re.compile(r"[{}\n]")
 _OPENS = re.compile(r" *\{")
 _COMMAND = re.compile(rf"[A-Za-z0-9}}\]{RAISED}]")  # before a "{": what is in it is its argument
 SCRIPTS = "^_" + TAKES  # the same, with spaces between
-_TOKEN = re.compile(
-    r"\s*(?:(?P<digits>(?:[1-9][0-9]{0,2}(?:[, ][0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-    r"|(?P<sign>[-+*/()%]))"
-)
+_TOKEN = re.compile(rf"\s*(?:(?P<digits>{_DIGITS.pattern})|(?P<sign>[-+*/()%]))")
 _MOST_NESTED = 50  # parentheses in one another: Python's own stack ends at a thousand calls
 
 
@@ -232,10 +229,14 @@ def _signs(text: str, start: int) -> tuple[int, bool]:
 
 def _plain_digits(digits: str, negative: bool) -> str:
     """Without commas, spaces and needless zeros; by string, however long it is."""
-    whole, _, decimals = digits.replace(",", "").replace(" ", "").partition(".")
+    whole, _, decimals = _ungrouped(digits).partition(".")
     whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
     number = f"{whole}.{decimals}" if decimals else whole
     return f"-{number}" if negative and number != "0" else number
+
+
+def _ungrouped(digits: str) -> str:
+    return digits.replace(",", "").replace(" ", "")
 
 
 def value(expression: str) -> Fraction | None:
@@ -272,9 +273,7 @@ def _tokens(text: str) -> list[Fraction | str]:
         if match is None or len(match[0]) > 1000:
             raise _NotASum
         digits = match["digits"]
-        tokens.append(
-            Fraction(digits.replace(",", "").replace(" ", "")) if digits else match["sign"]
-        )
+        tokens.append(Fraction(_ungrouped(digits)) if digits else match["sign"])
         start = match.end()
     return tokens[::-1]
 

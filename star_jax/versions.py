@@ -26,9 +26,9 @@ def record(folder: epath.Path, *, begun: bool) -> None:
         folder: of the run.
         begun: whether there was a start before; if `FILE` is not there, its versions are unknown.
     """
-    starts = _read(folder) or ([{}] if begun else [])
-    if not starts or starts[-1] != here():
-        files.write_json(folder / FILE, [*starts, here()])
+    starts, now = _read(folder) or ([{}] if begun else []), here()
+    if not starts or starts[-1] != now:
+        files.write_json(folder / FILE, [*starts, now])
 
 
 def say(console: Console, folder: epath.Path) -> None:

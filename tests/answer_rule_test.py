@@ -50,6 +50,10 @@ class Settled(Jsonl):
     rule: str = "number"
 
 
+CUE = choices.CUE
+CONCLUDES = Ending(CUE, "abcde", openings=OPENINGS)
+
+
 def after(marker: str, number: bool = False) -> Ending:
     return Ending(marker, "", number, OPENINGS)
 
@@ -62,7 +66,10 @@ def after(marker: str, number: bool = False) -> Ending:
             AnswerRule("digits", "</scratch>\n", ending=Ending("</scratch>\n", number=True)),
         ),
         (GSM8K("-"), AnswerRule("number first", "#### ", first=True, ending=after("#### ", True))),
-        (CommonsenseQA("-"), choices.RULE),
+        (
+            CommonsenseQA("-"),
+            AnswerRule("letter at the end", CUE, letters="abcde", ending=CONCLUDES),
+        ),
         (Jsonl("-", pattern="so:"), AnswerRule("line", "so:", ending=after("so:"))),
         (Settled("-"), AnswerRule("last number", ending=after("####", True))),
         (Jsonl("-", rule="regex", pattern="(a)"), None),
@@ -92,7 +99,6 @@ def test_what_is_replaced_further_up_does_not_matter():
     assert not finds_as(Jsonl, Lists("-"))
 
 
-CUE = choices.CUE
 # the task; what was written; the completion in it
 ENDS = [
     # the line of the answer is the last one

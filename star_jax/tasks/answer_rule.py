@@ -54,7 +54,7 @@ class Ending:
         place = text.find(self.marker)
         while place >= 0:
             start = place + len(self.marker)
-            line = (text[start:].splitlines() or [""])[0]
+            line = first_line(text[start:])
             if self._answers(line):
                 return [start + len(line)]
             place = text.find(self.marker, place + 1)
@@ -90,6 +90,11 @@ class AnswerRule:
     first: bool = False
     letters: str = ""
     ending: Ending = Ending()
+
+
+def first_line(text: str) -> str:
+    """What stands before the first line break of any kind (see `str.splitlines`)."""
+    return (text.splitlines() or [""])[0]
 
 
 def finds_as(owner: type, task: object, but: Collection[str] = ()) -> bool:

@@ -13,14 +13,11 @@ all of the last on one line. The hint is " (CORRECT)" after the right choice. An
 import re
 from collections.abc import Iterable, Sequence
 
-from star_jax.tasks.answer_rule import OPENINGS, AnswerRule, Ending
 from star_jax.tasks.task import Problem
 
 LETTERS = "abcde"
 MARK = "(CORRECT)"
 CUE = "Therefore, the answer is"
-ENDING = Ending(CUE, LETTERS, openings=OPENINGS)  # a completion ends with the line that concludes
-RULE = AnswerRule("letter at the end", CUE, letters=LETTERS, ending=ENDING)  # `answer` on devices
 
 _LAST_LETTER = re.compile(rf"[^\n]*\(([{LETTERS}])\)\.?\s*")
 _SAID = re.compile(

@@ -17,20 +17,9 @@ from star_jax.tasks import values
 _WRITTEN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?[eE][-+][0-9]+")  # as programs write it: never "2e5"
 # What tables write where there is nothing, in any case: pandas, NumPy, Excel and C.
 _NO_VALUES = {
-    *(
-        "",
-        "nan",
-        "-nan",
-        "+nan",
-        "<na>",
-        "nat",
-        "#n/a",
-        "#na",
-        "1.#qnan",
-        "1.#ind",
-        "-1.#ind",
-    ),
-    *(f"{sign}{word}" for sign in ("", "-", "+") for word in ("inf", "infinity")),
+    "",
+    *"nan -nan +nan <na> nat #n/a #na 1.#qnan 1.#ind -1.#ind".split(),
+    *"inf -inf +inf infinity -infinity +infinity".split(),
 }
 csv.field_size_limit(2**31 - 1)  # a solution may be longer than 128 KiB
 

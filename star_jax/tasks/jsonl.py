@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from star_jax import leaks, numbers
 from star_jax.tasks import choices, gold_numbers, values
-from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
+from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as, first_line
 from star_jax.tasks.data_set import DataSet
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
@@ -138,7 +138,7 @@ class Jsonl(DataSet):
             return numbers.last(text)
         if self.rule == "marker":
             _, marker, tail = text.rpartition(self.pattern)
-            return (tail.splitlines() or [""])[0] if marker else None
+            return first_line(tail) if marker else None
         expression = _LETTER if self.rule == "letter" else re.compile(self.pattern)
         *_, match = (None, *expression.finditer(text))
         return match[1] if match else None

@@ -48,11 +48,16 @@ class MultipleChoice(DataSet):
 
     def ending(self) -> Ending:
         """After the line that concludes with a letter, or before the next question."""
-        return choices.ENDING if finds_as(MultipleChoice, self) else super().ending()
+        if not finds_as(MultipleChoice, self):
+            return super().ending()
+        return Ending(choices.CUE, choices.LETTERS, openings=self.openings)
 
     def byte_rule(self) -> AnswerRule | None:
         """The same for a device."""
-        return choices.RULE if finds_as(MultipleChoice, self) else None
+        if not finds_as(MultipleChoice, self):
+            return None
+        letters, ending = choices.LETTERS, self.ending()
+        return AnswerRule("letter at the end", choices.CUE, letters=letters, ending=ending)
 
     def direct_answer(self, completion: str) -> str | None:
         """The letter that ends a completion of one line."""
