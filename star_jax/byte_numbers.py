@@ -170,13 +170,8 @@ def _clusters(characters_M: jax.Array) -> _Clusters:
     wrong = broken | (linked & latest(dot, ~inside))
     wrong |= latest(begins & _led_up_to(characters_M, dot), ~inside)
     wrong |= _goes_on(characters_M, digits)
-    joined_before, joined_after = _joined(characters_M, digit)
-    groups = near(0, " ") & digits[-1] & three & shifted(comma, -4, False) & ~spaces  # 1,234 567
-    rest = near(0, " ") & digits[-1] & near(1, "rR")  # 7 r 3
-    near_rest, far_rest = rest & digits[2], rest & near(2, " ") & digits[3]
-    joined_before |= shifted(groups, -1, False)
-    joined_before |= shifted(near_rest, -2, False) | shifted(far_rest, -3, False)
-    joined_after |= shifted(groups | near_rest | far_rest, 1, False)
+    mixed = near(0, " ") & digits[-1] & three & shifted(comma, -4, False) & ~spaces  # 1,234 567
+    joined_before, joined_after = _joined(characters_M, digits, mixed)
     wrong |= latest(begins & joined_before, ~inside) | joined_after
     # A whole number before a fraction: the next cluster is joined to one after it.
     over = next_is(ends & joined_after, ends)
@@ -238,8 +233,17 @@ def _goes_on(characters_M: jax.Array, digits: dict[int, jax.Array]) -> jax.Array
     return found | shifted(letter & next_is(exponent, ~letter), 1, False)
 
 
-def _joined(characters_M: jax.Array, digit: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Whether signs alone stand between a digit and the one before it; and the one after it."""
+def _joined(
+    characters_M: jax.Array, digits: dict[int, jax.Array], mixed: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Whether a digit and the one before it are parts of one thing; and the one after it.
+
+    Args:
+        characters_M: the row.
+        digits: of each place whether so many places after it there is a digit.
+        mixed: spaces between groups of other kinds.
+    """
+    digit = digits[0]
 
     def here(letters: str) -> jax.Array:
         return among(characters_M, letters)
@@ -258,6 +262,10 @@ def _joined(characters_M: jax.Array, digit: jax.Array) -> tuple[jax.Array, jax.A
     ):
         left |= gap & latest(digit, ~digit & ~gap) & latest(signs[0], digit)
         right |= gap & next_is(digit, ~gap) & next_is(signs[1], digit | signs[1])
+    rest = here(" ") & digits[-1] & shifted(here("rR"), 1, False)  # 7 r3, 7 r 3
+    close, apart = rest & digits[2], rest & shifted(here(" "), 2, False) & digits[3]
+    left |= mixed | shifted(close, -1, False) | shifted(apart, -2, False)
+    right |= mixed | close | apart
     return shifted(left, -1, False), shifted(right, 1, False)
 
 
