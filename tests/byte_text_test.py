@@ -4,14 +4,18 @@ import functools
 import itertools
 import re
 import sys
+from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
+import choices_test
 import smollm2
-from byte_grader_test import BYTEWISE, table
-from star_jax import byte_text
+from byte_grader_test import BYTEWISE, TASKS, table
+from star_jax import byte_grader, byte_text, grading
 from star_jax.sampler.decode import make_stop
+from star_jax.tasks import Problem
 
 
 def test_bytes_are_decoded_as_python_does_it():
@@ -38,3 +42,36 @@ def test_room_is_made_for_what_a_vocabulary_usually_writes():
     assert byte_text.rooms(table(BYTEWISE, ""), 40) == (40, 40)  # one byte a token at most
     usual, most = byte_text.rooms(table(smollm2.tokenizer(), ""), 100)
     assert (usual, most) == (1352, 8100)
+
+
+RUNS_ON = [  # the task; a completion; its answer; what the model writes after it
+    ("gsm8k", " 4 + 3 = 7\n#### 7", "7", "\nQ: And 5 + 1?\nA: 6\n#### 6"),
+    ("marker", "#### a pen", "a pen", "\n#### ink"),
+    ("number", " It is 7.", "7", "\nQ: And 5 + 1?\nA: 6."),
+    ("choices", f" {choices_test.CUE} pen (b).", "b", f"\nSo. {choices_test.CUE} ink (a)."),
+    ("letter", " It is (b).", "b", "\nQ: And?\nA: (a)"),
+    ("arithmetic", "<scratch>\n</scratch>\n8 3", "83", "\nInput:\n1 + 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "completion", "answer", "more"), RUNS_ON)
+def test_what_goes_on_after_the_answer_is_neither_graded_nor_kept(
+    name: str, completion: str, answer: str, more: str
+):
+    task = TASKS[name]
+    rule, said = task.byte_rule(), (completion, completion + more, completion + more[:1])
+    assert rule is not None
+    rows = [BYTEWISE.encode(text) for text in said]
+    tokens, length = np.zeros((3, 160), np.int32), np.array(list(map(len, rows)), np.int32)
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = row
+    gold = byte_grader.gold([answer] * 3)
+    grade: Any = functools.partial(byte_grader.grade, rule, table(BYTEWISE, ""))
+    found = grade(tokens, length, *gold)
+    assert found.right.tolist() == [True, True, True]
+    assert found.kept.tolist()[:2] == [len(completion)] * 2
+    assert found.ended.tolist()[:2] == [False, True]
+    for text, ended in zip(said, found.ended.tolist(), strict=True):
+        verdict = grading.grade(task, Problem("", "", answer, "", "1"), text, truncated=True)
+        assert (verdict.completion == text) != ended
+        assert verdict.correct == (not verdict.truncated) == ended
