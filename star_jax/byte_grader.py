@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from star_jax import byte_numbers
+from star_jax import byte_numbers, byte_plain
 from star_jax.byte_numbers import Spelling
 from star_jax.byte_rows import (
     NOTHING,
@@ -66,7 +66,7 @@ def correct(
     characters = text.characters
     if rule.marker:
         characters = jax.vmap(lambda row: _after(row, rule.marker, rule.first))(characters)
-    plain = byte_numbers.plain(characters) if rule.form in _OF_NUMBERS else characters
+    plain = byte_plain.plain(characters) if rule.form in _OF_NUMBERS else characters
     return jax.vmap(functools.partial(_correct, rule))(characters, plain, wanted_BxA)
 
 

@@ -6,7 +6,7 @@ no number. What `numbers` finds is always a whole cluster, with signs before it 
 So clusters are judged, all at once.
 
 A row is characters_M: M code points, `NOTHING` in the places that do not count. The functions are
-for one row, and meant for `jax.vmap`; `plain` is for many.
+for one row, and meant for `jax.vmap`; a row is one of `byte_plain.plain`.
 """
 
 import functools
@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 
 from star_jax.byte_rows import (
-    NOTHING,
     among,
     first_of,
     last_of,
@@ -29,12 +28,8 @@ from star_jax.byte_rows import (
 )
 from star_jax.numbers import (
     BRACKETS,
-    FORMS,
     FRACTION,
-    FULL_WIDTH,
     JOINTS,
-    LATEX_SIGNS,
-    LATEX_WORDS,
     MINUS,
     MONEY,
     OVER,
@@ -79,16 +74,6 @@ class Spelling(NamedTuple):
     negative: jax.Array
     zero: jax.Array
     kept: jax.Array
-
-
-def plain(characters_BxM: jax.Array) -> jax.Array:
-    """Rows as numbers are looked for in them; see `numbers.plain`.
-
-    LaTeX makes rows shorter. Few have any: where none has, that half of the work is left out.
-    """
-    mapped = _mapped(characters_BxM)
-    latex = jnp.any(among(mapped, "\\{~"))
-    return jax.lax.cond(latex, jax.vmap(_without_latex), lambda rows: rows, mapped)
 
 
 def find(characters_M: jax.Array, last: bool) -> Number:
@@ -163,54 +148,55 @@ def _clusters(characters_M: jax.Array) -> _Clusters:
     point, comma = links & near(0, "."), links & near(0, ",")
     second_point = point & shifted(latest(point, ~inside), -1, False)
     misplaced = comma & ~(three & _heads_group(characters_M, begins, comma))
-    linked = latest(links | spaces, begins | ~inside)  # from the first link on
-    broken = latest(second_point | misplaced, ~inside)
-
     dot = begins & near(-1, ".") & ~near(-2, _WORD + "_.")
-    wrong = broken | (linked & latest(dot, ~inside))
-    wrong |= latest(begins & _led_up_to(characters_M, dot), ~inside)
-    wrong |= _goes_on(characters_M, digits)
-    mixed = near(0, " ") & digits[-1] & three & shifted(comma, -4, False) & ~spaces  # 1,234 567
-    joined_before, joined_after = _joined(characters_M, digits, mixed)
-    wrong |= latest(begins & joined_before, ~inside) | joined_after
-    # A whole number before a fraction: the next cluster is joined to one after it.
-    over = next_is(ends & joined_after, ends)
-    fraction = begins & over
-    first = ~near(0, " +&-")
-    wrong |= shifted(next_is(fraction, first), 1, False) & near(1, " +&-")
-    wrong |= shifted(occurs(characters_M, " and ") & shifted(fraction, 5, False), 1, False)
-    return _Clusters(begin, dot, ends, wrong)
+    wrong = second_point | misplaced | ((links | spaces) & latest(dot, ~inside))
+
+    joined, before_fraction = _joined(characters_M, digit)
+    joined |= _is_rest(characters_M, digits)
+    group = shifted(comma, -4, False) & digits[-3] & digits[-2] & digits[-1]
+    joined |= shifted(group & near(0, " ") & three & ~spaces, -1, False)  # 1,234 567
+    joined &= begins
+    wrong |= joined | (begins & _led_up_to(characters_M, dot))
+    # The next cluster is joined to this one; or to the one after it, and is a fraction of this one.
+    joined_next = shifted(next_is(joined, begins), 1, False)
+    whole = next_is(begins & before_fraction & joined_next, begins)
+    after = joined_next | shifted(whole, 1, False) | _goes_on(characters_M, digits)
+    return _Clusters(begin, dot, ends, latest(wrong, ~inside) | after)
 
 
 def _led_up_to(characters_M: jax.Array, dot: jax.Array) -> jax.Array:
     """Whether a number that begins here would be part of something before it; see `_NOT_AFTER`."""
+    rows = [shifted(characters_M, -by) for by in range(5)]
 
     def before(by: int, letters: str) -> jax.Array:
-        plain, dotted = (among(shifted(characters_M, -by - more), letters) for more in (0, 1))
-        return jnp.where(dot, dotted, plain)
+        return among(jnp.where(dot, rows[by + 1], rows[by]), letters)
 
+    last = _last_solid(characters_M)
     opening = "-+("
     found = before(1, _WORD + "/^±}" + FRACTION + RAISED + ROOTS)
     found |= before(1, "_") & before(2, _WORD + ")}]")
     found |= before(1, "(") & before(2, string.ascii_letters + ROOTS)
-    taken = latest(among(characters_M, TAKES), ~among(characters_M, TAKES + " "))
-    found |= jnp.where(dot, shifted(taken, -2, False), shifted(taken, -1, False))
+    found |= among(jnp.where(dot, shifted(last, -2), shifted(last, -1)), TAKES)
     found |= before(1, opening) & before(2, "^")
     found |= before(1, opening) & before(2, opening) & before(3, "^")
     found |= before(1, "+-") & before(2, "eE") & before(3, string.digits)
     found |= before(1, "[") & before(2, ROOTS)
-    return found | _argument(characters_M)
+    return found | _argument(characters_M, last)
 
 
-def _argument(characters_M: jax.Array) -> jax.Array:
+def _last_solid(characters_M: jax.Array) -> jax.Array:
+    """For every place the last character up to it that is no space."""
+    place = jnp.where(among(characters_M, " "), -1, jnp.arange(len(characters_M)))
+    return pick(characters_M, jax.lax.cummax(place))
+
+
+def _argument(characters_M: jax.Array, last_M: jax.Array) -> jax.Array:
     """Whether a place is in the argument of a power, an index or a command of LaTeX."""
     opens, closes = among(characters_M, "{"), among(characters_M, "}")
-    space = among(characters_M, " ")
     command = among(shifted(characters_M, -1), _WORD + "}]" + RAISED)
     command &= ~shifted(occurs(characters_M, "boxed"), -5, False)
-    script = among(characters_M, SCRIPTS)
-    command |= shifted(latest(script, ~script & ~space), -1, False)
-    closes &= ~shifted(next_is(opens, ~space), 1, False)
+    command |= among(shifted(last_M, -1), SCRIPTS)
+    closes &= ~shifted(next_is(opens, ~among(characters_M, " ")), 1, False)
     closes |= among(characters_M, "\n")
     return latest(opens & command, closes)
 
@@ -233,40 +219,58 @@ def _goes_on(characters_M: jax.Array, digits: dict[int, jax.Array]) -> jax.Array
     return found | shifted(letter & next_is(exponent, ~letter), 1, False)
 
 
-def _joined(
-    characters_M: jax.Array, digits: dict[int, jax.Array], mixed: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Whether a digit and the one before it are parts of one thing; and the one after it.
+# Bits of what is met after a digit: characters that are not of a set, those that are, a "{" before
+# a "}"; and whether there was a digit.
+_NO_JOINT, _NOT_WIDE, _NO_BRACKET, _NO_BRACE, _NOT_MIXED, _TIMES, _OVER, _OPENED, _CLOSED = range(9)
+_PAIR, _DIGIT = 9, 10
 
-    Args:
-        characters_M: the row.
-        digits: of each place whether so many places after it there is a digit.
-        mixed: spaces between groups of other kinds.
+
+def _joined(characters_M: jax.Array, digit: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """By what stands between a place and the last digit before it, see `numbers`.
+
+    Returns: whether that makes one thing of the numbers on its sides; whether it may stand between
+        a whole number and its fraction.
     """
-    digit = digits[0]
 
     def here(letters: str) -> jax.Array:
         return among(characters_M, letters)
 
     bold = here("*") & (shifted(here("*"), 1, False) | shifted(here("*"), -1, False))
-    opened, closed = here("{"), here("}")
-    opened &= next_is(closed, closed | digit)
-    closed &= latest(here("{"), digit)
-    left, right = jnp.zeros((2, *digit.shape), bool)
-    # What stands between, and of it what has to: from the right, and from the left.
-    for gap, *signs in (
-        (here(JOINTS), here(JOINTS), here(JOINTS)),
-        (here(" " + TIMES), *[here(TIMES) & ~bold] * 2),
-        (here(" " + OVER + BRACKETS), *[here(OVER)] * 2),
-        (here(" ,.{}"), closed, opened),
-    ):
-        left |= gap & latest(digit, ~digit & ~gap) & latest(signs[0], digit)
-        right |= gap & next_is(digit, ~gap) & next_is(signs[1], digit | signs[1])
-    rest = here(" ") & digits[-1] & shifted(here("rR"), 1, False)  # 7 r3, 7 r 3
-    close, apart = rest & digits[2], rest & shifted(here(" "), 2, False) & digits[3]
-    left |= mixed | shifted(close, -1, False) | shifted(apart, -2, False)
-    right |= mixed | close | apart
-    return shifted(left, -1, False), shifted(right, 1, False)
+    kinds = {
+        _NO_JOINT: ~here(JOINTS),
+        _NOT_WIDE: ~here(" " + TIMES),
+        _NO_BRACKET: ~here(" " + OVER + BRACKETS),
+        _NO_BRACE: ~here(" ,.{}"),
+        _NOT_MIXED: ~here(" +&-"),
+        _TIMES: here(TIMES) & ~bold,
+        _OVER: here(OVER),
+        _OPENED: here("{"),
+        _CLOSED: here("}"),
+    }
+
+    def has(kinds: jax.Array, kind: int) -> jax.Array:
+        return (kinds >> kind) % 2 == 1
+
+    def together(left: jax.Array, right: jax.Array) -> jax.Array:
+        pair = has(left, _OPENED) & has(right, _CLOSED)
+        return jnp.where(has(right, _DIGIT), right, left | right | pair << _PAIR)
+
+    bits = functools.reduce(jnp.bitwise_or, (mask << kind for kind, mask in kinds.items()))
+    bits = jnp.where(digit, 1 << _DIGIT, bits)
+    gap = shifted(jax.lax.associative_scan(together, bits), -1, 0)
+    numbers = has(gap, _DIGIT)
+    joined = ~has(gap, _NO_JOINT) | (~has(gap, _NOT_WIDE) & has(gap, _TIMES))
+    joined |= ~has(gap, _NO_BRACKET) & has(gap, _OVER)
+    joined |= ~has(gap, _NO_BRACE) & has(gap, _PAIR)
+    words = shifted(occurs(characters_M, " and ") & shifted(digit, -1, False), -5, False)
+    return numbers & joined, (numbers & ~has(gap, _NOT_MIXED)) | words
+
+
+def _is_rest(characters_M: jax.Array, digits: dict[int, jax.Array]) -> jax.Array:
+    """Whether what begins here is a remainder, as in 7 r 3."""
+    rest = among(characters_M, " ") & digits[-1] & among(shifted(characters_M, 1), "rR")
+    close, apart = digits[2], among(shifted(characters_M, 2), " ") & digits[3]
+    return shifted(rest & close, -2, False) | shifted(rest & apart, -3, False)
 
 
 def _group_spaces(characters_M: jax.Array, space: jax.Array, links: jax.Array) -> jax.Array:
@@ -298,41 +302,3 @@ def _heads_group(characters_M: jax.Array, begins: jax.Array, comma: jax.Array) -
     three = (three | shifted(comma, -4, False)) & shifted(plain, -2, False)
     three &= shifted(plain, -1, False)
     return one | two | three
-
-
-def _mapped(characters: jax.Array) -> jax.Array:
-    """Every character as `numbers` reads it."""
-    first, last, by = FULL_WIDTH
-    wide = (first <= characters) & (characters <= last)
-    found = jnp.where(wide, characters - by, characters)
-    for form, characters_ in FORMS.items():
-        found = jnp.where(among(characters, characters_), ord(form), found)
-    return found
-
-
-def _without_latex(characters_M: jax.Array) -> jax.Array:
-    """Commands of LaTeX as single characters, and what they took more than that left out."""
-    size, place = len(characters_M), jnp.arange(len(characters_M))
-    ahead = functools.partial(shifted, characters_M)
-    letter = functools.partial(among, letters=string.ascii_letters)
-    digit = functools.partial(among, letters=string.digits)
-    slash = among(characters_M, "\\")
-    found, more = characters_M, jnp.zeros((size,), jnp.int32)  # places that a command goes on for
-    for word, form in LATEX_WORDS.items():
-        here = slash & occurs(ahead(1), word) & ~letter(ahead(len(word) + 1))
-        found = jnp.where(here, ord(form), found)
-        more = jnp.where(here, len(word), more)
-    nothing = jnp.zeros((size,), bool)
-    for sign, form in LATEX_SIGNS.items():
-        here = slash & among(ahead(1), sign)
-        found = jnp.where(here, ord(form or sign), found)
-        more = jnp.where(here, 1, more)
-        nothing |= here & (not form)
-    comma = occurs(characters_M, "{,}") & digit(ahead(-1)) & digit(ahead(3))
-    nothing |= comma | shifted(comma, -2, False)
-    tie = among(characters_M, "~") & digit(ahead(-1)) & digit(ahead(1))
-    found = jnp.where(tie, ord(" "), found)
-    until = jax.lax.cummax(jnp.where(more > 0, place + more, -1))
-    gone = nothing | ((place <= until) & (more == 0))
-    place = jnp.where(gone, size, jnp.cumsum(~gone) - 1)
-    return jnp.full((size,), NOTHING).at[place].set(found, mode="drop")

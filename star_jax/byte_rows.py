@@ -14,7 +14,10 @@ NOTHING = -1
 
 def among(characters: jax.Array, letters: str) -> jax.Array:
     """Which of the characters are one of these."""
-    ranges = ((first <= characters) & (characters <= last) for first, last in _ranges(letters))
+    ranges = (
+        characters == first if first == last else (first <= characters) & (characters <= last)
+        for first, last in _ranges(letters)
+    )
     return functools.reduce(jnp.logical_or, ranges)
 
 
