@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-PART := PYTHONPATH=tests $(PYTEST) -p parts --part
+PART := PYTHONPATH=tests/support $(PYTEST) -p parts --part
 
 .DEFAULT_GOAL := help
 .PHONY: help demo smollm2 gemma3 check test test-other second lint format clean
@@ -37,7 +37,7 @@ test: lint
 
 # Another Python has other versions of jax: an environment of its own, without torch.
 test-other: .venv/installed-test
-	@found=$$($(BIN)/python tests/interpreters.py) || exit; [ -z "$$found" ] || \
+	@found=$$($(BIN)/python tests/support/interpreters.py) || exit; [ -z "$$found" ] || \
 	  $(MAKE) --no-print-directory second VENV=".venv-$${found%% *}" PYTHON="$${found#* }"
 
 second: $(VENV)/installed-second

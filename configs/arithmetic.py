@@ -17,7 +17,7 @@ the format, can follow a hint and has a rough sense of what digits add up to, bu
 
 from ml_collections import ConfigDict
 
-from star_jax import settings
+from star_jax.config import validation
 
 VARIANTS = ("demo", "study", "fused", "online")
 
@@ -30,7 +30,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     """
     if variant not in VARIANTS:
         raise ValueError(f"configs/arithmetic.py:{variant}: the variants are {', '.join(VARIANTS)}")
-    config = settings.defaults()
+    config = validation.defaults()
     config.task.ood_digits = 10 if variant == "study" else 7
     config.pretrain.update(batch_size=16, length=256, hinted=0.45, easy=0.5, save_every=250)
     # A model of a million weights needs more and larger updates than GPT-J.

@@ -18,7 +18,7 @@ transformers where you trust it, save_pretrained it to a folder, and give that.
 
 from ml_collections import ConfigDict
 
-from star_jax import settings
+from star_jax.config import validation
 
 VARIANTS = ("paper", "gpt_j", "released_code", "smollm2")
 
@@ -32,7 +32,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     if variant not in VARIANTS:
         names = ", ".join(VARIANTS)
         raise ValueError(f"configs/commonsense_qa.py:{variant}: the variants are {names}")
-    config = settings.defaults()
+    config = validation.defaults()
     config.task.update(name="commonsense_qa", data="hf:tau/commonsense_qa", dev=0.05)
     config.few_shot.update(examples=10, rounds=1000)
     config.rounds.update(count=20, problems=0, patience=10, keep_weights="best")

@@ -17,7 +17,7 @@ transformers where you trust it, save_pretrained it to a folder, and give that.
 
 from ml_collections import ConfigDict
 
-from star_jax import settings
+from star_jax.config import validation
 
 VARIANTS = ("paper", "gpt_j", "released_code", "smollm2")
 
@@ -30,7 +30,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     """
     if variant not in VARIANTS:
         raise ValueError(f"configs/gsm8k.py:{variant}: the variants are {', '.join(VARIANTS)}")
-    config = settings.defaults()
+    config = validation.defaults()
     config.task.update(name="gsm8k", data="hf:openai/gsm8k:main", dev=0.05)
     config.few_shot.update(examples=6, rounds=1000)
     config.rounds.update(count=36, problems=0, patience=10, keep_weights="best")

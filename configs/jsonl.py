@@ -2,19 +2,19 @@
 
 command   python -m star_jax.main --config=configs/jsonl.py --workdir=runs/mine
           --config.task.data=qa.jsonl --config.model.source=FOLDER-OR-NAME
-hardware  what the model asks for: python -m star_jax.model.inspect SOURCE
+hardware  what the model asks for: python -m star_jax.inspect_model SOURCE
 time      that of the model, the number of questions and the length of the answers
 expected  see README.md, "Your own questions"
 """
 
 from ml_collections import ConfigDict
 
-from star_jax import settings
+from star_jax.config import validation
 
 
 def get_config() -> ConfigDict:
     """The experiment; the data and the model are to be given on the command line."""
-    config = settings.defaults()
+    config = validation.defaults()
     config.task.name = "jsonl"
     config.rounds.update(count=3, problems=0, keep_weights="best")
     config.evaluate.problems = 0

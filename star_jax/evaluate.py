@@ -26,11 +26,14 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from star_jax import command_line, distributed, files, scores, summary
-from star_jax.settings import Settings, SettingsError, from_config
+from star_jax.config.flags import parse, refuse
+from star_jax.config.validation import Settings, SettingsError, from_config
+from star_jax.grading import statistics, summary
+from star_jax.runtime import distributed
+from star_jax.storage import files
 
 if TYPE_CHECKING:
-    from star_jax.rationales import Sample
+    from star_jax.grading.ledger import Sample
 
 RESULT = "evaluation.json"
 OF = "evaluation-of.json"  # whose samples the folder holds
@@ -62,10 +65,12 @@ def evaluate(
     _check_samples(settings, samples)
     from rich.console import Console
 
-    from star_jax import phases, processes, rounds, versions
-    from star_jax.checkpoint import Checkpoints
-    from star_jax.context import make_context
-    from star_jax.folder import weights
+    from star_jax.runtime import multihost
+    from star_jax.star import phases, rounds
+    from star_jax.star.build import make_context
+    from star_jax.storage import versions
+    from star_jax.storage.checkpoint import Checkpoints
+    from star_jax.storage.run_dir import weights
 
     alone = dataclasses.replace(settings.rounds, count=0)
     sampler = (
@@ -74,7 +79,7 @@ def evaluate(
     context = make_context(
         dataclasses.replace(settings, rounds=alone, sampler=sampler),
         workdir,
-        Console(quiet=not processes.speaks()),
+        Console(quiet=not multihost.speaks()),
         samples=samples,
     )
     of_split = context.problems.test if split == "test" else context.problems.held_out
@@ -83,7 +88,7 @@ def evaluate(
         raise SettingsError(f"--split={split}: the task has no such problems")
     versions.say(context.console, context.folder)
     of = context.folder / OF
-    processes.first(lambda: _check_folder(of, settings.model.source, split, samples))
+    multihost.first(lambda: _check_folder(of, settings.model.source, split, samples))
     phases.start(context)
     policy = rounds.policy_of(context, Checkpoints(weights(context.folder)), 0)
     asked = [problem for problem in chosen for _ in range(samples)]
@@ -95,7 +100,7 @@ def evaluate(
         "split": split,
         **summarize([found[at : at + samples] for at in range(0, len(found), samples)]),
     }
-    processes.first(lambda: files.write_json(context.folder / RESULT, result))
+    multihost.first(lambda: files.write_json(context.folder / RESULT, result))
     return result
 
 
@@ -108,9 +113,9 @@ def _check_samples(settings: Settings, samples: int) -> None:
 
 def _check_folder(path: epath.Path, source: str, split: str, samples: int) -> None:
     """Refuses the folder of another evaluation, whose samples would be taken for this one's."""
-    from star_jax.model import runs
+    from star_jax.conversion import run_checkpoint
 
-    found = runs.find(source)
+    found = run_checkpoint.find(source)
     mine = {"model": str(found or source), "split": split, "samples": samples}
     if path.exists() and (other := files.read_json(path)) != mine:
         raise SettingsError(
@@ -134,11 +139,11 @@ def summarize(questions: "Sequence[Sequence[Sample]]") -> dict[str, Any]:
     count = len(questions[0])
     sizes = [size for size in (2**power for power in range(20)) if size < count] + [count]
     right = [[sample.correct for sample in samples] for samples in questions]
-    mean = scores.mean([sum(flags) / count for flags in right])
+    mean = statistics.mean([sum(flags) / count for flags in right])
     every = [sample for samples in questions for sample in samples]
     majorities = {
         size: [
-            scores.majority([None if s.truncated else s.predicted for s in samples[:size]])
+            statistics.majority([None if s.truncated else s.predicted for s in samples[:size]])
             == samples[0].answer
             for samples in questions
         ]
@@ -150,17 +155,17 @@ def summarize(questions: "Sequence[Sequence[Sample]]") -> dict[str, Any]:
         "accuracy": mean.value,
         "accuracy_interval": list(mean.interval),
         **summary.agreement(every),
-        "maj_at": {str(size): _score(scores.mean(won)) for size, won in majorities.items()},
+        "maj_at": {str(size): _score(statistics.mean(won)) for size, won in majorities.items()},
         "pass_at": {
             str(size): _score(
-                scores.mean([scores.pass_at_k(count, sum(flags), size) for flags in right])
+                statistics.mean([statistics.pass_at_k(count, sum(flags), size) for flags in right])
             )
             for size in sizes
         },
     }
 
 
-def _score(found: scores.Mean) -> dict[str, Any]:
+def _score(found: statistics.Mean) -> dict[str, Any]:
     return {"accuracy": found.value, "interval": list(found.interval)}
 
 
@@ -179,17 +184,19 @@ def main(argv: Sequence[str]) -> None:
         what = f"{chosen.task.name}-{name}-{_SPLIT.value}-{_SAMPLES.value}"
         workdir = _WORKDIR.value or f"runs/evaluate/{what}"
         with distributed.together(*place):
-            from star_jax import console, processes, programs
+            from star_jax.reporting import console
+            from star_jax.runtime import multihost
+            from star_jax.star import programs
 
             programs.use_cache(f"{workdir}/cache")
             found = evaluate(chosen, workdir, split=_SPLIT.value, samples=_SAMPLES.value)
-            if processes.speaks():
+            if multihost.speaks():
                 console.print_evaluation(found, f"{workdir}/{RESULT}")
     except SettingsError as error:
-        command_line.refuse(error)
+        refuse(error)
     except KeyboardInterrupt:
-        command_line.refuse("\nstopped; the same command goes on", status=130)
+        refuse("\nstopped; the same command goes on", status=130)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=functools.partial(command_line.parse, help=__doc__ or ""))
+    app.run(main, flags_parser=functools.partial(parse, help=__doc__ or ""))

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from star_jax import command_line, distributed, folder, settings
+from star_jax.config import validation
+from star_jax.config.flags import parse, refuse
+from star_jax.runtime import distributed
+from star_jax.storage import run_dir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment's config file")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, local or gs://")
@@ -25,19 +28,19 @@ def main(argv: Sequence[str]) -> None:
     place = distributed.given()
     try:
         distributed.check(*place)
-        chosen = settings.from_config(_CONFIG.value)
-        folder.check(chosen, workdir)
+        chosen = validation.from_config(_CONFIG.value)
+        run_dir.check(chosen, workdir)
         # jax takes seconds to import: what is refused must not wait for it.
         with distributed.together(*place):
-            from star_jax import programs, rounds
+            from star_jax.star import programs, rounds
 
             programs.use_cache(f"{workdir}/cache")
             rounds.run(chosen, workdir)
-    except settings.SettingsError as error:
-        command_line.refuse(error)
+    except validation.SettingsError as error:
+        refuse(error)
     except KeyboardInterrupt:
-        command_line.refuse(f"\nstopped; the same command goes on in {workdir}", status=130)
+        refuse(f"\nstopped; the same command goes on in {workdir}", status=130)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parse)
+    app.run(main, flags_parser=parse)

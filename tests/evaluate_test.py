@@ -8,10 +8,11 @@ import pytest
 from etils import epath
 
 import fakes
-from rationales_test import sample
-from star_jax import evaluate, scores
-from star_jax.rationales import Sample
-from star_jax.settings import SettingsError
+from star_jax import evaluate
+from star_jax.config.validation import SettingsError
+from star_jax.grading import statistics
+from star_jax.grading.ledger import Sample
+from tests.grading.ledger_test import sample
 
 
 def test_majority_and_pass_over_the_first_samples():
@@ -45,7 +46,7 @@ def test_majority_and_pass_over_the_first_samples():
 def test_one_sample_is_plain_accuracy():
     found = evaluate.summarize([[sample(str(n), correct=n < 3)] for n in range(10)])
     assert found["accuracy"] == found["maj_at"]["1"]["accuracy"] == 0.3
-    assert found["accuracy_interval"] == list(scores.wilson(3, 10))
+    assert found["accuracy_interval"] == list(statistics.wilson(3, 10))
 
 
 def test_samples_that_would_be_the_same_are_refused(tmp_path: pathlib.Path):
@@ -72,7 +73,7 @@ def test_a_run_s_model_is_evaluated_as_the_run_evaluated_it(tmp_path: pathlib.Pa
     unseen = ["--config.task.ood_digits=2", "--config.evaluate.ood_problems=5"]
     small = ["--config.pretrain.steps=60", "--config.rounds.count=0", *unseen]
     subprocess.run(fakes.command(run, *small), env=environment, cwd=fakes.ROOT, check=True)
-    command = [sys.executable, "-m", "star_jax.evaluate", "--config=tests/fakes.py"]
+    command = [sys.executable, "-m", "star_jax.evaluate", "--config=tests/support/fakes.py"]
     command += [f"--model={run}", "--split=development", *unseen]
     command += ["--config.sampler.temperature=0.9"]  # one sample is greedy all the same
     command += [f"--workdir={tmp_path / 'evaluated'}"]

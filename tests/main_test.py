@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from star_jax import folder, settings
+from star_jax.config import validation
+from star_jax.storage import run_dir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = "--config=configs/arithmetic.py"
@@ -15,8 +16,8 @@ CONFIG = "--config=configs/arithmetic.py"
 # Runs star_jax.main as `python -m` does; its rounds print what they are given.
 DRIVER = """
 import contextlib, runpy, sys, types
-from star_jax import distributed
-from star_jax.settings import SettingsError
+from star_jax.runtime import distributed
+from star_jax.config.validation import SettingsError
 
 distributed.together = lambda *place: contextlib.nullcontext()  # it asks jax where it is
 
@@ -27,10 +28,10 @@ def run(settings, workdir):
         raise KeyboardInterrupt
     print(settings.rationalize.enabled, settings.rounds.count, settings.train.clip, workdir)
 
-for name in ("programs", "rounds"):
+for name in ("star.programs", "star.rounds"):
     sys.modules[f"star_jax.{name}"] = types.ModuleType(name)
-sys.modules["star_jax.rounds"].run = run
-sys.modules["star_jax.programs"].use_cache = lambda folder: None
+sys.modules["star_jax.star.rounds"].run = run
+sys.modules["star_jax.star.programs"].use_cache = lambda folder: None
 try:
     runpy.run_module("star_jax.main", run_name="__main__", alter_sys=True)
 finally:
@@ -93,7 +94,7 @@ def test_refuses_plainly(arguments: list[str], status: int, says: str):
 
 
 def test_refuses_the_folder_of_another_run(tmp_path: pathlib.Path):
-    folder.open_folder(settings.Settings(seed=7), tmp_path / "runs" / "arithmetic")
+    run_dir.open_folder(validation.Settings(seed=7), tmp_path / "runs" / "arithmetic")
     done = run(CONFIG)
     assert (done.returncode, done.stdout) == (2, "")
     assert "seed: 7 in the folder, 0 now" in done.stderr.splitlines()[1:]

@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from star_jax import files, report
+from star_jax.reporting import report
+from star_jax.storage import files
 
 COLORS = ("#0072B2", "#D55E00", "#008060", "#707070")  # after Okabe and Ito
 

@@ -19,7 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from star_jax import files, report
+from star_jax.reporting import report
+from star_jax.storage import files
 
 # Folder name -> (title, colour of Okabe and Ito's palette), in the order of the plots.
 ARMS = {

@@ -20,10 +20,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from star_jax import byte_grader, grading, programs, schema, tasks, tokenizer_source
-from star_jax.sampler.decode import make_stop
+from star_jax import tasks
+from star_jax.config import schema
+from star_jax.data import tokenizer_loading
+from star_jax.data.tokenizer import HuggingFaceTokenizer
+from star_jax.grading import device
+from star_jax.grading.grade import grade as host_grade
+from star_jax.inference.decode import make_stop
+from star_jax.star import programs
 from star_jax.tasks import Problem, Task
-from star_jax.tokenizer import HuggingFaceTokenizer
 
 _SAMPLING = ("generate", "rationalize", "evaluate")  # what result.json has seconds of
 _MORE = "\n#### 1 Therefore, the answer is (a)."  # after the stop text: not to be read
@@ -38,14 +43,14 @@ def measure(run: pathlib.Path) -> dict[str, Any]:
     rule = task.byte_rule()
     if rule is None:
         raise SystemExit(f"{run}: the task {task.name} is graded on the host alone")
-    tokenizer = HuggingFaceTokenizer.open(run / tokenizer_source.RUNS)
+    tokenizer = HuggingFaceTokenizer.open(run / tokenizer_loading.RUNS)
     stop = config["sampler"].get("stop", "") or task.separator
     shards = [(path, _lines(path)) for path in sorted(run.glob("rounds/*/*-*.jsonl"))]
     tokens = {path: [_tokens(line, tokenizer, stop) for line in lines] for path, lines in shards}
     longest = max(len(row) for rows in tokens.values() for row in rows)
     rows = max(len(lines) for _, lines in shards)
     stopped = make_stop(tokenizer.eos_ids, stop, tokenizer.token_bytes(), tokenizer.vocab_size)
-    grade = functools.partial(byte_grader.grade, rule, stopped)
+    grade = functools.partial(device.grade, rule, stopped)
     program: Any = None
     found: dict[str, int] = dict.fromkeys(
         ("completions", "right", "wrong", "own", "disagreements"), 0
@@ -65,7 +70,7 @@ def measure(run: pathlib.Path) -> dict[str, Any]:
             length[i] = len(row)
         for own in (False, True):
             answers = golds[path, own]
-            arrays = byte_grader.gold([*answers, *[""] * (rows - len(lines))], room)
+            arrays = device.gold([*answers, *[""] * (rows - len(lines))], room)
             program = program or programs.lowered(grade, padded, length, *arrays).compile()
             begun = time.perf_counter()
             got, *_ = jax.device_get(program(padded, length, *arrays))
@@ -110,7 +115,7 @@ def _count(
     for line, gold, said in zip(lines, golds, got, strict=False):
         problem = Problem("", "", gold, "", "", tuple(line.get("choices", ())))
         truncated = line["truncated"]
-        verdict = grading.grade(task, problem, line["completion"], truncated=truncated)
+        verdict = host_grade(task, problem, line["completion"], truncated=truncated)
         right = bool(said) and not truncated
         found["disagreements"] += right != verdict.correct
         if own:

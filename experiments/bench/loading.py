@@ -2,7 +2,7 @@
 
     python -m experiments.bench.loading SOURCE [--weights=bfloat16] [--mesh=fsdp=8] [--json=FILE]
 
-SOURCE is what `star_jax.model.load.load` takes. Memory is this process's own (RssAnon of Linux,
+SOURCE is what `star_jax.conversion.load.load` takes. Memory is the own of this process (RssAnon,
 looked at every 2 ms): pages of the mapped file are the kernel's, and are not counted. On a CPU what
 is on the devices is in it; what is beyond that is what loading needs. The largest tensor counts as
 it is read, in float32.
@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import jax
 
-from star_jax import mesh
-from star_jax.model import load
+from star_jax.conversion import load
+from star_jax.runtime import sharding
 
 
 def anonymous_bytes() -> int:
@@ -53,7 +53,7 @@ class Peak(threading.Thread):
 def measure(source: str, sizes: dict[str, int], weights: str) -> dict[str, float]:
     """Loads a model and says what it took, in seconds and MiB."""
     devices = jax.devices()  # their start-up is not the model's
-    grid = mesh.make_mesh(**(dict.fromkeys(mesh.AXES, 1) | sizes), devices=devices)
+    grid = sharding.make_mesh(**(dict.fromkeys(sharding.AXES, 1) | sizes), devices=devices)
     peak = Peak()
     peak.start()
     begun = time.perf_counter()

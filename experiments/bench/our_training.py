@@ -3,8 +3,8 @@
     python -m experiments.bench.our_training MODEL BATCH [--micro_batch=0] [--remat=none]
         [--steps=3]
 
-MODEL is what `star_jax.model.load.load` takes, BATCH a file of `peer_training.save`. It prints one
-line of JSON: the fields of `peer_training.Trained`. Compilation is before the first update.
+MODEL is what `star_jax.conversion.load.load` takes, BATCH a file of `peer_training.save`. It prints
+one line of JSON: the fields of `peer_training.Trained`. Compilation is before the first update.
 """
 
 import argparse
@@ -18,13 +18,14 @@ import jax
 
 from experiments.bench import peer_training
 from experiments.bench.peer_training import CLIP, LEARNING_RATE
-from star_jax import mesh, train
-from star_jax.learning import Learning
-from star_jax.model import load
-from star_jax.packing import Packed
-from star_jax.programs import Programs
-from star_jax.sampler.decode import make_stop
-from star_jax.sampler.select import Selection
+from star_jax.conversion import load
+from star_jax.data.packing import Packed
+from star_jax.inference.decode import make_stop
+from star_jax.inference.sampling import Selection
+from star_jax.runtime import sharding
+from star_jax.star.programs import Programs
+from star_jax.training import step
+from star_jax.training.spec import Learning
 
 Remat = Literal["none", "blocks"]
 
@@ -36,10 +37,10 @@ class Ours:
         self, model: str, batch: Packed, micro_batch: int, remat: Remat, dtype: str = "float32"
     ) -> None:
         """Opens the model, for batches of one shape; arguments as in `Learning` and `load`."""
-        grid = mesh.make_mesh(devices=jax.devices()[:1])
+        grid = sharding.make_mesh(devices=jax.devices()[:1])
         loaded = load.load(model, grid, dtype=dtype)
         rows, length = batch.tokens.shape
-        optimizer = train.make_optimizer(clip=CLIP)
+        optimizer = step.make_optimizer(clip=CLIP)
         self._programs = Programs(
             loaded.config,
             grid,

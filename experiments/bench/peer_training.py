@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from star_jax.packing import Packed
+from star_jax.data.packing import Packed
 
 LEARNING_RATE = 1e-6  # small: what is measured is time
 CLIP = 1.0

@@ -3,7 +3,7 @@
     python -m experiments.bench.roofline --model=MODEL [--decode=32,64,128,256]
         [--train=2048,8192] [--repeats=5] [--json=FILE]
 
-MODEL is what `star_jax.model.load.load` takes. A pass runs N rows through every matrix of the
+MODEL is what `star_jax.conversion.load.load` takes. A pass runs N rows through every matrix of the
 model, each layer with weights of its own, as in the model itself: they stream through the caches.
 Attention's products of queries, keys and values are left out, and so are normalisation and the
 embedding. A token of sampling is one row of a pass, a token of training three: the gradient takes
@@ -25,9 +25,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from star_jax.model import load
-from star_jax.model.config import ModelConfig
-from star_jax.programs import lowered
+from star_jax.conversion import load
+from star_jax.models.config import ModelConfig
+from star_jax.star.programs import lowered
 
 DECODE = (32, 64, 128, 256)  # rows of a decoding step
 TRAIN = (2048, 8192)  # tokens of a batch

@@ -28,10 +28,13 @@ from experiments.bench import compare, peer_sampling, peer_training, workload
 from experiments.bench.compare import Side
 from experiments.bench.sampling import best
 from experiments.bench.workload import Questions
-from star_jax import packing, rationales, rounds, settings
-from star_jax.context import Context, make_context
-from star_jax.rationales import Sample
-from star_jax.settings import Settings
+from star_jax.config import validation
+from star_jax.config.validation import Settings
+from star_jax.data import packing
+from star_jax.grading import ledger as ledger_lib
+from star_jax.grading.ledger import Sample
+from star_jax.star import rounds
+from star_jax.star.build import Context, make_context
 from star_jax.tasks import Problem
 
 
@@ -58,7 +61,7 @@ def configured(given: argparse.Namespace) -> Settings:
         "train.warmup_steps": 0,
     }
     config.update_from_flattened_dict(changes)
-    return settings.from_config(config)
+    return validation.from_config(config)
 
 
 def ours(context: Context, compile_seconds: list[float]) -> Side:
@@ -72,9 +75,9 @@ def ours(context: Context, compile_seconds: list[float]) -> Side:
             written = sum(
                 sample.tokens
                 for kind in ("samples", "rationalized", "evaluation")
-                for sample in rationales.read_shards(ledger, kind)
+                for sample in ledger_lib.read_shards(ledger, kind)
             )
-            kept = rationales.read_kept(ledger)
+            kept = ledger_lib.read_kept(ledger)
         trained = sum(int((batch.segments > 0).sum()) for batch in batches(context, kept))
         return written + trained, records[1]["seconds"]["total"]
 
@@ -112,10 +115,10 @@ class Loop:
         problems, held_out = self._context.problems.train(1), self._context.problems.held_out
         begun = time.perf_counter()
         first = self._sample(sampler, problems, hint=False)
-        wrong = {sample.id for sample in rationales.failures(first)}
+        wrong = {sample.id for sample in ledger_lib.failures(first)}
         second = self._sample(sampler, [p for p in problems if p.id in wrong], hint=True)
         trained = 0
-        for batch in batches(self._context, rationales.keep(first, second)):
+        for batch in batches(self._context, ledger_lib.keep(first, second)):
             trainer.update(batch)
             trained += int((batch.segments > 0).sum())
         sampler.model.load_state_dict(trainer.model.state_dict())
@@ -129,7 +132,7 @@ class Loop:
         sampled = sampler.run(questions(self._context, problems, hint=hint))
         budget = self._context.shapes[-1].budget
         return [
-            rationales.grade(
+            ledger_lib.make_sample(
                 self._context.task,
                 problem,
                 1,

@@ -29,15 +29,15 @@ from experiments.bench.compare import Side
 from experiments.bench.peer_sampling import Peer, Setting
 from experiments.bench.roofline import Products
 from experiments.bench.workload import Questions
-from star_jax import mesh
-from star_jax.model import load
-from star_jax.programs import Programs
-from star_jax.sampler import engine
-from star_jax.sampler.decode import make_stop
-from star_jax.sampler.engine import Row, Shape
-from star_jax.sampler.select import Selection
-from star_jax.shapes import rounded
-from star_jax.tokenizer import HuggingFaceTokenizer
+from star_jax.conversion import load
+from star_jax.data.tokenizer import HuggingFaceTokenizer
+from star_jax.inference import scheduler
+from star_jax.inference.decode import make_stop
+from star_jax.inference.sampling import Selection
+from star_jax.inference.scheduler import Row, Shape
+from star_jax.runtime import sharding
+from star_jax.star.capacity import rounded
+from star_jax.star.programs import Programs
 
 
 class Ours:
@@ -63,7 +63,7 @@ class Ours:
         pieces, vocab = questions.tokenizer.token_bytes(), loaded.config.vocab
         self._programs = Programs(
             loaded.config,
-            mesh.make_mesh(devices=jax.devices()[:1]),
+            sharding.make_mesh(devices=jax.devices()[:1]),
             stop=make_stop(questions.ends, questions.stop, pieces[:vocab], vocab),
             selection=Selection(),
             shapes=(self._shape,),
@@ -83,8 +83,8 @@ class Ours:
         asked = [Row(i, row, questions.budget) for i, row in enumerate(questions.encode())]
         policy = sampling.policy(sampling.lay_out(self._params), questions.prefix)
         slots = sampling.open(policy, (0, 0, 0), self._shape)
-        [chunk] = engine.plan(asked, (self._shape,), refills=len(asked))
-        written = engine.complete(chunk, slots)
+        [chunk] = scheduler.plan(asked, (self._shape,), refills=len(asked))
+        written = scheduler.complete(chunk, slots)
         self.rows = [one.tokens for one in sorted(written, key=lambda one: one.number)]
         for tokens in self.rows:
             questions.tokenizer.decode(tokens)
@@ -142,7 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peer", choices=[str(one) for one in peer_sampling.SETTINGS])
     given = parser.parse_args(arguments)
     tokenizer = HuggingFaceTokenizer.open(given.model)
-    loaded = load.load(given.model, mesh.make_mesh(devices=jax.devices()[:1]), dtype=given.dtype)
+    loaded = load.load(
+        given.model, sharding.make_mesh(devices=jax.devices()[:1]), dtype=given.dtype
+    )
     dtypes = given.dtypes.split(",")
     settings = [
         setting

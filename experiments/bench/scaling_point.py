@@ -17,13 +17,13 @@ import jax
 import numpy as np
 
 from experiments.bench.peer_training import peak_mib
-from star_jax import mesh
-from star_jax.model.config import ModelConfig
-from star_jax.programs import Programs
-from star_jax.sampler import engine
-from star_jax.sampler.decode import make_stop
-from star_jax.sampler.engine import Row, Shape
-from star_jax.sampler.select import Selection
+from star_jax.inference import scheduler
+from star_jax.inference.decode import make_stop
+from star_jax.inference.sampling import Selection
+from star_jax.inference.scheduler import Row, Shape
+from star_jax.models.config import ModelConfig
+from star_jax.runtime import sharding
+from star_jax.star.programs import Programs
 
 VOCAB = 4096
 HEAD = 64
@@ -74,7 +74,7 @@ def measure(point: Point) -> Measured:
     shape = Shape(point.tokens, point.prompt, point.rows)
     programs = Programs(
         config,
-        mesh.make_mesh(devices=jax.devices()[:1]),
+        sharding.make_mesh(devices=jax.devices()[:1]),
         stop=make_stop((), "", [b"a"] * VOCAB, VOCAB),
         selection=Selection(),
         shapes=(shape,),
@@ -93,8 +93,8 @@ def measure(point: Point) -> Measured:
         begun = time.perf_counter()
         policy = sampling.policy(weights, shown)
         rows = [Row(number, tokens, point.tokens) for number, tokens in enumerate(questions)]
-        for chunk in engine.plan(rows, (shape,), refills=len(rows)):
-            engine.complete(chunk, sampling.open(policy, (0, 0, 0), shape))
+        for chunk in scheduler.plan(rows, (shape,), refills=len(rows)):
+            scheduler.complete(chunk, sampling.open(policy, (0, 0, 0), shape))
         return time.perf_counter() - begun
 
     sample(asked[: point.rows])

@@ -46,12 +46,14 @@ class Started:
 
 def begin(given: argparse.Namespace) -> Started:
     """Starts a run in `given.begin` up to its first token; then compiles what else it needs."""
-    from star_jax import folder, phases, programs, rounds, settings
-    from star_jax.checkpoint import Checkpoints
-    from star_jax.context import make_context
-    from star_jax.meter import CompilationCount
-    from star_jax.sampler import engine
-    from star_jax.slots import OpenSlots
+    from star_jax.config import validation
+    from star_jax.inference import scheduler
+    from star_jax.inference.slot_batch import OpenSlots
+    from star_jax.reporting.meter import CompilationCount
+    from star_jax.star import phases, programs, rounds
+    from star_jax.star.build import make_context
+    from star_jax.storage import run_dir
+    from star_jax.storage.checkpoint import Checkpoints
 
     programs.use_cache(f"{given.begin}/cache")
     compilations = CompilationCount()
@@ -66,13 +68,13 @@ def begin(given: argparse.Namespace) -> Started:
         "train.length": length,
     }
     config.update_from_flattened_dict(changes)
-    context = make_context(settings.from_config(config), given.begin, Console(quiet=True))
+    context = make_context(validation.from_config(config), given.begin, Console(quiet=True))
     phases.start(context)
-    weights = rounds.policy_of(context, Checkpoints(folder.weights(context.folder)), 0)
+    weights = rounds.policy_of(context, Checkpoints(run_dir.weights(context.folder)), 0)
     sampling, shape = context.programs.sampling, context.shapes[0]
     policy = sampling.policy(weights, context.prompter.few_shot(False))
     asked = [
-        engine.Row(number, context.prompter.row(problem, False, shown=True), shape.budget)
+        scheduler.Row(number, context.prompter.row(problem, False, shown=True), shape.budget)
         for number, problem in enumerate(context.problems.held_out[: shape.rows])
     ]
 
@@ -82,12 +84,14 @@ def begin(given: argparse.Namespace) -> Started:
     class First(OpenSlots):
         """Slots that stop there."""
 
-        def admit(self, rows: Sequence[engine.Row], places: Sequence[int]) -> None:
+        def admit(self, rows: Sequence[scheduler.Row], places: Sequence[int]) -> None:
             super().admit(rows, places)
             raise AdmittedError
 
     with contextlib.suppress(AdmittedError):
-        engine.complete(engine.plan(asked, [shape])[0], First(sampling, policy, (0, 0, 0), shape))
+        scheduler.complete(
+            scheduler.plan(asked, [shape])[0], First(sampling, policy, (0, 0, 0), shape)
+        )
     first = time.time()
     context.programs.compile()
     return Started(first, compilations.total)

@@ -24,8 +24,8 @@ from experiments.bench import compare, peer_training, workload
 from experiments.bench.compare import Side
 from experiments.bench.peer_training import SETTINGS, Trained
 from experiments.bench.roofline import TRAINING, Products
-from star_jax.model import load
-from star_jax.tokenizer import HuggingFaceTokenizer
+from star_jax.conversion import load
+from star_jax.data.tokenizer import HuggingFaceTokenizer
 
 
 class Runs:

@@ -1,7 +1,7 @@
 """What the speed benchmarks work on, the same for ours and for the peers: GSM8K as tokens.
 
-DATA is a folder with GSM8K's train.jsonl and test.jsonl; MODEL is what `star_jax.model.load.load`
-takes. The peers get its very float32 weights through `export`.
+DATA is a folder with GSM8K's train.jsonl and test.jsonl; MODEL is what
+`star_jax.conversion.load.load` takes. The peers get its very float32 weights through `export`.
 """
 
 import argparse
@@ -12,14 +12,15 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from star_jax import mesh, packing
-from star_jax.model import export as export_
-from star_jax.model import load
-from star_jax.packing import Packed
-from star_jax.prompts import Prompter
+from star_jax.conversion import load
+from star_jax.conversion.export import export as export_model
+from star_jax.data import packing
+from star_jax.data.packing import Packed
+from star_jax.data.prompts import Prompter
+from star_jax.data.tokenizer import HuggingFaceTokenizer, Tokenizer
+from star_jax.runtime import sharding
 from star_jax.tasks.gsm8k import GSM8K
 from star_jax.tasks.task import Problem
-from star_jax.tokenizer import HuggingFaceTokenizer, Tokenizer
 
 EXAMPLES = 6  # of the few-shot prompt, as in configs/gsm8k.py
 QUESTIONS = 256
@@ -110,9 +111,9 @@ def batch(tokenizer: Tokenizer, data: str, rows: int, length: int) -> Packed:
 
 def export(model: str, folder: pathlib.Path) -> pathlib.Path:
     """Writes `model` in float32 to `folder`, for transformers; returns the folder."""
-    loaded = load.load(model, mesh.make_mesh(devices=jax.devices()[:1]))
+    loaded = load.load(model, sharding.make_mesh(devices=jax.devices()[:1]))
     shape = (loaded.params, loaded.config, loaded.family, loaded.hf_config)
-    return export_.export(*shape, HuggingFaceTokenizer.open(model), folder)
+    return export_model(*shape, HuggingFaceTokenizer.open(model), folder)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

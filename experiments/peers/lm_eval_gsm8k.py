@@ -3,7 +3,7 @@
     python -m experiments.peers.lm_eval_gsm8k --data=DATA [--questions=32] [--budget=256]
         [--batch=16] [--model=MODEL] [--venv=FOLDER] [--json=runs/peers/lm_eval_gsm8k.json]
 
-DATA is a folder with GSM8K's train.jsonl and test.jsonl, MODEL what `star_jax.model.load.load`
+DATA is a folder with GSM8K's train.jsonl and test.jsonl, MODEL what `star_jax.conversion.load.load`
 takes (default: SmolLM2-135M-Instruct, fetched once). The first questions of the test set are
 answered greedily, in float32 and behind the same six worked examples: by our sampler, and by lm-
 eval with transformers on torch, from the same weights as we export them. lm-eval grades with the
@@ -33,14 +33,16 @@ from experiments.bench import sampling, workload
 from experiments.bench.workload import Questions
 from experiments.peers import rules
 from experiments.peers.rules import Both, Reading
-from star_jax import files, grading, mesh
-from star_jax.grading import Verdict
-from star_jax.model import load
+from star_jax.conversion import load
+from star_jax.data.tokenizer import HuggingFaceTokenizer
+from star_jax.grading import grade
+from star_jax.grading.grade import Verdict
+from star_jax.runtime import sharding
+from star_jax.storage import files
 from star_jax.tasks.rows import read
-from star_jax.tokenizer import HuggingFaceTokenizer
 
 PEER, VERSION = "lm_eval", "0.4.13"
-FILTERS: dict[str, grading.Rule] = {"strict-match": "exact", "flexible-extract": "flexible"}
+FILTERS: dict[str, grade.Rule] = {"strict-match": "exact", "flexible-extract": "flexible"}
 _TASK = "gsm8k_as_star_jax_asks"
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
@@ -57,9 +59,9 @@ class Ours:
 
     text: str
     truncated: bool
-    verdicts: dict[grading.Rule, Verdict]
+    verdicts: dict[grade.Rule, Verdict]
 
-    def both(self, rule: grading.Rule, theirs: Reading, marker: str) -> Both:
+    def both(self, rule: grade.Rule, theirs: Reading, marker: str) -> Both:
         """Its text by a rule of ours and one of theirs."""
         verdict = self.verdicts[rule]
         ours = Reading(verdict.predicted, verdict.correct)
@@ -83,15 +85,15 @@ def work(model: str, data: str, count: int, budget: int) -> Questions:
 
 def ask_ours(model: str, asked: Questions, batch: int) -> list[Ours]:
     """Our sampler's texts, graded as in a run."""
-    loaded = load.load(model, mesh.make_mesh(devices=jax.devices()[:1]))
+    loaded = load.load(model, sharding.make_mesh(devices=jax.devices()[:1]))
     sampler = sampling.Ours(loaded, asked, batch)
     sampler.run()
     found = []
     for problem, ids in zip(asked.problems, sampler.rows, strict=True):
         text, stop, _ = asked.tokenizer.decode(ids).partition(asked.stop)
         truncated = not stop and ids[-1] not in asked.ends
-        verdicts: dict[grading.Rule, Verdict] = {
-            rule: grading.grade(
+        verdicts: dict[grade.Rule, Verdict] = {
+            rule: grade.grade(
                 asked.prompter.task, problem, text.rstrip(), truncated=truncated, rule=rule
             )
             for rule in FILTERS.values()

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from star_jax import numbers
+from star_jax.tasks import number_text
 
 MARKER = "#### "  # what GSM8K has before an answer
 _OFFICIAL = re.compile(re.escape(MARKER) + r"(\-?[0-9\.\,]+)")
@@ -109,7 +109,7 @@ def difference(both: Both) -> str:
     place = _place(both)
     if place >= len(both.completion):
         return AFTER_THE_END
-    if theirs not in map(value, numbers.every(_line(both.text, place))):
+    if theirs not in map(value, number_text.every(_line(both.text, place))):
         return NOT_ONE_NUMBER
     return LATER_MARKER if both.text.count(MARKER, 0, place) > 1 else UNEXPLAINED
 

@@ -5,7 +5,8 @@
 
 `--all` compiles the cells that are not there: delete one to have it done again by today's code.
 
-Needs the package libtpu and no TPU. The programs are those of `star_jax.programs`. A cell says:
+Needs the package libtpu and no TPU. The programs are those of `star_jax.star.programs`. A cell
+says:
 
 - `bytes_per_device`: arguments + temporaries + outputs - those that share their place, by the
   compiler (its memory analysis is whole); `code_bytes`: of the program itself, also in memory;

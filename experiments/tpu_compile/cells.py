@@ -23,16 +23,16 @@ from jax.sharding import Mesh
 
 from experiments.tpu_compile import hlo
 from experiments.tpu_compile.chips import DEVICES, OPTIONS, Device
-from star_jax import mesh as mesh_lib
-from star_jax import train
-from star_jax.learning import Fused, Learning
-from star_jax.model import load
-from star_jax.model.config import ModelConfig, RopeScaling
-from star_jax.programs import Programs, lowered
-from star_jax.sampler import decode, sizes
-from star_jax.sampler.engine import Shape
-from star_jax.sampler.select import Selection
+from star_jax.conversion import load
+from star_jax.inference import buckets, decode
+from star_jax.inference.sampling import Selection
+from star_jax.inference.scheduler import Shape
+from star_jax.models.config import ModelConfig, RopeScaling
+from star_jax.runtime import sharding
+from star_jax.star.programs import Programs, lowered
 from star_jax.tasks.answer_rule import AnswerRule
+from star_jax.training import step
+from star_jax.training.spec import Fused, Learning
 
 LLAMA = ModelConfig(
     layers=32, width=4096, heads=32, kv_heads=8, head_dim=128, hidden=14336, rotary=128,
@@ -114,7 +114,7 @@ def names(work: Work) -> dict[str, Any]:
     shape = Shape(work.budget, work.prompt, work.rows)
     return {
         "decode": None,  # no program of a run, which has slots: `lower_decode`
-        "advance": ("advance", shape, sizes.ring(work.budget).blocks, True),
+        "advance": ("advance", shape, buckets.ring(work.budget).blocks, True),
         "train": ("update", "train"),
         "star_step": ("star", True),
     }
@@ -161,7 +161,7 @@ def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -
         selection=Selection(),
         shapes=[shape],
         prefix=work.prefix,
-        learning={"train": Learning(train.make_optimizer(clip=1.0), batch, length, micro, remat)},
+        learning={"train": Learning(step.make_optimizer(clip=1.0), batch, length, micro, remat)},
         fused=fused,
         fresh=False,
     )
@@ -170,7 +170,7 @@ def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -
 def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[str, Any]:
     """Lowers, compiles and reads what the compiler says; see the package for every field."""
     there = devices(topology)
-    grid = mesh_lib.make_mesh(-1, work.fsdp, work.tensor, devices=there)
+    grid = sharding.make_mesh(-1, work.fsdp, work.tensor, devices=there)
     device = DEVICES[there[0].device_kind, there[0].num_cores]
     cell: dict[str, Any] = {"model": model, "topology": topology, "program": program}
     cell |= {"devices": len(there), "device_kind": there[0].device_kind}
@@ -188,7 +188,7 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
         took = time.perf_counter() - begun
         return cell | {"compile_seconds": took, "fits": False} | refusal(str(error))
     cell["compile_seconds"] = time.perf_counter() - begun
-    ring = sizes.ring(work.budget)
+    ring = buckets.ring(work.budget)
     trips = [min(ring.places, work.budget - 1 - n * ring.places) for n in range(ring.blocks)]
     trips = {"decode": trips, "advance": trips[:1], "train": [], "star_step": 2 * trips}[program]
     cell |= fitting(compiled, device)
@@ -333,7 +333,7 @@ def speed(program: str, work: Work, seconds: float, count: int) -> dict[str, flo
     """What one call gives: tokens a second of all devices, and of one."""
     tokens = {
         "decode": work.rows * work.budget,
-        "advance": work.rows * sizes.ring(work.budget).places,
+        "advance": work.rows * buckets.ring(work.budget).places,
         "train": work.batch * work.length,
         "star_step": 2 * work.questions * work.budget,
     }[program]

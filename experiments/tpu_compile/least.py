@@ -5,9 +5,10 @@ from typing import Any
 import jax
 
 from experiments.tpu_compile.cells import MODELS, Work
-from star_jax import mesh, state
-from star_jax.model.abstract import abstract_params
-from star_jax.sampler.sizes import ring
+from star_jax.inference.buckets import ring
+from star_jax.models.abstract_params import abstract_params
+from star_jax.runtime import sharding
+from star_jax.training import state
 
 _BYTES = 2  # of a weight, a key or a value in bfloat16
 
@@ -24,7 +25,7 @@ def times_least(cell: dict[str, Any]) -> float | None:
         return None
     work, config = Work(**cell["work"]), MODELS[cell["model"]]
     if cell["program"] == "train":
-        alone = mesh.make_mesh(devices=jax.devices()[:1])
+        alone = sharding.make_mesh(devices=jax.devices()[:1])
         count = state.count(abstract_params(config, alone))
         tokens = work.batch * work.length
         return cell["flops"] * cell["devices"] / (6 * count * tokens)

@@ -2,17 +2,19 @@
 
 import dataclasses
 import difflib
+import importlib
 import inspect
+import sys
 
-from star_jax import schema
+from star_jax.config import schema
 from star_jax.tasks import custom
-from star_jax.tasks.ai2_arc import Ai2Arc
 from star_jax.tasks.arithmetic import Arithmetic
-from star_jax.tasks.commonsense_qa import CommonsenseQA
 from star_jax.tasks.gsm8k import GSM8K
 from star_jax.tasks.jsonl import Jsonl
-from star_jax.tasks.math_qa import MathQA
-from star_jax.tasks.openbookqa import OpenBookQA
+from star_jax.tasks.multiple_choice.ai2_arc import Ai2Arc
+from star_jax.tasks.multiple_choice.commonsense_qa import CommonsenseQA
+from star_jax.tasks.multiple_choice.math_qa import MathQA
+from star_jax.tasks.multiple_choice.openbookqa import OpenBookQA
 from star_jax.tasks.task import Problem, Task
 
 TASKS = {
@@ -24,6 +26,20 @@ TASKS = {
     "openbookqa": OpenBookQA,
     "jsonl": Jsonl,
 }
+
+# Modules as custom tasks may still import them: the name before -> the name now.
+_FORMER_NAMES = {
+    "data_set": "dataset",
+    "choices": "multiple_choice.text",
+    "choice_rows": "multiple_choice.rows",
+    **{
+        name: f"multiple_choice.{name}"
+        for name in ("ai2_arc", "commonsense_qa", "math_qa", "openbookqa", "science")
+    },
+}
+for _before, _now in _FORMER_NAMES.items():
+    globals()[_before] = importlib.import_module(f"{__name__}.{_now}")
+    sys.modules[f"{__name__}.{_before}"] = globals()[_before]
 
 
 def make(chosen: schema.Task) -> Task:

@@ -16,7 +16,7 @@ or some words: "She has 3 and buys 4, so there are 7." gives 7, "From 5 to 6." n
 import re
 import unicodedata
 
-from star_jax import numbers
+from star_jax.tasks import number_text
 
 _CUT = r"=|\\boxed\s*\{|\n|[.!?](?=\s)|[。！？]"
 # A word, with the exponent of a unit; a command of LaTeX is none.
@@ -37,14 +37,14 @@ def gold(field: str, marker: str) -> str | None:
     if marker not in field and _several(field):
         return None
     pieces = [p for p in re.split(f"{re.escape(marker)}|{_CUT}", field) if _has_digits(p)]
-    if not pieces or numbers.canonical(field):
-        return numbers.canonical(field)
+    if not pieces or number_text.canonical(field):
+        return number_text.canonical(field)
     parts = [part for part in _WORD.split(pieces[-1]) if _has_digits(part)]
     solved = len(pieces) > 1 or field.rstrip().endswith((".", "!", "。"))
     if not parts or len(parts) > 1 and not (solved and _concludes(pieces[-1], parts[-1])):
         return None
     found = _bare(parts[-1])
-    return found if found == numbers.last(field) else None  # what is read in a completion
+    return found if found == number_text.last(field) else None  # what is read in a completion
 
 
 def _several(field: str) -> bool:
@@ -68,7 +68,7 @@ def _concludes(sentence: str, part: str) -> bool:
 def _bare(part: str) -> str | None:
     """The canonical form of a number with brackets and other marks around it."""
     while part:
-        if found := numbers.canonical(part):
+        if found := number_text.canonical(part):
             return found
         if part[-1] in _AROUND + "$":
             part = part[:-1]

@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import ClassVar
 
-from star_jax import leaks, numbers
-from star_jax.tasks import splits
+from star_jax.tasks import leaks, number_text, splits
 from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
-from star_jax.tasks.data_set import DataSet
+from star_jax.tasks.dataset import DataSet
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
 
@@ -86,7 +85,7 @@ class GSM8K(DataSet):
         is a number only in part (1/2, 1,2, 3x4) is None.
         """
         _, marker, rest = completion.partition(_MARKER)
-        return numbers.leading(rest) if marker else None
+        return number_text.leading(rest) if marker else None
 
     def byte_rule(self) -> AnswerRule | None:
         """The same for a device."""
@@ -96,12 +95,12 @@ class GSM8K(DataSet):
 
     def direct_answer(self, completion: str) -> str | None:
         """The number that is the whole completion, canonical; None for anything else."""
-        return numbers.canonical(completion)
+        return number_text.canonical(completion)
 
     def flexible(self, problem: Problem, completion: str) -> str | None:
         """The last number in the text, canonical; None where there is none."""
         del problem
-        return numbers.last(completion)
+        return number_text.last(completion)
 
     def leaks(self, problem: Problem, completion: str) -> list[str]:
         """See `leaks.leaks`: the hint is the answer itself, there is no mark.
@@ -111,7 +110,7 @@ class GSM8K(DataSet):
         """
         found = leaks.leaks(completion, marks=(), answers=(problem.answer,))
         steps, marker, _ = completion.rpartition(_MARKER)
-        underived = marker and problem.answer not in numbers.every(steps)
+        underived = marker and problem.answer not in number_text.every(steps)
         return [*found, "from nowhere"] if underived else found
 
     def wrong_step(self, problem: Problem, completion: str) -> bool | None:
@@ -165,7 +164,7 @@ def _is_wrong(annotation: str) -> bool | None:
     """Whether one of the equations in "a=b" or "a=b=c" does not hold; None if it has none."""
     sides = annotation.split("=")
     try:
-        values = [numbers.value(side) for side in sides]
+        values = [number_text.value(side) for side in sides]
     except ZeroDivisionError:
         return True
     exact = [value for value in values if value is not None]

@@ -21,10 +21,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from star_jax import leaks, numbers
-from star_jax.tasks import choices, gold_numbers, values
+from star_jax.tasks import gold_numbers, leaks, number_text, values
 from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as, first_line
-from star_jax.tasks.data_set import DataSet
+from star_jax.tasks.dataset import DataSet
+from star_jax.tasks.multiple_choice.text import CUE
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
 
@@ -98,7 +98,7 @@ class Jsonl(DataSet):
     def completion(self, rationale: str, answer: str) -> str:
         """The rationale, then the answer as the rule finds it."""
         if self.rule == "letter":
-            return f" {f'{rationale} '.lstrip()}{choices.CUE} ({answer})."
+            return f" {f'{rationale} '.lstrip()}{CUE} ({answer})."
         last = answer if self.rule == "regex" else f"{self.pattern} {answer}"
         return f" {rationale}\n{last}" if rationale else f" {last}"
 
@@ -118,7 +118,7 @@ class Jsonl(DataSet):
         """
         if self.rule == "regex" or not finds_as(Jsonl, self, but=("canonical",)):
             return super().ending()
-        marker = choices.CUE if self.rule == "letter" else self.pattern
+        marker = CUE if self.rule == "letter" else self.pattern
         letters = string.ascii_letters if self.rule == "letter" else ""
         return Ending(marker, letters, self.rule == "number", self.openings)
 
@@ -135,7 +135,7 @@ class Jsonl(DataSet):
     def find(self, text: str) -> str | None:
         """The part of a text that the rule takes for the answer; None where there is none."""
         if self.rule == "number":
-            return numbers.last(text)
+            return number_text.last(text)
         if self.rule == "marker":
             _, marker, tail = text.rpartition(self.pattern)
             return first_line(tail) if marker else None
@@ -149,7 +149,7 @@ class Jsonl(DataSet):
         if self.rule == "letter":
             letter = re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", words)
             return letter[1].lower() if letter else None
-        number = numbers.canonical(text)
+        number = number_text.canonical(text)
         return number if number or self.rule == "number" else words or None
 
     def direct_answer(self, completion: str) -> str | None:
@@ -165,8 +165,8 @@ class Jsonl(DataSet):
         if self.rule == "letter":
             said = _SAID_LETTER.findall(completion)
             return "".join(said[-1]).lower() if said else None
-        if numbers.canonical(problem.answer):
-            return numbers.last(completion)
+        if number_text.canonical(problem.answer):
+            return number_text.last(completion)
         end = " ".join((completion.strip().splitlines() or [""])[-1].split()).rstrip(" .!*")
         gold = problem.answer.rstrip(" .!*")
         ends = re.search(rf"(?<!\w){re.escape(gold)}$", end, re.IGNORECASE)

@@ -1,0 +1,202 @@
+"""Every setting of a run: its default, what it means and which values it allows."""
+
+import dataclasses
+from typing import Any, Literal
+
+from star_jax.config.allowed import Allowed
+
+TASKS = (
+    *("arithmetic", "gsm8k", "commonsense_qa", "math_qa", "ai2_arc", "openbookqa"),
+    "jsonl",
+)
+
+
+def _number(default: float, interval: str, meaning: str, also: float | None = None) -> Any:
+    return _field(default, Allowed(type(default), interval, also), meaning)
+
+
+def _choice(default: str, choices: tuple[str, ...], meaning: str) -> Any:
+    return _field(default, Allowed(str, choices=choices), meaning)
+
+
+def _text(default: str, meaning: str) -> Any:
+    return _field(default, Allowed(str), meaning)
+
+
+def _switch(default: bool, meaning: str) -> Any:
+    return _field(default, Allowed(bool), meaning)
+
+
+def _field(default: object, allowed: Allowed, meaning: str) -> Any:
+    return dataclasses.field(default=default, metadata={"allowed": allowed, "help": meaning})
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """The problems."""
+
+    name: str = _choice("arithmetic", TASKS, "which task")
+    module: str = _text("", "a task of your own instead: my_task.py or a dotted name")
+    data: str = _text("", "its data: a folder, a .jsonl file, tfds:NAME or hf:OWNER/NAME")
+    dev: float = _number(0.1, "(0, 1)", "share of the training set to choose the round by")
+    bad: float = _number(0.01, "[0, 1]", "largest share of rows that may be unusable")
+    min_digits: int = _number(1, "[1, 20]", "fewest digits of a number to add")
+    max_digits: int = _number(5, "[1, 20]", "most digits of a number to add in training")
+    ood_digits: int = _number(10, "[0, 40]", "most digits out of distribution; 0 = none")
+    question_field: str = _text("question", "jsonl: a field, or a template with {field}s")
+    answer_field: str = _text("answer", "jsonl: a field, or a template with {field}s")
+    rule: str = _choice(
+        "marker", ("marker", "number", "letter", "regex"), "jsonl: finds the answer"
+    )
+    pattern: str = _text("####", "jsonl: the marker, or the regular expression with one group")
+    hint: str = _text(" ({answer})", "jsonl: what rationalization puts after the question")
+    few_shot_file: str = _text("", "jsonl: worked examples (question, rationale, answer)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The decoder; the sizes are those of the one made here, where there is no `source`."""
+
+    source: str = _text("", "a pretrained one: a folder, .gguf file, run or owner/name on the hub")
+    chat: bool = _switch(False, "whether prompts go through its chat template")
+    layers: int = _number(4, "[1, 200]", "decoder blocks")
+    width: int = _number(128, "[1, 65536]", "features of the residual stream")
+    heads: int = _number(4, "[1, 512]", "attention heads")
+    head_dim: int = _number(32, "[1, 1024]", "features of a head")
+    hidden: int = _number(512, "[1, 524288]", "features inside the MLP")
+    rotary: int = _number(16, "[0, 1024]", "features of a head that are rotated by position")
+    context: int = _number(1024, "[16, 1048576]", "longest sequence, in tokens")
+    dtype: str = _choice("float32", ("float32", "bfloat16"), "computation; weights are float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrain:
+    """The base model, made from a corpus of scratchpads."""
+
+    base: str = _text("", "folder of a run whose base model to take instead")
+    steps: int = _number(600, "[0, inf)", "updates")
+    warmup_steps: int = _number(50, "[0, inf)", "updates until the full learning rate")
+    learning_rate: float = _number(2e-3, "(0, 10]", "Adam's highest; a cosine down from there")
+    examples: int = _number(20000, "[1, inf)", "examples in the corpus")
+    hinted: float = _number(0.7, "[0, 1]", "share of the examples that have a hint")
+    easy: float = _number(0.5, "[0, 1]", "share of those without a hint that have no carries")
+    shots: int = _number(1, "[1, 100]", "most examples in a document")
+    batch_size: int = _number(16, "[1, 65536]", "packed sequences in an update")
+    length: int = _number(256, "[16, 1048576]", "tokens in a packed sequence")
+    micro_batch: int = _number(4, "[0, 65536]", "sequences a device works on at a time; 0 = all")
+    clip: float = _number(1.0, "(0, inf)", "largest norm of a gradient")
+    b2: float = _number(0.95, "[0, 1)", "Adam's decay of the second moment")
+    save_every: int = _number(100, "[1, inf)", "updates between checkpoints")
+
+
+@dataclasses.dataclass(frozen=True)
+class FewShot:
+    """The worked examples before a question."""
+
+    examples: int = _number(0, "[0, 100]", "worked examples (arithmetic: of each class); 0 = none")
+    rounds: int = _number(1, "[0, inf)", "first rounds that use them")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """How rationales are decoded."""
+
+    rows: int = _number(0, "[0, 65536]", "questions decoded at a time; 0 = as memory allows")
+    refills: int = _number(16, "[1, 65536]", "questions a slot answers before they go to disk")
+    temperature: float = _number(0.0, "[0, 10]", "of rationales; 0 = greedy, as evaluation is")
+    top_k: int = _number(0, "[0, inf)", "sample from so many likeliest tokens; 0 = all")
+    top_p: float = _number(1.0, "(0, 1]", "sample from the likeliest tokens of this mass")
+    stop: str = _text("", "text that ends a completion; empty = as the task says")
+    max_new_tokens: int = _number(0, "[0, 1048576]", "longest completion; 0 = as the task needs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rationalize:
+    """A second try, with the answer as a hint, at what failed."""
+
+    enabled: bool = _switch(True, "whether to try again")
+    drop_leaks: bool = _switch(False, "whether to drop rationales that give the hint away")
+    rehearsal: float = _number(0.0, "[0, 1]", "share of what is kept trained on with its hint too")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounds:
+    """The outer loop."""
+
+    count: int = _number(8, "[0, 1000]", "most rounds")
+    problems: int = _number(2000, "[0, inf)", "training problems a round; 0 = all there are")
+    keep_weights: str = _choice("all", ("all", "best"), "of which rounds: all, or best and last")
+    patience: int = _number(0, "[0, 1000]", "stop after so many rounds without gain; 0 = never")
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Fine-tuning, from the base weights in every round."""
+
+    first_steps: int = _number(40, "[1, inf)", "updates in the first round")
+    growth: float = _number(1.2, "[1, 10]", "factor on the updates from round to round")
+    max_steps: int = _number(8000, "[1, inf)", "most updates in a round")
+    batch_size: int = _number(16, "[1, 65536]", "packed sequences in an update")
+    length: int = _number(256, "[16, 1048576]", "tokens in a packed sequence")
+    micro_batch: int = _number(4, "[0, 65536]", "sequences a device works on at a time; 0 = all")
+    remat: Literal["none", "blocks"] = _choice(
+        "none", ("none", "blocks"), "what is computed again for the gradient, to save memory"
+    )
+    learning_rate: float = _number(1e-3, "(0, 10]", "Adam's highest")
+    schedule: str = _choice("constant", ("constant", "cosine"), "learning rate after the warm-up")
+    warmup_steps: int = _number(20, "[0, inf)", "updates until the full learning rate")
+    clip: float = _number(1.0, "(0, inf)", "largest norm of a gradient")
+    weight_decay: float = _number(0.0, "[0, 10]", "decoupled, as in AdamW")
+    b1: float = _number(0.9, "[0, 1)", "Adam's decay of the first moment")
+    b2: float = _number(0.999, "[0, 1)", "Adam's decay of the second moment")
+    save_every: int = _number(100, "[1, inf)", "updates between checkpoints")
+    few_shot: bool = _switch(False, "train behind the few-shot prompt, where it is shown")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """The held-out problems."""
+
+    problems: int = _number(100, "[0, inf)", "a class (arithmetic) or in all (data sets); 0 = all")
+    ood_problems: int = _number(20, "[1, inf)", "of each class that is out of distribution")
+    test_problems: int = _number(0, "[0, inf)", "of the test set, for the best round; 0 = all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+    """The devices along each axis; -1 = the rest of them."""
+
+    data: int = _number(-1, "[1, inf)", "whole copies of the weights", also=-1)
+    fsdp: int = _number(1, "[1, inf)", "shards of the weights, batch split too", also=-1)
+    tensor: int = _number(1, "[1, inf)", "shards of the heads and of the MLP", also=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides how a run goes."""
+
+    seed: int = _number(0, "[0, 2147483647]", "of all randomness")
+    method: str = _choice(
+        "rationale", ("rationale", "direct"), "what is learned; 'direct' = gold answers alone"
+    )
+    mode: str = _choice(
+        "rounds",
+        ("rounds", "fused"),
+        "how a round learns; 'fused' = one update a batch",
+    )
+    policy_refresh_every: int = _number(
+        0, "[0, inf)", "fused: updates between copies of the learner to the sampler; 0 = a round"
+    )
+    grading: Literal["exact", "flexible"] = _choice(
+        "exact", ("exact", "flexible"), "which rule the filter goes by"
+    )
+    task: Task = Task()
+    model: Model = Model()
+    pretrain: Pretrain = Pretrain()
+    few_shot: FewShot = FewShot()
+    sampler: Sampler = Sampler()
+    rationalize: Rationalize = Rationalize()
+    rounds: Rounds = Rounds()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    mesh: Mesh = Mesh()

@@ -1,0 +1,160 @@
+"""Where a weight of ours lies in a tensor of a file, written so that it can be read both ways.
+
+A place is a line such as `attn.c_attn E kKD`: the module in the file, then a word for each axis of
+its weight. A word of several letters is an axis that splits into them; q, k and v are the three
+parts of a fused one. A bias has the word of the axis that comes out of the module.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from star_jax.models.config import ModelConfig
+
+# Axes of our weights: E width, H heads, K key heads, D head_dim, F hidden, V vocabulary, C context.
+OUTSIDE = {"embedding": "VE", "positions": "CE", "norm": "E", "head": "EV"}
+INSIDE = {
+    "norm": "E",
+    "mlp_norm": "E",
+    "post_norm": "E",
+    "mlp_post_norm": "E",
+    "attention.q": "EHD",
+    "attention.k": "EKD",
+    "attention.v": "EKD",
+    "attention.out": "HDE",
+    "attention.q_norm": "D",
+    "attention.k_norm": "D",
+    "mlp.up": "EF",
+    "mlp.gate": "EF",
+    "mlp.down": "FE",
+}
+# Axes of their biases, where those are not the weight's own.
+BIASES = {"EV": "V", "EHD": "HD", "EKD": "KD", "HDE": "E", "EF": "F", "FE": "E"}
+_PARTS = "qkv"
+
+Range = tuple[int, int]  # start, stop
+
+
+def lengths(config: ModelConfig) -> dict[str, int]:
+    """How long the axis of each letter is in a file, where the vocabulary is not padded."""
+    return {
+        "E": config.width,
+        "H": config.heads,
+        "K": config.key_heads,
+        "D": config.head_dim,
+        "F": config.hidden,
+        "V": config.vocab - config.padding,
+        "C": config.context,
+        **dict.fromkeys(_PARTS, len(_PARTS)),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """One weight's place.
+
+    Attributes:
+        tensor: name of the tensor.
+        axes: letters of each of the tensor's axes.
+        ours: letters of the weight's axes.
+        lengths: of every letter.
+    """
+
+    tensor: str
+    axes: tuple[str, ...]
+    ours: str
+    lengths: Mapping[str, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole tensor."""
+        return tuple(self._shape(axis) for axis in self.axes)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Of the weight, without padding."""
+        return tuple(self.lengths[letter] for letter in self.ours)
+
+    @property
+    def part(self) -> str:
+        """Which part of a fused tensor, "q", "k" or "v"; empty if the tensor is all ours."""
+        return next((letter for letter in "".join(self.axes) if letter in _PARTS), "")
+
+    def read(
+        self, index: Sequence[Range], source: Callable[[tuple[Range, ...]], np.ndarray]
+    ) -> np.ndarray:
+        """A part of the weight.
+
+        Args:
+            index: start and stop in each axis of the weight, inside its shape and not empty.
+            source: gives the part of the tensor with these starts and stops.
+        """
+        wanted = dict(zip(self.ours, index, strict=True))
+        if self.part:
+            number = _PARTS.index(self.part)
+            wanted[self.part] = (number, number + 1)
+        runs = [self._run(axis, wanted) for axis in self.axes]
+        block = source(tuple(run for run, _, _ in runs))
+        block = block.reshape([size for _, seen, _ in runs for size in seen])
+        block = block[tuple(cut for _, _, cuts in runs for cut in cuts)]
+        letters = "".join(self.axes)
+        if self.part:
+            block = block.squeeze(letters.index(self.part))
+            letters = letters.replace(self.part, "")
+        return block.transpose([letters.index(letter) for letter in self.ours])
+
+    def write(self, tensor: np.ndarray, weight: np.ndarray) -> None:
+        """Puts the whole weight where it belongs in a tensor, which is contiguous."""
+        letters = "".join(self.axes)
+        view = tensor.reshape([self.lengths[letter] for letter in letters])
+        if self.part:
+            view = np.moveaxis(view, letters.index(self.part), 0)[_PARTS.index(self.part)]
+            letters = letters.replace(self.part, "")
+        view[...] = weight.transpose([self.ours.index(letter) for letter in letters])
+
+    def _shape(self, axis: str) -> int:
+        return math.prod(self.lengths[letter] for letter in axis)
+
+    def _run(self, axis: str, wanted: Mapping[str, Range]) -> tuple[Range, list[int], list[slice]]:
+        """The run of an axis that holds all that is wanted, its view, and what to cut from it."""
+        # Letters of which one value is wanted only move the start; the first other one is the run.
+        outer = 0
+        while outer < len(axis) - 1 and wanted[axis[outer]][1] - wanted[axis[outer]][0] == 1:
+            outer += 1
+        low, high = wanted[axis[outer]]
+        rest = axis[outer + 1 :]
+        start = sum(
+            wanted[letter][0] * self._shape(axis[at + 1 :])
+            for at, letter in enumerate(axis[: outer + 1])
+        )
+        run = (start, start + (high - low) * self._shape(rest))
+        seen = [1] * outer + [high - low] + [self.lengths[letter] for letter in rest]
+        cuts = [slice(None)] * (outer + 1) + [slice(*wanted[letter]) for letter in rest]
+        return run, seen, cuts
+
+
+def place(line: str, module: str, bias: bool, ours: str, config: ModelConfig) -> Stored:
+    """What a line of a family's table says.
+
+    Args:
+        line: of the table.
+        module: what its module's name begins with, such as "model.layers.0.".
+        bias: whether the module's bias is meant.
+        ours: axes of our weight.
+        config: gives their lengths.
+    """
+    name, *axes = line.split()
+    if not bias:
+        return Stored(f"{module}{name}.weight", tuple(axes), ours, lengths(config))
+    ours = BIASES.get(ours, ours)
+    out = next(axis for axis in axes if set(ours) <= set(axis))
+    return Stored(f"{module}{name}.bias", (out,), ours, lengths(config))
+
+
+def is_finite(x: np.ndarray) -> bool:
+    """Whether there is neither NaN nor infinity; of bfloat16 by its bits, which is faster."""
+    if x.dtype == np.dtype("bfloat16"):
+        return bool(np.all(x.view(np.uint16) & 0x7FFF < 0x7F80))
+    return bool(np.isfinite(x).all())

@@ -1,0 +1,87 @@
+"""Which bytes a tokenizer's tokens stand for, exactly.
+
+Vocabularies are spelled in one of two ways. Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM2) writes
+every byte as one character of an alphabet. SentencePiece's BPE (Llama 2, Gemma) writes text as it
+is, spaces as "▁", and the bytes of characters that it has no token for as <0xNN>.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from star_jax.data.gguf_tokenizer import SPACE
+
+if TYPE_CHECKING:
+    import tokenizers
+
+# What decoders of SentencePiece's kind do; the last step only where a space is put before a text.
+_STEPS = [
+    {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
+    {"type": "ByteFallback"},
+    {"type": "Fuse"},
+    {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+]
+
+
+def byte_table(backend: "tokenizers.Tokenizer") -> list[bytes]:
+    """The bytes of every id; special tokens' are empty.
+
+    Raises:
+        ValueError: a tokenizer of another kind.
+    """
+    spell = _spelling(backend)
+    added = backend.get_added_tokens_decoder()
+    vocabulary = backend.get_vocab(with_added_tokens=True)
+    table = [b""] * (max(vocabulary.values(), default=-1) + 1)
+    for text, id_ in vocabulary.items():
+        if id_ not in added or not added[id_].special:
+            table[id_] = spell(text, id_ in added)
+    return table
+
+
+def byte_alphabet() -> dict[str, int]:
+    """The characters byte-level tokenizers write bytes with: themselves where they can be seen."""
+    seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    unseen = [byte for byte in range(256) if byte not in seen]
+    return {chr(byte): byte for byte in seen} | {chr(256 + i): b for i, b in enumerate(unseen)}
+
+
+def _spelling(backend: "tokenizers.Tokenizer") -> Callable[[str, bool], bytes]:
+    """(a token, is it an added one?) -> its bytes."""
+    model = type(backend.model).__name__
+    decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder else {}
+    steps = list(_steps(decoder))
+    if model == "BPE" and [step.get("type") for step in steps] == ["ByteLevel"]:
+        return _byte_level(byte_alphabet())
+    vocabulary = backend.get_vocab()
+    whole = all(f"<0x{byte:02X}>" in vocabulary for byte in range(256))
+    if getattr(backend.model, "byte_fallback", False) and whole and steps in (_STEPS[:3], _STEPS):
+        return _sentencepiece
+    raise ValueError(
+        f"a tokenizer of model {model} with decoder {json.dumps(decoder)}: only byte-level BPE and "
+        "SentencePiece's BPE with all 256 bytes are known; take a model with one of these"
+    )
+
+
+def _steps(decoder: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if decoder.get("type") == "Sequence":
+        for step in decoder["decoders"]:
+            yield from _steps(step)
+    else:
+        yield decoder
+
+
+def _byte_level(alphabet: dict[str, int]) -> Callable[[str, bool], bytes]:
+    def spell(token: str, added: bool) -> bytes:
+        if added or not alphabet.keys() >= set(token):  # as it stands in the text
+            return token.encode()
+        return bytes(alphabet[char] for char in token)
+
+    return spell
+
+
+def _sentencepiece(token: str, added: bool) -> bytes:
+    if not added and re.fullmatch("<0x[0-9A-F]{2}>", token):
+        return bytes([int(token[3:5], 16)])
+    return token.replace(SPACE, " ").encode()

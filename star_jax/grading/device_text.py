@@ -1,0 +1,199 @@
+"""What rows of tokens wrote, on the device: token ids -> bytes -> characters, up to their end.
+
+Bytes are decoded to characters as Python does it, so rules about characters stay what they are on
+the host: white space, line breaks and signs of money are those of Unicode.
+
+Few tokens are as long as the longest, and the work is a matter of bytes; see `rooms`.
+
+Shapes: B rows, N tokens, M bytes there is room for.
+"""
+
+import dataclasses
+import functools
+import math
+import string
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from star_jax.grading.device_bytes import (
+    NOTHING,
+    among,
+    first_of,
+    last_of,
+    next_is,
+    occurs,
+    shifted,
+)
+from star_jax.inference.decode import Stop
+from star_jax.tasks.answer_rule import DIGITS, Ending
+
+SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
+BREAKS = "".join(char for char in SPACES if len(f"{char}x".splitlines()) == 2)
+_REPLACEMENT = 0xFFFD
+_ROOM = 2  # times the vocabulary's mean token: texts prefer shorter ones
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """What rows wrote.
+
+    Attributes:
+        bytes: [B, M] uint8, all that the tokens stand for, padded with zeros.
+        length: [B] int32, bytes before the end: the stop text or `Ending`, and white space before.
+        starts: [B, N] int32, where each token's bytes begin.
+        characters: [B, M] int32, those of `length` as code points; -1 after them.
+        ended: [B] bool, more was written after the end that `Ending` says.
+    """
+
+    bytes: jax.Array
+    length: jax.Array
+    starts: jax.Array
+    characters: jax.Array
+    ended: jax.Array
+
+
+def read(
+    tokens_BxN: jax.Array,
+    length_B: jax.Array,
+    stop: Stop,
+    room: int,
+    ending: Ending | None = None,
+) -> Text:
+    """What rows wrote, up to the text that stopped them or to where the completion ends.
+
+    Args:
+        tokens_BxN: token ids.
+        length_B: how many of them count.
+        stop: the tokenizer's bytes, and the text that ends a completion.
+        room: M, at least the bytes of every row; see `rooms`.
+        ending: where a completion ends if the model goes on; None: nowhere.
+    """
+    one = functools.partial(_read, stop=stop, room=room, ending=ending or Ending())
+    return jax.vmap(one)(tokens_BxN, sizes(tokens_BxN, length_B, stop))
+
+
+def rooms(stop: Stop, count: int) -> tuple[int, int]:
+    """Bytes that so many tokens are likely to have at most, and those that they can have."""
+    mean = float(np.mean(stop.token_lengths[: stop.vocabulary]))
+    most = count * stop.token_bytes.shape[1]
+    return min(math.ceil(_ROOM * mean * count), most), most
+
+
+def is_some(characters_M: jax.Array) -> jax.Array:
+    """Which places hold a character."""
+    return characters_M != NOTHING
+
+
+def solid_in(characters_M: jax.Array) -> jax.Array:
+    """Which places hold a character that is no white space."""
+    return is_some(characters_M) & ~among(characters_M, SPACES)
+
+
+def letters_in(characters_M: jax.Array, letters: str) -> tuple[jax.Array, jax.Array]:
+    """Where one of these stands in parentheses, by the first of them; and it, in lower case."""
+    letter = shifted(characters_M, 1)
+    named = among(characters_M, "(") & among(letter, letters) & among(shifted(characters_M, 2), ")")
+    return named, jnp.where(among(letter, string.ascii_uppercase), letter + 32, letter)
+
+
+def sizes(tokens_BxN: jax.Array, length_B: jax.Array, stop: Stop) -> jax.Array:
+    """Bytes of the tokens that count, [B, N]; 0 for the others."""
+    counts = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
+    return jnp.where(counts, jnp.asarray(stop.token_lengths)[tokens_BxN], 0)
+
+
+# From here on functions are for one row.
+
+
+def _read(
+    tokens_N: jax.Array, sizes_N: jax.Array, *, stop: Stop, room: int, ending: Ending
+) -> Text:
+    ends_N = jnp.cumsum(sizes_N)
+    starts_N, total = ends_N - sizes_N, ends_N[-1]
+    place_M = jnp.arange(room)
+    # Of the tokens that begin in a place, only the last can have bytes.
+    token_M = jnp.cumsum(jnp.zeros((room,), jnp.int32).at[starts_N].add(1, mode="drop")) - 1
+    bytes_M = jnp.asarray(stop.token_bytes)[tokens_N[token_M], place_M - starts_N[token_M]]
+    bytes_M = jnp.where(place_M < total, bytes_M, 0)
+    characters_M, rank_M = characters_of(bytes_M, total)
+    characters_M = _up_to_stop(characters_M, stop.text.decode()) if stop.text else characters_M
+    characters_M, ended = _up_to_ending(characters_M, ending)
+    end = last_of(characters_M != NOTHING) + 1
+    written = jnp.minimum(first_of(rank_M == end), total)
+    return Text(bytes_M, written, starts_N, characters_M, ended)
+
+
+def _up_to_stop(characters_M: jax.Array, stop: str) -> jax.Array:
+    """Without what comes from the stop text on, and the white space before it."""
+    return _stripped(characters_M, first_of(occurs(characters_M, stop)))
+
+
+def _up_to_ending(characters_M: jax.Array, ending: Ending) -> tuple[jax.Array, jax.Array]:
+    """See `Ending.cut`; and whether there was anything to cut."""
+    size, place = jnp.sum(is_some(characters_M)), jnp.arange(len(characters_M))
+    solid = solid_in(characters_M)
+    end = size
+    for opening in ending.openings:
+        here = occurs(characters_M, f"\n{opening}") & (place > first_of(solid))
+        end = jnp.minimum(end, first_of(here))
+    if ending.marker:
+        broken = among(characters_M, BREAKS)
+        after = shifted(_answers(characters_M, solid, broken, ending), len(ending.marker), False)
+        start = first_of(occurs(characters_M, ending.marker) & after) + len(ending.marker)
+        end = jnp.minimum(end, first_of(broken & (place >= start)))
+    ended = end < size
+    return jnp.where(ended, _stripped(characters_M, end), characters_M), ended
+
+
+def _answers(
+    characters_M: jax.Array, solid_M: jax.Array, broken_M: jax.Array, ending: Ending
+) -> jax.Array:
+    """Whether from a place to the end of its line there is an answer; see `Ending`."""
+    if ending.letters:
+        blank = ~next_is(solid_M, solid_M | broken_M)
+        named, _ = letters_in(characters_M, ending.letters)
+        point = shifted(among(characters_M, "."), 3, False)
+        named &= shifted(blank, 3, True) | (point & shifted(blank, 4, True))
+        return next_is(named, named | broken_M)
+    if ending.number:
+        digit = among(characters_M, DIGITS)
+        return next_is(digit, digit | broken_M | among(characters_M, string.ascii_letters))
+    return next_is(solid_M, solid_M | broken_M)
+
+
+def _stripped(characters_M: jax.Array, end: jax.Array) -> jax.Array:
+    """What stands before a place, without the white space before that."""
+    place = jnp.arange(len(characters_M))
+    last = last_of(solid_in(characters_M) & (place < end))
+    return jnp.where(place <= last, characters_M, NOTHING)
+
+
+def characters_of(bytes_M: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Code points [M] as `bytes.decode(errors="replace")` has them; for a byte, which it begins.
+
+    The latter is M where a byte begins none.
+    A sequence that breaks off, or can be none, is one U+FFFD for as much of it as was right.
+    """
+    size = len(bytes_M)
+    place = jnp.arange(size)
+    lead = jnp.where(place < length, bytes_M.astype(jnp.int32), NOTHING)
+    second, third, fourth = (shifted(lead, by) for by in (1, 2, 3))
+    least = jnp.where(lead == 0xE0, 0xA0, jnp.where(lead == 0xF0, 0x90, 0x80))
+    most = jnp.where(lead == 0xED, 0x9F, jnp.where(lead == 0xF4, 0x8F, 0xBF))
+    long2, long3, long4 = (lead >= 0xC2) & (lead <= 0xF4), lead >= 0xE0, lead >= 0xF0
+    goes2 = long2 & (least <= second) & (second <= most)
+    goes3 = goes2 & long3 & (third >> 6 == 0b10)
+    goes4 = goes3 & long4 & (fourth >> 6 == 0b10)
+    taken = shifted(goes2, -1, False) | shifted(goes3, -2, False) | shifted(goes4, -3, False)
+    point2 = (lead & 0x1F) << 6 | (second & 0x3F)
+    point3 = (lead & 0xF) << 12 | (second & 0x3F) << 6 | (third & 0x3F)
+    point4 = (lead & 7) << 18 | (second & 0x3F) << 12 | (third & 0x3F) << 6 | (fourth & 0x3F)
+    point = jnp.where(goes2 & ~long3, point2, _REPLACEMENT)
+    point = jnp.where(goes3 & ~long4, point3, jnp.where(goes4, point4, point))
+    point = jnp.where(lead < 0x80, lead, point)
+    begins = (lead != NOTHING) & ~taken
+    rank = jnp.where(begins, jnp.cumsum(begins) - 1, size)
+    return jnp.full((size,), NOTHING).at[rank].set(point, mode="drop"), rank

@@ -1,0 +1,305 @@
+"""The ledger: what was generated, what was kept, what was dropped and why, as JSON lines."""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from etils import epath
+
+from star_jax.grading.grade import Rule, Verdict, grade
+from star_jax.storage import files
+from star_jax.tasks.task import Problem, Task
+
+Kind = Literal["samples", "rationalized", "evaluation", "hinted", "test", "votes"]
+Reason = Literal["kept", "wrong answer", "no answer", "truncated", "hint leak"]
+
+_KEPT = "kept.jsonl"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated rationale with its grade: one line of the ledger.
+
+    Attributes:
+        id, group, question, choices, answer: of the problem; `answer` is the gold answer.
+        round: of Algorithm 1, from 1.
+        hint: it was generated with the hint (rationalization).
+        prompt: what the model continued, without the few-shot examples. Once kept, the prompt to
+            train on, which never has the hint.
+        completion: the generated text, without the end-of-text token and without what follows the
+            answer (see `grading`).
+        predicted: the canonical answer it gives, by the rule that counts; None where it gives none.
+        correct: it came to its end and gives the gold answer, by the rule that counts.
+        exact, flexible: the same by either rule (see `grading`).
+        truncated: it hit the token budget.
+        leaks: the ways in which it gives the hint away; [] without a hint.
+        kept: it passes the filter.
+        reason: "kept", or why it was dropped.
+        wrong_step: its rationale has a wrong step; None where the task cannot know.
+        tokens: number of generated tokens, end-of-text included.
+    """
+
+    id: str
+    round: int
+    group: str
+    hint: bool
+    question: str
+    choices: list[str]
+    prompt: str
+    completion: str
+    predicted: str | None
+    answer: str
+    correct: bool
+    exact: bool
+    flexible: bool
+    truncated: bool
+    leaks: list[str]
+    kept: bool
+    reason: Reason
+    wrong_step: bool | None
+    tokens: int
+
+    @property
+    def problem(self) -> Problem:
+        """What it answers; its gold rationale is not stored."""
+        return Problem(self.id, self.question, self.answer, "", self.group, tuple(self.choices))
+
+
+_FIELDS = get_type_hints(Sample)  # field -> the type its value must have in a stored line
+
+
+def make_sample(
+    task: Task,
+    problem: Problem,
+    round: int,
+    hint: bool,
+    completion: str,
+    *,
+    truncated: bool,
+    tokens: int,
+    direct: bool = False,
+    rule: Rule = "exact",
+    drop_leaks: bool = False,
+) -> Sample:
+    """The ledger's line for one completion of `problem`.
+
+    Arguments are those of `grade` and the fields of Sample; with `drop_leaks`, a rationale
+    that gives the hint away is not kept.
+    """
+    verdict = grade(task, problem, completion, truncated=truncated, direct=direct, rule=rule)
+    completion, truncated = verdict.completion, verdict.truncated
+    leaks = task.leaks(problem, completion) if hint else []
+    leaking = drop_leaks and bool(leaks)
+    return Sample(
+        id=problem.id,
+        round=round,
+        group=problem.group,
+        hint=hint,
+        question=problem.question,
+        choices=list(problem.choices),
+        prompt=task.prompt(problem, hint),
+        completion=completion,
+        predicted=verdict.predicted,
+        answer=problem.answer,
+        correct=verdict.correct,
+        exact=verdict.exact,
+        flexible=verdict.flexible,
+        truncated=truncated,
+        leaks=leaks,
+        kept=verdict.correct and not leaking,
+        reason=_reason(verdict, truncated, leaking),
+        wrong_step=task.wrong_step(problem, completion),
+        tokens=tokens,
+    )
+
+
+def _reason(verdict: Verdict, truncated: bool, leaking: bool) -> Reason:
+    if verdict.correct:
+        return "hint leak" if leaking else "kept"
+    if truncated:
+        return "truncated"
+    return "no answer" if verdict.predicted is None else "wrong answer"
+
+
+def failures(samples: Iterable[Sample]) -> list[Sample]:
+    """The samples to rationalize (Algorithm 1, line 4): those that did not come out right."""
+    return [sample for sample in samples if not sample.correct]
+
+
+def keep(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> list[Sample]:
+    """Algorithm 1's filter (lines 5 and 6): what the round trains on.
+
+    All that is right in `samples`, then of `rationalized` what is right and failed in `samples`.
+    The latter is stored as if there had been no hint: with the prompt of the first attempt. Its
+    `hint` still says where it came from.
+
+    Raises:
+        ValueError: two samples have one id, or a rationalized one has no first attempt.
+    """
+    first = _by_id(samples)
+    for sample in _by_id(rationalized).values():
+        if sample.id not in first:
+            raise ValueError(
+                f"rationalized sample {sample.id!r} has no sample without the hint in this round: "
+                "the two files are of different runs"
+            )
+    return [sample for sample in samples if sample.kept] + [
+        dataclasses.replace(sample, prompt=first[sample.id].prompt)
+        for sample in rationalized
+        if sample.kept and not first[sample.id].correct
+    ]
+
+
+def _by_id(samples: Sequence[Sample]) -> dict[str, Sample]:
+    found: dict[str, Sample] = {}
+    for sample in samples:
+        if sample.id in found:
+            raise ValueError(
+                f"two samples of one round have the id {sample.id!r}: the task's ids must be unique"
+            )
+        found[sample.id] = sample
+    return found
+
+
+def write_shard(
+    folder: epath.PathLike, kind: Kind, index: int, samples: Sequence[Sample]
+) -> epath.Path:
+    """Writes folder/<kind>-<index>.jsonl whole and returns its path; `index` counts from 0."""
+    path = _shard(folder, kind, index)
+    _write(path, samples)
+    return path
+
+
+def write_part(
+    folder: epath.PathLike, kind: Kind, index: int, process: int, samples: Sequence[Sample]
+) -> None:
+    """Writes those samples of a shard that one of several processes has graded."""
+    _write(files.part(_shard(folder, kind, index), process), samples)
+
+
+def join_parts(
+    folder: epath.PathLike, kind: Kind, index: int, owners: Sequence[int]
+) -> list[Sample]:
+    """Makes a shard, as `write_shard` does, of its parts, which are removed; returns its samples.
+
+    Args:
+        folder: of the round.
+        kind: of the shard.
+        index: of the shard.
+        owners: of each sample, in their order, the process in whose part it is.
+
+    Raises:
+        FileNotFoundError: a part is missing.
+    """
+    path = _shard(folder, kind, index)
+    parts = {owner: files.part(path, owner) for owner in sorted(set(owners))}
+    if missing := [part for part in parts.values() if not part.exists()]:
+        raise FileNotFoundError(
+            f"{os.fspath(missing[0])} is missing, though its process has written it: all processes "
+            "must share --workdir, on a filesystem that shows at once what another has written"
+        )
+    rest = {owner: iter(_read(part)) for owner, part in parts.items()}
+    samples = [next(rest[owner]) for owner in owners]
+    _write(path, samples)
+    for part in parts.values():
+        part.unlink()
+    return samples
+
+
+def shard_count(folder: epath.PathLike, kind: Kind) -> int:
+    """Number of shards written so far: the index of the next.
+
+    Raises:
+        FileNotFoundError: one is missing before the last.
+    """
+    folder = epath.Path(folder)
+    pattern = re.compile(rf"{kind}-(\d{{5,}})\.jsonl")
+    names = (path.name for path in folder.iterdir()) if folder.exists() else ()
+    found = {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
+    for index in range(len(found)):
+        if index not in found:
+            raise FileNotFoundError(
+                f"{os.fspath(folder / f'{kind}-{index:05d}.jsonl')} is missing though later ones "
+                "are there: restore it, or delete the round's folder to do the round again"
+            )
+    return len(found)
+
+
+def read_shards(folder: epath.PathLike, kind: Kind) -> list[Sample]:
+    """The samples of all shards, in the order they were written; [] if there are none.
+
+    Raises:
+        FileNotFoundError: a shard is missing before the last.
+        ValueError: a line is torn or wrong; the message names file, line and field.
+    """
+    shards = range(shard_count(folder, kind))
+    paths = (epath.Path(folder) / f"{kind}-{index:05d}.jsonl" for index in shards)
+    return [sample for path in paths for sample in _read(path)]
+
+
+def _shard(folder: epath.PathLike, kind: Kind, index: int) -> epath.Path:
+    return epath.Path(folder) / f"{kind}-{index:05d}.jsonl"
+
+
+def write_kept(folder: epath.PathLike, samples: Sequence[Sample]) -> None:
+    """Writes folder/kept.jsonl whole: what `keep` returned."""
+    _write(epath.Path(folder) / _KEPT, samples)
+
+
+def read_kept(folder: epath.PathLike) -> list[Sample]:
+    """The samples of folder/kept.jsonl.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is torn or wrong; the message names file, line and field.
+    """
+    return _read(epath.Path(folder) / _KEPT)
+
+
+def _write(path: epath.Path, samples: Sequence[Sample]) -> None:
+    # json escapes whatever is not ASCII, so no character of a completion can end a line early
+    lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
+    files.write_atomic(path, "".join(lines))
+
+
+def _read(path: epath.Path) -> list[Sample]:
+    *lines, rest = path.read_bytes().split(b"\n")
+    if rest:
+        raise _damaged(path, len(lines) + 1, "torn, it has no end")
+    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _parse(path: epath.Path, number: int, line: bytes) -> Sample:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise _damaged(path, number, f"torn, or not JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise _damaged(path, number, f"not an object but {record!r}")
+    for name in record.keys() - _FIELDS.keys():
+        raise _damaged(path, number, f"unknown field {name!r}")
+    for name, expected in _FIELDS.items():
+        if name not in record:
+            raise _damaged(path, number, f"no {name!r}")
+        if not _fits(record[name], expected):
+            kind = expected.__name__ if isinstance(expected, type) else expected
+            raise _damaged(path, number, f"{name!r} is {record[name]!r}, must be {kind}")
+    return Sample(**record)
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    if get_origin(expected) is Literal:
+        return value in get_args(expected)
+    if get_origin(expected) is list:
+        return isinstance(value, list) and all(_fits(x, get_args(expected)[0]) for x in value)
+    return type(value) in (get_args(expected) or (expected,))
+
+
+def _damaged(path: epath.Path, number: int, what: str) -> ValueError:
+    return ValueError(
+        f"{os.fspath(path)} line {number}: {what}; delete the round's folder to do the round again"
+    )

@@ -1,0 +1,112 @@
+"""A round's samples in numbers: counts, and shares of what can go wrong unseen."""
+
+import collections
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from star_jax.grading.ledger import Sample, keep
+
+
+def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
+    """The round in numbers.
+
+    Returns: a dict that JSON can hold, with
+        tried, correct: problems tried without the hint, and right.
+        hinted, rationalized: failures tried again with the hint, and then right.
+        kept: what the round trains on.
+        wrong_step_share {generated, rationalized}: share of the kept rationales that have a wrong
+            step although their answer is right; None if none is kept or the task cannot know.
+        truncated, unparsable {generated, rationalized}: share of the tries that hit the budget, and
+            that came to their end without an answer; None if nothing was tried.
+        disagreement {generated, rationalized}: share on which the exact and the flexible rule
+            differ; None if nothing was tried.
+        dropped {generated, rationalized}: reason -> how many tries were dropped for it.
+        leaks: kind -> how many of the right rationalizations give the hint away in this way.
+        by_class: the five counts and wrong_step_share for each class.
+    """
+    groups = dict.fromkeys(sample.group for sample in samples)
+    return {
+        **_counts(samples, rationalized),
+        "truncated": _both(samples, rationalized, _truncated_share),
+        "unparsable": _both(samples, rationalized, _unparsable_share),
+        "disagreement": _both(samples, rationalized, _disagreement_share),
+        "leaks": _leaks(rationalized),
+        "dropped": _dropped(samples, rationalized),
+        "by_class": {
+            group: _counts(
+                [sample for sample in samples if sample.group == group],
+                [sample for sample in rationalized if sample.group == group],
+            )
+            for group in groups
+        },
+    }
+
+
+def _counts(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
+    kept = keep(samples, rationalized)
+    generated = [sample for sample in kept if not sample.hint]
+    with_hint = [sample for sample in kept if sample.hint]
+    return {
+        "tried": len(samples),
+        "correct": sum(sample.correct for sample in samples),
+        "hinted": len(rationalized),
+        "rationalized": len(with_hint),
+        "kept": len(kept),
+        "wrong_step_share": _both(generated, with_hint, _wrong_step_share),
+    }
+
+
+def _both(
+    generated: Sequence[Sample],
+    rationalized: Sequence[Sample],
+    share: Callable[[Sequence[Sample]], float | None],
+) -> dict[str, float | None]:
+    return {"generated": share(generated), "rationalized": share(rationalized)}
+
+
+def _wrong_step_share(samples: Sequence[Sample]) -> float | None:
+    return _share([s.wrong_step for s in samples if s.wrong_step is not None])
+
+
+def _truncated_share(samples: Sequence[Sample]) -> float | None:
+    return _share([sample.truncated for sample in samples])
+
+
+def _unparsable_share(samples: Sequence[Sample]) -> float | None:
+    return _share([sample.reason == "no answer" for sample in samples])
+
+
+def _disagreement_share(samples: Sequence[Sample]) -> float | None:
+    return _share([sample.exact != sample.flexible for sample in samples])
+
+
+def _leaks(rationalized: Sequence[Sample]) -> dict[str, int]:
+    found = collections.Counter(
+        kind for sample in rationalized if sample.correct for kind in sample.leaks
+    )
+    return dict(sorted(found.items()))
+
+
+def _dropped(
+    samples: Sequence[Sample], rationalized: Sequence[Sample]
+) -> dict[str, dict[str, int]]:
+    def reasons(tries: Sequence[Sample]) -> dict[str, int]:
+        found = collections.Counter(sample.reason for sample in tries if not sample.kept)
+        return dict(sorted(found.items()))
+
+    return {"generated": reasons(samples), "rationalized": reasons(rationalized)}
+
+
+def agreement(samples: Sequence[Sample]) -> dict[str, float | None]:
+    """Of an evaluation: accuracy by either rule, share on which they differ, and without answer."""
+    return {
+        "exact_accuracy": _share([sample.exact for sample in samples]),
+        "flexible_accuracy": _share([sample.flexible for sample in samples]),
+        "disagreement": _disagreement_share(samples),
+        "unparsable": _unparsable_share(samples),
+        "truncated": _truncated_share(samples),
+    }
+
+
+def _share(flags: Sequence[bool]) -> float | None:
+    return sum(flags) / len(flags) if flags else None

@@ -1,0 +1,60 @@
+"""The static sizes that sampling is compiled for: of rings and slots."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from star_jax.inference.scheduler import Shape
+
+_BLOCK = 64  # the places of a ring's block are a multiple of it
+_MOST_BLOCKS = 4  # of a ring
+_HALVINGS = 2  # times that slots become half as many, once no row waits for one
+_FEWEST = 8  # slots that each shard keeps at least
+
+
+@dataclasses.dataclass(frozen=True)
+class Ring:
+    """The blocks that new tokens are kept in.
+
+    Attributes:
+        places: of a block.
+        blocks: once rows need them all.
+    """
+
+    places: int
+    blocks: int
+
+    @property
+    def tokens(self) -> int:
+        """That a row has room for, once they are all there."""
+        return self.places * self.blocks
+
+
+def ring(budget: int) -> Ring:
+    """The blocks for so many new tokens."""
+    most = -(-budget // _MOST_BLOCKS)
+    places = min(budget, -(-most // _BLOCK) * _BLOCK)
+    return Ring(places, -(-budget // places))
+
+
+def fewer(shape: Shape, shards: int) -> list[Shape]:
+    """The shapes that the last rows of a chunk go on in, one after the other."""
+    found: list[Shape] = []
+    each = shape.rows // shards
+    while len(found) < _HALVINGS and each % 2 == 0 and each // 2 >= _FEWEST:
+        each //= 2
+        found.append(dataclasses.replace(shape, rows=shards * each))
+    return found
+
+
+def kept(going: Sequence[int], count: int, fewer: int, shards: int) -> list[int]:
+    """Which slots are kept where there are `fewer`: of every shard those that go on, and others.
+
+    None, where a shard has more that go on than it keeps.
+    """
+    each = count // shards
+    parts = [
+        sorted(range(first, first + each), key=lambda place: place not in going)[: fewer // shards]
+        for first in range(0, count, each)
+    ]
+    found = [place for part in parts for place in part]
+    return found if set(going) <= set(found) else []

@@ -1,1 +1,0 @@
-"""The decoder: one definition, model families as settings."""

@@ -1,0 +1,343 @@
+"""The decoder: embedding and blocks. NNX modules, used through `nnx.split` as pure functions.
+
+One decoder for all families (`models/config.py`); GPT-J is the one that the defaults describe. How
+keys meet queries is not decided here: each call brings an `attend` function, so that training
+(packed segments) and sampling (a cache, `models/kv_cache.py`) run the same weights through the same
+lines.
+
+Shapes: B rows, T tokens, E width, H heads, K heads of keys and values, G = H / K queries that share
+one, D head_dim, F hidden, V vocab.
+"""
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+
+from star_jax.models import stacking
+from star_jax.models.attention import Attend, Layer
+from star_jax.models.config import ModelConfig
+from star_jax.models.head import Head, logits
+from star_jax.models.matmul import looked_up, product, products
+from star_jax.models.rope import Turns, rotate, turns
+from star_jax.models.stacking import Index, Kept, Stacked
+
+_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "silu": jax.nn.silu,
+    "relu": jax.nn.relu,
+}
+
+
+class _Weights:
+    """Makes the parameters of one decoder, in the type that its weights are kept in."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
+        self.config, self._key, self._drawn = config, rngs.params.key[...], 0
+
+    def normal(self, shape: tuple[int, ...], axes: tuple[str, ...], fan_in: int) -> nnx.Param:
+        """Normal with variance 1 / fan_in: unlike a fixed 0.02 it trains at any width."""
+        # The keys of nnx.Rngs; but counting in a variable of its own takes long to trace.
+        key = jax.random.fold_in(self._key, self._drawn)
+        self._drawn += 1
+        drawn = jax.random.normal(key, shape) * fan_in**-0.5
+        return nnx.Param(drawn.astype(self.config.weights), axes=axes)
+
+    def constant(self, value: float, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param:
+        """The same value everywhere."""
+        return nnx.Param(jnp.full(shape, value, self.config.weights), axes=axes)
+
+    def bias(self, wanted: bool, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param | None:
+        """Zeros, or None where the family has no such bias."""
+        return self.constant(0.0, shape, axes) if wanted else None
+
+    def norm(self, size: int, axis: str, kind: str) -> "Norm":
+        """A normalisation over `size` features."""
+        return Norm(self, size, axis, kind)
+
+
+def branches(config: ModelConfig) -> int:
+    """How many outputs are added into the residual stream; each starts smaller by its root."""
+    return 2 * config.layers
+
+
+class Norm(nnx.Module):
+    """Layer normalisation with scale and bias, or RMS normalisation with a scale; in float32."""
+
+    def __init__(self, make: _Weights, size: int, axis: str, kind: str) -> None:
+        self.epsilon, self.offset = make.config.norm_epsilon, make.config.norm_offset
+        self.centred = kind == "layer"
+        self.scale = make.constant(1.0 - self.offset, (size,), (axis,))
+        self.bias = make.bias(self.centred, (size,), (axis,))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Each vector with mean square 1 (and mean 0), scaled (and shifted), in the type of x."""
+        y = x.astype(jnp.float32)
+        if self.centred:
+            y = y - y.mean(-1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.epsilon)
+        y = y * (self.scale[...].astype(jnp.float32) + self.offset)
+        if self.bias is not None:
+            y = y + self.bias[...].astype(jnp.float32)
+        return y.astype(x.dtype)
+
+
+def _product(x: jax.Array, weight: jax.Array, config: ModelConfig) -> jax.Array:
+    found = checkpoint_name(product(x, weight, wide=config.cpu), "product")
+    return found.astype(x.dtype)
+
+
+def _keep(x: jax.Array, config: ModelConfig) -> jax.Array:
+    """`x`, which a gradient keeps in the place of the product that it comes from.
+
+    On a CPU in float32, as a wide product: 16 bits are slow to put into the stack of all layers.
+    """
+    wide = x.astype(jnp.float32) if config.cpu else x
+    return checkpoint_name(wide, "product").astype(x.dtype)
+
+
+def _add(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
+    return x if bias is None else x + bias[...].astype(x.dtype)
+
+
+class Attention(nnx.Module):
+    """Multi-head attention; keys and values may have fewer heads than queries."""
+
+    def __init__(self, make: _Weights) -> None:
+        config = self.config = make.config
+
+        def inward(heads: int, axis: str) -> nnx.Param:
+            shape = (config.width, heads, config.head_dim)
+            return make.normal(shape, ("embed", axis, "head_dim"), config.width)
+
+        def bias(heads: int, axis: str) -> nnx.Param | None:
+            return make.bias(config.qkv_bias, (heads, config.head_dim), (axis, "head_dim"))
+
+        self.q = inward(config.heads, "heads")
+        self.k = inward(config.key_heads, "kv_heads")
+        self.v = inward(config.key_heads, "kv_heads")
+        self.q_bias = bias(config.heads, "heads")
+        self.k_bias = bias(config.key_heads, "kv_heads")
+        self.v_bias = bias(config.key_heads, "kv_heads")
+        normed = config.qk_norm
+        self.q_norm = make.norm(config.head_dim, "head_dim", "rms") if normed else None
+        self.k_norm = make.norm(config.head_dim, "head_dim", "rms") if normed else None
+        outward = (config.heads, config.head_dim, config.width)
+        fan_in = config.heads * config.head_dim * branches(config)
+        self.out = make.normal(outward, ("heads", "head_dim", "embed"), fan_in)
+        self.out_bias = make.bias(config.out_bias, (config.width,), ("embed",))
+
+    def __call__(
+        self, x: jax.Array, turned: Turns | None, layer: Layer, attend: Attend, kept: Kept
+    ) -> tuple[jax.Array, Kept]:
+        """The heads' outputs, summed: [B, T, E] to [B, T, E]; `turned` is of their positions."""
+        # In this order of axes, and `out` in two: a CPU would transpose the weights for another.
+        weights = [weight[...] for weight in (self.q, self.k, self.v)]
+        q, k, v = products(x, weights, wide=self.config.cpu)
+        q = self._heads(q, self.q_bias, self.q_norm, turned)
+        k = self._heads(k, self.k_bias, self.k_norm, turned)
+        v = self._heads(v, self.v_bias, None, None)
+        out, kept = attend(layer, q, k, v, kept)
+        heads = out.swapaxes(1, 2).reshape(*x.shape[:2], -1)
+        out = _product(heads, self.out[...].reshape(heads.shape[-1], -1), self.config)
+        return _add(out, self.out_bias), kept
+
+    def _heads(
+        self,
+        x: jax.Array,
+        bias: nnx.Param | None,
+        norm: Norm | None,
+        turned: Turns | None,
+    ) -> jax.Array:
+        y = x.swapaxes(1, 2)
+        if bias is not None:
+            y = y + bias[...].astype(x.dtype)[:, None]
+        if norm is None:
+            return _keep(rotate(y, turned, self.config), self.config)
+        # The gradient of a normalisation needs what goes into it.
+        return rotate(norm(_keep(y, self.config)), turned, self.config)
+
+
+class Mlp(nnx.Module):
+    """Two matrices around an activation, or three with a gate."""
+
+    def __init__(self, make: _Weights) -> None:
+        config = self.config = make.config
+        inward, axes = (config.width, config.hidden), ("embed", "hidden")
+        self.up = make.normal(inward, axes, config.width)
+        self.gate = make.normal(inward, axes, config.width) if config.gated else None
+        fan_in = config.hidden * branches(config)
+        self.down = make.normal((config.hidden, config.width), ("hidden", "embed"), fan_in)
+        self.up_bias = make.bias(config.mlp_bias, (config.hidden,), ("hidden",))
+        self.gate_bias = make.bias(config.mlp_bias and config.gated, (config.hidden,), ("hidden",))
+        self.down_bias = make.bias(config.mlp_bias, (config.width,), ("embed",))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, T, E] to [B, T, E], each token by itself."""
+        shape, x = x.shape, x.reshape(-1, x.shape[-1])  # a CPU transposes for two axes of tokens
+        h = _add(_product(x, self.up[...], self.config), self.up_bias)
+        if self.gate is None:
+            h = self._activate(h)
+        else:
+            h = h * self._activate(_add(_product(x, self.gate[...], self.config), self.gate_bias))
+        return _add(_product(h, self.down[...], self.config), self.down_bias).reshape(shape)
+
+    def _activate(self, x: jax.Array) -> jax.Array:
+        """In float32: a CPU is slow at exponentials of anything less."""
+        return _ACTIVATIONS[self.config.activation](x.astype(jnp.float32)).astype(x.dtype)
+
+
+class Block(nnx.Module):
+    """Attention and MLP around the residual stream, beside each other or one after the other."""
+
+    def __init__(self, make: _Weights) -> None:
+        config = make.config
+        self.parallel = config.parallel
+
+        def norm(wanted: bool = True) -> Norm | None:
+            return make.norm(config.width, "embed", config.norm) if wanted else None
+
+        self.norm = make.norm(config.width, "embed", config.norm)
+        self.attention = Attention(make)
+        self.post_norm = norm(config.post_norms)
+        self.mlp_norm = norm(not config.shared_norm)
+        self.mlp = Mlp(make)
+        self.mlp_post_norm = norm(config.post_norms)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        turned: Turns | None,
+        layer: Layer,
+        attend: Attend,
+        kept: Kept,
+        layout: "Layout",
+    ) -> tuple[jax.Array, Kept]:
+        """The residual stream [B, T, E] after this block."""
+        h = layout.within(self.norm(x))
+        mixed, kept = self.attention(h, turned, layer, attend, kept)
+        mixed = mixed if self.post_norm is None else self.post_norm(mixed)
+        middle = x if self.parallel else x + mixed
+        h = h if self.mlp_norm is None else layout.within(self.mlp_norm(middle))
+        out = self.mlp(h)
+        out = out if self.mlp_post_norm is None else self.mlp_post_norm(out)
+        return layout.between(x + mixed + out), kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How activations [B, T, E] lie on the devices.
+
+    Attributes:
+        between: the residual stream, where it goes from block to block.
+        within: what attention and MLP multiply.
+    """
+
+    between: Callable[[jax.Array], jax.Array] = lambda x: x
+    within: Callable[[jax.Array], jax.Array] = lambda x: x
+
+
+ANY = Layout()
+
+
+# What a gradient keeps of a block beside its input: everything; the products with its weights and
+# what comes of attention, the rest being cheap to compute again; or nothing.
+Keep = Literal["everything", "products", "inputs"]
+_PRODUCTS = jax.checkpoint_policies.save_only_these_names("product", "attention")
+
+
+class Decoder(nnx.Module):
+    """Token ids to logits."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
+        self.config, make = config, _Weights(config, rngs)
+        shape = (config.vocab, config.width)
+        fan_in = config.width if config.tied else 1
+        self.embedding = make.normal(shape, ("vocab", "embed"), fan_in)
+        self.positions = (
+            make.normal((config.context, config.width), ("length", "embed"), fan_in)
+            if config.learned_positions
+            else None
+        )
+        self.blocks = stacking.stack([Block(make) for _ in range(config.layers)])
+        self.norm = make.norm(config.width, "embed", config.norm)
+        self.head = (
+            None if config.tied else make.normal(shape[::-1], ("embed", "vocab"), config.width)
+        )
+        self.head_bias = make.bias(config.head_bias, (config.vocab,), ("vocab",))
+
+    def hidden(
+        self,
+        tokens_BxT: jax.Array,
+        positions_BxT: jax.Array,
+        attend: Attend,
+        kept: Kept = (),
+        *,
+        given: tuple[Stacked, ...] = (),
+        keep: "Keep" = "everything",
+        layout: Layout = ANY,
+    ) -> tuple[jax.Array, Kept]:
+        """Ids and their positions to the normalised residual stream, [B, T, E].
+
+        Args:
+            tokens_BxT: ids.
+            positions_BxT: theirs.
+            attend: how keys meet queries.
+            kept: what it hands from layer to layer; it comes back as the last one leaves it.
+            given: stacks (`models/stacking.py`) whose part of a layer it finds in `Layer.given`.
+            keep: what a gradient keeps of each block.
+            layout: of the activations.
+        """
+        config, dtype = self.config, jnp.dtype(self.config.dtype)
+        x = looked_up(self.embedding[...], tokens_BxT, dtype, cpu=config.cpu)
+        if config.embedding_scale != 1:
+            x = x * jnp.asarray(config.embedding_scale, dtype)
+        if self.positions is not None:
+            x = x + looked_up(self.positions[...], positions_BxT, dtype, cpu=config.cpu)
+        scale = config.scale or config.head_dim**-0.5
+        turned = [turns(positions_BxT, config, local) for local in (False, True)]
+
+        def each(
+            block: Block, index: Index, place: int, own: Any, x: jax.Array, kept: Kept
+        ) -> tuple[jax.Array, Kept]:
+            window = config.window(place)
+            layer = Layer(index, window, scale, config.attention_cap, tuple(own))
+            return block(x, turned[bool(window)], layer, attend, kept, layout)
+
+        remat: stacking.Remat = stacking.as_it_is
+        if keep != "everything":
+            # Inside of a loop nothing can take the second computation for the first.
+            alone = self.is_apart or config.period == config.layers
+            policy = _PRODUCTS if keep == "products" else None
+            remat = functools.partial(jax.checkpoint, prevent_cse=alone, policy=policy)
+        x = layout.between(x)
+        x, kept = stacking.run(self.blocks, config.period, each, given, x, kept, remat)
+        return self.norm(x), kept
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the blocks are a list."""
+        return isinstance(self.blocks, nnx.List)
+
+    def apart(self) -> "Decoder":
+        """The same decoder with a list of blocks, which run one after the other."""
+        found = copy.copy(self)
+        found.blocks = stacking.blocks(self.blocks)
+        return found
+
+    @property
+    def last(self) -> Head:
+        """The weights of the head."""
+        matrix = self.embedding if self.head is None else self.head
+        return Head(matrix[...], None if self.head_bias is None else self.head_bias[...])
+
+    def logits(self, x_BxTxE: jax.Array) -> jax.Array:
+        """The residual stream to float32 logits, [B, T, V]; see `head.logits`."""
+        return logits(self.config, self.last, x_BxTxE)

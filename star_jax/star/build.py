@@ -1,0 +1,356 @@
+"""What a run works with, built once from its settings: task, tokenizer, mesh, programs, folder."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from etils import epath
+from jax.sharding import Mesh
+from rich.console import Console
+
+from star_jax import tasks
+from star_jax.config.validation import Settings, SettingsError, differences, to_dict
+from star_jax.conversion import load, run_checkpoint
+from star_jax.data import tokenizer_loading
+from star_jax.data.problems import FILE, Problems, changed, gather
+from star_jax.data.prompts import Prompter, documents, rehearsed
+from star_jax.data.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
+from star_jax.inference.decode import make_stop
+from star_jax.inference.sampling import Selection
+from star_jax.inference.scheduler import Shape
+from star_jax.models.config import ModelConfig
+from star_jax.runtime import multihost, sharding
+from star_jax.star import capacity, finite
+from star_jax.star.capacity import rounded
+from star_jax.star.programs import Programs
+from star_jax.storage import files
+from star_jax.storage.run_dir import ledger, open_folder
+from star_jax.tasks import Problem, Task
+from star_jax.training import step
+from star_jax.training.spec import Fused, Learning, filled
+
+_SOME = 500  # documents of a corpus that are looked at before anything is made of it
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """Everything but the weights.
+
+    Attributes:
+        settings: validated.
+        folder: of the run.
+        console: for tables and progress.
+        prompter: the text side: task, tokenizer and few-shot examples.
+        problems: what is trained on, held out and tested on, without those that are too long.
+        model: shape of the decoder.
+        programs: the device side; not compiled yet.
+        shapes: of the sampling programs.
+        stop: text that ends a completion; "" for none.
+    """
+
+    settings: Settings
+    folder: epath.Path
+    console: Console
+    prompter: Prompter
+    problems: Problems
+    model: ModelConfig
+    programs: Programs
+    shapes: tuple[Shape, ...]
+    stop: str
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return self.prompter.task
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of the model."""
+        return self.prompter.tokenizer
+
+    @property
+    def direct(self) -> bool:
+        """Whether answers are learned without rationales."""
+        return self.prompter.direct
+
+    def round_folder(self, round_: int) -> epath.Path:
+        """The ledger of one round."""
+        return ledger(self.folder, round_)
+
+    def shows_examples(self, round_: int) -> bool:
+        """Whether the model after round `round_` is prompted with the few-shot examples."""
+        return bool(self.prompter.examples) and round_ < self.settings.few_shot.rounds
+
+    def trains_on_examples(self, round_: int) -> bool:
+        """Whether round `round_` is trained on the few-shot prompt too."""
+        return self.settings.train.few_shot and self.shows_examples(round_ - 1)
+
+    def budget(self, problem: Problem) -> int:
+        """New tokens a completion of `problem` may take."""
+        return capacity.budget(self.settings, self.prompter, problem.group)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What a row wrote, up to the text that stopped it; refused as in `finite`."""
+        finite.check_written(tokens, self.settings.model.dtype)
+        text = self.tokenizer.decode(tokens)
+        return text.partition(self.stop)[0].rstrip() if self.stop else text
+
+
+def make_context(
+    settings: Settings, workdir: epath.PathLike, console: Console, *, samples: int = 1
+) -> Context:
+    """Opens the run's folder and builds everything; compiles nothing.
+
+    Args:
+        settings: of the run.
+        workdir: its folder.
+        console: for tables and progress.
+        samples: completions of every question; with the number of questions, it bounds the rows
+            that are decoded at a time.
+
+    Raises:
+        SettingsError: the folder is of another configuration, a batch does not fit the mesh, a
+            length does not hold what it is for, or the data or the model cannot be read.
+    """
+    try:
+        return _make(settings, workdir, console, samples)
+    except SettingsError:
+        raise
+    except ValueError as error:  # of the mesh, the data, the tokenizer and the model
+        raise SettingsError(str(error)) from error
+
+
+def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples: int) -> Context:
+    task = tasks.make(settings.task)
+    tokenizer = _tokenizer(settings, task)
+    count = settings.few_shot.examples if settings.few_shot.rounds else 0
+    prompter = Prompter(
+        tokenizer,
+        task,
+        tuple(task.few_shot(settings.seed, count)),
+        direct=settings.method == "direct",
+        chat=settings.model.chat,
+    )
+    grid = sharding.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
+    model = _model(settings, prompter, grid)
+    prefix = rounded(max(len(prompter.few_shot(hint)) for hint in (False, True)))
+    shards = sharding.batch_multiple(grid)
+    problems = gather(settings, prompter, _room(settings, model.context - prefix))
+    _check_corpus(settings, prompter)
+    found = capacity.choose(
+        settings, prompter, problems, model, grid, prefix=prefix, samples=samples, workdir=workdir
+    )
+    if settings.rounds.count:
+        _ = prompter.end  # a chat template that has no replies says so now
+    fused = _fused(settings, prompter, problems, found[0], shards)
+    longest = max(shape.prompt + shape.budget for shape in found) + prefix
+    _check(settings, model, found[0], longest, shards)
+    stop = settings.sampler.stop or prompter.stop
+    programs = Programs(
+        model,
+        grid,
+        stop=make_stop(
+            tokenizer.eos_ids,
+            stop,
+            tokenizer.token_bytes()[: model.vocab - model.padding],
+            model.vocab,
+        ),
+        selection=Selection(
+            settings.sampler.temperature, settings.sampler.top_k, settings.sampler.top_p
+        ),
+        shapes=found,
+        prefix=prefix,
+        bare=settings.few_shot.rounds <= settings.rounds.count,
+        learning=_learning(settings, fused),
+        fused=fused,
+        show=settings.train.few_shot,
+        fresh=not (settings.model.source or settings.pretrain.base),
+    )
+    # last: what cannot run leaves no folder behind
+    folder = _open(settings, workdir, tokenizer, problems, found[0].rows)
+    return Context(settings, folder, console, prompter, problems, model, programs, found, stop)
+
+
+def _open(
+    settings: Settings,
+    workdir: epath.PathLike,
+    tokenizer: Tokenizer,
+    problems: Problems,
+    rows: int,
+) -> epath.Path:
+    """The run's folder, opened by the first process; the others see that they share it."""
+
+    def make() -> dict[str, Any]:
+        folder = open_folder(settings, workdir)
+        data, report = folder / FILE, problems.report()
+        before = files.read_json(data) if data.exists() else {}
+        if why := changed(before, report):
+            raise SettingsError(f"{data}: {why}")
+        report["checkpoint"] = before.get(
+            "checkpoint", run_checkpoint.number(settings.model.source)
+        )
+        tokenizer.save(folder / tokenizer_loading.RUNS)
+        files.write_json(data, report)
+        if not settings.sampler.rows:
+            files.write_json(folder / capacity.ROWS, {"rows": rows})
+        return to_dict(settings)
+
+    chosen = multihost.first(make)
+    if different := differences(chosen, to_dict(settings), where=("in process 0", "here")):
+        raise SettingsError(
+            "process 0 was started with other settings; give all processes one command:\n"
+            + "\n".join(different)
+        )
+    folder = epath.Path(workdir)
+    if not (folder / FILE).exists():
+        raise SettingsError(
+            f"--workdir={folder}: {FILE} is not there, though process 0 has written it; all "
+            "processes must share one workdir, on a shared filesystem or gs://"
+        )
+    return folder
+
+
+def _tokenizer(settings: Settings, task: Task) -> Tokenizer:
+    source = settings.model.source
+    return HuggingFaceTokenizer.open(source) if source else ByteTokenizer(task.markup)
+
+
+def _model(settings: Settings, prompter: Prompter, grid: Mesh) -> ModelConfig:
+    """The shape of the pretrained model, or of the one that is made here."""
+    model = settings.model
+    if model.source:
+        found = load.check(model.source, grid, dtype=model.dtype)
+        try:
+            prompter.check(found.vocab - found.padding)
+        except ValueError as error:
+            raise SettingsError(f"config.model.source = {model.source!r}: {error}") from error
+        return found
+    made = ModelConfig(
+        layers=model.layers,
+        width=model.width,
+        heads=model.heads,
+        head_dim=model.head_dim,
+        hidden=model.hidden,
+        rotary=model.rotary,
+        vocab=rounded(prompter.tokenizer.vocab_size),
+        context=model.context,
+    )
+    return load.fit(made, grid, dtype=model.dtype)
+
+
+def _fused(
+    settings: Settings, prompter: Prompter, problems: Problems, shape: Shape, shards: int
+) -> Fused | None:
+    """The fused step, where the run is in that mode."""
+    if settings.mode != "fused":
+        return None
+    rule = prompter.task.byte_rule()
+    if rule is None:
+        raise SettingsError(
+            f"config.mode = 'fused': the answers of task {prompter.task.name} cannot be graded on "
+            "the device; take config.mode='rounds'"
+        )
+    longest = max(len(problem.answer.encode()) for problem in problems.seen)
+    again = len(rehearsed(shape.rows, settings.rationalize.rehearsal))
+    if again:
+        again = filled(shape.rows + again, shards, settings.train.micro_batch) - shape.rows
+    every = settings.policy_refresh_every
+    return Fused(shape, rounded(longest), rule, prompter.end, again, every)
+
+
+def _learning(settings: Settings, fused: Fused | None) -> dict[str, Learning]:
+    """The kinds of update that the run will do; the fused step's is on what it decodes."""
+    kinds = {}
+    if _pretrains(settings):
+        chosen = settings.pretrain
+        optimizer = step.make_optimizer(clip=chosen.clip, b2=chosen.b2)
+        kinds["pretrain"] = Learning(
+            optimizer, chosen.batch_size, chosen.length, chosen.micro_batch
+        )
+    if settings.rounds.count:
+        chosen = settings.train
+        optimizer = step.make_optimizer(
+            clip=chosen.clip, weight_decay=chosen.weight_decay, b1=chosen.b1, b2=chosen.b2
+        )
+        rows, length = chosen.batch_size, chosen.length
+        if fused:
+            rows = fused.shape.rows + fused.again
+            length = fused.shape.prompt + fused.shape.budget + 1  # and end-of-text
+        kinds["train"] = Learning(optimizer, rows, length, chosen.micro_batch, chosen.remat)
+    return kinds
+
+
+def _pretrains(settings: Settings) -> bool:
+    """Whether the run trains its base model itself."""
+    found = settings.pretrain.base or settings.model.source
+    return settings.pretrain.steps > 0 and not found
+
+
+def _packs(settings: Settings) -> bool:
+    """Whether what is kept is packed into sequences of `train.length`."""
+    return settings.rounds.count > 0 and settings.mode != "fused"
+
+
+def _room(settings: Settings, context: int) -> int:
+    """Most tokens of a prompt, where the budget is a setting; 0, no limit, where the task knows."""
+    budget = settings.sampler.max_new_tokens
+    if not (budget and (settings.task.data or settings.task.module)):
+        return 0
+    most = min(context, settings.train.length) if _packs(settings) else context
+    room = (most - budget) // capacity.MULTIPLE * capacity.MULTIPLE
+    if room < 1:
+        what = "config.train.length" if most < context else "the model's context, few-shot apart,"
+        raise SettingsError(
+            f"config.sampler.max_new_tokens = {budget}: leaves no room for a question, as {what} "
+            f"is {most}; lower the one or raise the other"
+        )
+    return room
+
+
+def _check_corpus(settings: Settings, prompter: Prompter) -> None:
+    """Refuses a model that is to be made of no corpus, or of one that is too long."""
+    if not _pretrains(settings):
+        return
+    chosen = settings.pretrain
+    some = min(chosen.examples, _SOME)
+    corpus = prompter.task.corpus(settings.seed, some, chosen.hinted, chosen.easy)
+    if not corpus:
+        raise SettingsError(
+            f"config.model.source = '': must name a pretrained model: task {prompter.task.name} "
+            "has no corpus to make one from"
+        )
+    found = documents(prompter.tokenizer, corpus, chosen.shots)
+    longest = max(len(document.tokens) for document in found)
+    if longest > chosen.length:
+        raise SettingsError(
+            f"config.pretrain.length = {chosen.length}: must be at least {longest}, to hold a "
+            f"document of the corpus (pretrain.shots = {chosen.shots})"
+        )
+
+
+def _check(
+    settings: Settings, model: ModelConfig, trained: Shape, longest: int, shards: int
+) -> None:
+    """Refuses what only shows once there are devices, problems and a model."""
+    sizes = {}
+    if _pretrains(settings):
+        sizes["pretrain.batch_size"] = settings.pretrain.batch_size
+    lengths = {"model.context": (model.context, longest, "what is sampled")}
+    if _packs(settings):
+        least = trained.prompt + trained.budget
+        sizes["train.batch_size"] = settings.train.batch_size
+        lengths["train.length"] = (settings.train.length, least, "a question and its completion")
+    sizes["sampler.rows"] = settings.sampler.rows
+    problems = [
+        f"config.{name} = {size}: must be a multiple of the {shards} devices that share a batch "
+        "(mesh.data x mesh.fsdp)"
+        for name, size in sizes.items()
+        if size % shards
+    ]
+    problems += [
+        f"config.{name} = {length}: must be at least {least}, to hold {what}"
+        for name, (length, least, what) in lengths.items()
+        if length < least
+    ]
+    if problems:
+        raise SettingsError("\n".join(problems))

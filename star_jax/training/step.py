@@ -1,0 +1,206 @@
+"""The update: loss, gradient accumulation, optimizer and schedule.
+
+Shapes: B packed sequences, T tokens each, A micro-batches, V vocabulary.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from star_jax.models import kv_cache
+from star_jax.models.attention import attend_segments, begun
+from star_jax.models.loss import cross_entropy
+from star_jax.models.transformer import ANY, Decoder, Layout
+from star_jax.runtime import sharding
+from star_jax.training.state import Params, StarState
+
+# Learning rate of an update from the number of those before it. On the host, and an argument of the
+# update: rounds of different lengths share one compiled program.
+Schedule = Callable[[int], float]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Packed sequences as the device sees them; fields as in `packing.Packed`.
+
+    Attributes:
+        tokens: [B, T] int32.
+        segments: [B, T] int32, 0 on padding.
+        positions: [B, T] int32, counted from 0 in every segment.
+        weights: [B, T] float32, weight of predicting this token from those before it; 0 on the
+            first token of a segment, which no token of its own comes before.
+    """
+
+    tokens: jax.Array
+    segments: jax.Array
+    positions: jax.Array
+    weights: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FewShot:
+    """Worked examples that all rows share.
+
+    Attributes:
+        tokens: [S] int32, padded on the right.
+        length: [] int32, how many of them are real; 0: none are shown.
+    """
+
+    tokens: jax.Array
+    length: jax.Array
+
+
+def steps_of_round(round_: int, first_steps: int, growth: float, max_steps: int) -> int:
+    """Training steps of round 1, 2, ...: 40 x 1.2^(n-1), rounded down, with a cap (appendix)."""
+    return min(max_steps, int(first_steps * growth ** (round_ - 1)))
+
+
+def constant(learning_rate: float, warmup_steps: int) -> Schedule:
+    """Linear warm-up, then constant: the paper's schedule for fine-tuning."""
+    return lambda step: (
+        learning_rate * min(1.0, step / warmup_steps) if warmup_steps else learning_rate
+    )
+
+
+def cosine(learning_rate: float, warmup_steps: int, steps: int) -> Schedule:
+    """Linear warm-up, then a cosine down to a twentieth at step `steps`."""
+
+    def rate(step: int) -> float:
+        if step < warmup_steps:
+            return learning_rate * step / warmup_steps
+        done = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
+        return learning_rate * (0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2)
+
+    return rate
+
+
+def make_optimizer(
+    *, clip: float, weight_decay: float = 0.0, b1: float = 0.9, b2: float = 0.999
+) -> optax.GradientTransformation:
+    """AdamW after clipping the gradient to a global norm of `clip`, but for the learning rate."""
+    return optax.chain(
+        optax.clip_by_global_norm(clip),
+        optax.scale_by_adam(b1=b1, b2=b2),
+        optax.add_decayed_weights(weight_decay),
+    )
+
+
+def apply_gradients(
+    optimizer: optax.GradientTransformation,
+    state: StarState,
+    gradients: Any,
+    learning_rate: jax.Array | float,
+) -> StarState:
+    """The state after one step of `optimizer`, of size `learning_rate`."""
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    updates = jax.tree.map(lambda update: -learning_rate * update, updates)
+    params = optax.apply_updates(state.params, updates)
+    return dataclasses.replace(state, params=params, opt_state=opt_state, step=state.step + 1)
+
+
+def token_loss(
+    model: Decoder,
+    batch: Batch,
+    few_shot: FewShot | None = None,
+    *,
+    remat: bool = False,
+    mesh: Mesh | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Summed weighted cross-entropy in nats, [], and how many weighted tokens were right, [].
+
+    With `few_shot`, every segment goes on after those examples, as if they stood before it. With
+    `remat` a gradient keeps what goes into each block, its tokens split over the devices that share
+    the heads, and computes the rest again. `mesh` is of the devices it will run on; they may have a
+    kernel for attention.
+    """
+    attend, positions, given = attend_segments(batch.segments, mesh), batch.positions, ()
+    if few_shot is not None:
+        positions = positions + few_shot.length
+        prefix = kv_cache.make_prefix(model, few_shot.tokens, few_shot.length)
+        begun_T = begun(batch.segments, mesh)
+        attend = kv_cache.attend_segments(batch.segments, positions, prefix, begun_T)
+        given = (prefix.keys, prefix.values)
+
+    layout = split_layout(mesh) if mesh and remat else ANY
+    keep = "inputs" if remat else "products"
+    x, _ = model.hidden(batch.tokens, positions, attend, given=given, keep=keep, layout=layout)
+    return cross_entropy(
+        model.config, model.last, x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:]
+    )
+
+
+def split_layout(mesh: Mesh) -> Layout:
+    """What is kept for the gradient is split by tokens over the devices that share the heads."""
+
+    def lay(axis: str, x: jax.Array) -> jax.Array:
+        return sharding.split(mesh, x, "batch", axis, None)
+
+    return Layout(*(functools.partial(lay, axis) for axis in ("sequence", "length")))
+
+
+def update(
+    graph: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    accumulation: int,
+    state: StarState,
+    batch: Batch,
+    learning_rate: jax.Array,
+    few_shot: FewShot | None = None,
+    *,
+    remat: bool = False,
+    mesh: Mesh | None = None,
+) -> tuple[StarState, dict[str, jax.Array]]:
+    """One optimizer step on a batch; pure.
+
+    The batch is cut into `accumulation` micro-batches whose gradient sums are added before they are
+    divided by the weight of the whole batch, so the result does not depend on the cut. With `remat`
+    it takes less memory and more time; `mesh` is of the devices (`token_loss`).
+
+    Returns:
+        The new state and metrics: loss (nats per weighted token), token_accuracy (share of the
+        weighted tokens), gradient_norm (before clipping), tokens (padding not counted),
+        learning_rate.
+    """
+
+    def loss_fn(params: Params, part: Batch) -> tuple[jax.Array, jax.Array]:
+        model = nnx.merge(graph, params)
+        return token_loss(model, part, few_shot, remat=remat, mesh=mesh)
+
+    def sums(part: Batch) -> tuple[Params, jax.Array, jax.Array]:
+        (loss, right), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, part)
+        return grads, loss, right
+
+    def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
+        return jax.tree.map(jnp.add, carry, sums(part)), None
+
+    if accumulation == 1:  # a scan would hold the gradients twice, its sum and what is added to it
+        grads, loss, right = sums(batch)
+    else:
+        zeros = (jax.tree.map(jnp.zeros_like, state.params), jnp.float32(0), jnp.float32(0))
+        parts = jax.tree.map(lambda x: _split(x, accumulation), batch)
+        (grads, loss, right), _ = jax.lax.scan(add, zeros, parts)
+    total = jnp.maximum(batch.weights[:, 1:].sum(), 1.0)
+    grads = jax.tree.map(lambda g: g / total, grads)
+    metrics = {
+        "loss": loss / total,
+        "token_accuracy": right / total,
+        "gradient_norm": optax.tree.norm(grads),
+        "tokens": (batch.segments > 0).sum(),
+        "learning_rate": learning_rate,
+    }
+    return apply_gradients(optimizer, state, grads, learning_rate), metrics
+
+
+def _split(x: jax.Array, parts: int) -> jax.Array:
+    """[B, ...] to [A, B/A, ...]; every micro-batch takes rows of every shard of the batch axis."""
+    return x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
