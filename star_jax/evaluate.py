@@ -33,7 +33,7 @@ from star_jax.runtime import distributed
 from star_jax.storage import files
 
 if TYPE_CHECKING:
-    from star_jax.grading.ledger import Sample
+    from star_jax.data.sample import Sample
 
 RESULT = "evaluation.json"
 OF = "evaluation-of.json"  # whose samples the folder holds

@@ -10,8 +10,8 @@ from etils import epath
 import fakes
 from star_jax import evaluate
 from star_jax.config.validation import SettingsError
+from star_jax.data.sample import Sample
 from star_jax.grading import statistics
-from star_jax.grading.ledger import Sample
 from tests.grading.ledger_test import sample
 
 

@@ -23,10 +23,10 @@ import numpy as np
 from star_jax import tasks
 from star_jax.config import schema
 from star_jax.data import tokenizer_loading
+from star_jax.data.token_bytes import make_token_bytes
 from star_jax.data.tokenizer import HuggingFaceTokenizer
 from star_jax.grading import device
 from star_jax.grading.grade import grade as host_grade
-from star_jax.inference.decode import make_stop
 from star_jax.star import programs
 from star_jax.tasks import Problem, Task
 
@@ -49,8 +49,8 @@ def measure(run: pathlib.Path) -> dict[str, Any]:
     tokens = {path: [_tokens(line, tokenizer, stop) for line in lines] for path, lines in shards}
     longest = max(len(row) for rows in tokens.values() for row in rows)
     rows = max(len(lines) for _, lines in shards)
-    stopped = make_stop(tokenizer.eos_ids, stop, tokenizer.token_bytes(), tokenizer.vocab_size)
-    grade = functools.partial(device.grade, rule, stopped)
+    token_bytes = make_token_bytes(tokenizer.token_bytes(), tokenizer.vocab_size)
+    grade = functools.partial(device.grade, rule, token_bytes, stop.encode())
     program: Any = None
     found: dict[str, int] = dict.fromkeys(
         ("completions", "right", "wrong", "own", "disagreements"), 0

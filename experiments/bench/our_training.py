@@ -20,11 +20,11 @@ from experiments.bench import peer_training
 from experiments.bench.peer_training import CLIP, LEARNING_RATE
 from star_jax.conversion import load
 from star_jax.data.packing import Packed
-from star_jax.inference.decode import make_stop
+from star_jax.inference.decode import make_stop_rule
 from star_jax.inference.sampling import Selection
 from star_jax.runtime import sharding
 from star_jax.star.programs import Programs
-from star_jax.training import step
+from star_jax.training.optimizer import make_optimizer
 from star_jax.training.spec import Learning
 
 Remat = Literal["none", "blocks"]
@@ -40,11 +40,11 @@ class Ours:
         grid = sharding.make_mesh(devices=jax.devices()[:1])
         loaded = load.load(model, grid, dtype=dtype)
         rows, length = batch.tokens.shape
-        optimizer = step.make_optimizer(clip=CLIP)
+        optimizer = make_optimizer(clip=CLIP)
         self._programs = Programs(
             loaded.config,
             grid,
-            stop=make_stop((), "", [b""], loaded.config.vocab),  # nothing is sampled
+            stop=make_stop_rule((), "", [b""], loaded.config.vocab),  # nothing is sampled
             selection=Selection(),
             shapes=(),
             prefix=0,

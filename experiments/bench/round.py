@@ -31,8 +31,8 @@ from experiments.bench.workload import Questions
 from star_jax.config import validation
 from star_jax.config.validation import Settings
 from star_jax.data import packing
+from star_jax.data.sample import Sample
 from star_jax.grading import ledger as ledger_lib
-from star_jax.grading.ledger import Sample
 from star_jax.star import rounds
 from star_jax.star.build import Context, make_context
 from star_jax.tasks import Problem

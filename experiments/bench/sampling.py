@@ -32,7 +32,7 @@ from experiments.bench.workload import Questions
 from star_jax.conversion import load
 from star_jax.data.tokenizer import HuggingFaceTokenizer
 from star_jax.inference import scheduler
-from star_jax.inference.decode import make_stop
+from star_jax.inference.decode import make_stop_rule
 from star_jax.inference.sampling import Selection
 from star_jax.inference.scheduler import Row, Shape
 from star_jax.runtime import sharding
@@ -64,7 +64,7 @@ class Ours:
         self._programs = Programs(
             loaded.config,
             sharding.make_mesh(devices=jax.devices()[:1]),
-            stop=make_stop(questions.ends, questions.stop, pieces[:vocab], vocab),
+            stop=make_stop_rule(questions.ends, questions.stop, pieces[:vocab], vocab),
             selection=Selection(),
             shapes=(self._shape,),
             prefix=rounded(len(questions.prefix)),

@@ -18,7 +18,7 @@ import numpy as np
 
 from experiments.bench.peer_training import peak_mib
 from star_jax.inference import scheduler
-from star_jax.inference.decode import make_stop
+from star_jax.inference.decode import make_stop_rule
 from star_jax.inference.sampling import Selection
 from star_jax.inference.scheduler import Row, Shape
 from star_jax.models.config import ModelConfig
@@ -75,7 +75,7 @@ def measure(point: Point) -> Measured:
     programs = Programs(
         config,
         sharding.make_mesh(devices=jax.devices()[:1]),
-        stop=make_stop((), "", [b"a"] * VOCAB, VOCAB),
+        stop=make_stop_rule((), "", [b"a"] * VOCAB, VOCAB),
         selection=Selection(),
         shapes=(shape,),
         prefix=point.prompt,

@@ -8,6 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from star_jax.models.config import for_mesh
+from star_jax.training.optimizer import make_optimizer
+
 # Before jax starts: nothing of a TPU is here, and nothing asks the network for one.
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
@@ -23,7 +26,6 @@ from jax.sharding import Mesh
 
 from experiments.tpu_compile import hlo
 from experiments.tpu_compile.chips import DEVICES, OPTIONS, Device
-from star_jax.conversion import load
 from star_jax.inference import buckets, decode
 from star_jax.inference.sampling import Selection
 from star_jax.inference.scheduler import Shape
@@ -31,7 +33,6 @@ from star_jax.models.config import ModelConfig, RopeScaling
 from star_jax.runtime import sharding
 from star_jax.star.programs import Programs, lowered
 from star_jax.tasks.answer_rule import AnswerRule
-from star_jax.training import step
 from star_jax.training.spec import Fused, Learning
 
 LLAMA = ModelConfig(
@@ -151,17 +152,17 @@ def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -
     batch = rows if fused else work.batch
     length = work.prompt + work.budget + 1 if fused else work.length
     micro, remat = 0 if fused else work.micro, "blocks" if work.remat == "blocks" else "none"
-    config = load.fit(MODELS[model], mesh, dtype="bfloat16")
+    config = for_mesh(MODELS[model], mesh, dtype="bfloat16")
     tokens = config.vocab - config.padding
     table = [b"a" * TOKEN_BYTES] * tokens
     return Programs(
         config,
         mesh,
-        stop=decode.make_stop([tokens - 1], "\n\n", table, config.vocab),
+        stop=decode.make_stop_rule([tokens - 1], "\n\n", table, config.vocab),
         selection=Selection(),
         shapes=[shape],
         prefix=work.prefix,
-        learning={"train": Learning(step.make_optimizer(clip=1.0), batch, length, micro, remat)},
+        learning={"train": Learning(make_optimizer(clip=1.0), batch, length, micro, remat)},
         fused=fused,
         fresh=False,
     )

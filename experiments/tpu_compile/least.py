@@ -7,8 +7,8 @@ import jax
 from experiments.tpu_compile.cells import MODELS, Work
 from star_jax.inference.buckets import ring
 from star_jax.models.abstract_params import abstract_params
+from star_jax.models.params import count_params
 from star_jax.runtime import sharding
-from star_jax.training import state
 
 _BYTES = 2  # of a weight, a key or a value in bfloat16
 
@@ -26,7 +26,7 @@ def times_least(cell: dict[str, Any]) -> float | None:
     work, config = Work(**cell["work"]), MODELS[cell["model"]]
     if cell["program"] == "train":
         alone = sharding.make_mesh(devices=jax.devices()[:1])
-        count = state.count(abstract_params(config, alone))
+        count = count_params(abstract_params(config, alone))
         tokens = work.batch * work.length
         return cell["flops"] * cell["devices"] / (6 * count * tokens)
     heads = config.key_heads / work.tensor

@@ -24,8 +24,7 @@ from star_jax.conversion.weight_map import Range, Stored, is_finite
 from star_jax.data.tokenizer import ByteTokenizer
 from star_jax.models import stacking
 from star_jax.models.abstract_params import abstract_params
-from star_jax.models.config import ModelConfig
-from star_jax.runtime import sharding
+from star_jax.models.config import ModelConfig, for_mesh
 from star_jax.storage import hub
 from star_jax.storage.checkpoint import named
 
@@ -79,7 +78,7 @@ def load(source: str, mesh: Mesh, *, dtype: str = "float32", weights: str = "flo
         return _load_run(run, mesh, dtype, weights)
     files = _files(path)
     family, config = _read_config(files.config, files.where)
-    config = fit(config, mesh, dtype=dtype, weights=weights)
+    config = for_mesh(config, mesh, dtype=dtype, weights=weights)
     abstract = abstract_params(config, mesh)
     leaves = named(abstract)
     places = _places(files, family, config, leaves)
@@ -102,7 +101,7 @@ def check(source: str, mesh: Mesh, *, dtype: str = "float32") -> ModelConfig:
         return _fit_run(run, _read_run(run)[1], mesh, dtype, "float32")
     files = _files(path)
     family, config = _read_config(files.config, files.where)
-    config = fit(config, mesh, dtype=dtype)
+    config = for_mesh(config, mesh, dtype=dtype)
     _places(files, family, config, named(abstract_params(config, mesh)))
     return config
 
@@ -117,35 +116,6 @@ def open_config(source: str) -> ModelConfig:
     if run := run_checkpoint.find(path):
         return _read_run(run)[1]
     return _read_config(_config_of(path), path)[1]
-
-
-def fit(
-    config: ModelConfig, mesh: Mesh, *, dtype: str = "float32", weights: str = "float32"
-) -> ModelConfig:
-    """`config` with these types, as these devices compute it best.
-
-    The vocabulary is padded so that it splits over the mesh.
-
-    Raises:
-        ValueError: for another type than "float32" and "bfloat16".
-    """
-    for name in (dtype, weights):
-        if name not in ("float32", "bfloat16"):
-            raise ValueError(f"{name!r}: a type must be 'float32' or 'bfloat16'")
-    # As many parts as "vocab" is split into, asked of the one table that says so.
-    parts = mesh.size // sharding.sharding(mesh, "vocab").shard_shape((mesh.size,))[0]
-    tokens = config.vocab - config.padding
-    vocab = config.vocab if config.vocab % parts == 0 else tokens + -tokens % parts
-    # Split over "tensor", XLA for CPUs gives queries, keys and values that are one product wrong
-    # gradients, where keys are not split as queries are.
-    return dataclasses.replace(
-        config,
-        vocab=vocab,
-        padding=vocab - tokens,
-        dtype=dtype,
-        weights=weights,
-        cpu=sharding.of_cpus(mesh) and mesh.shape["tensor"] == 1,
-    )
 
 
 def _find(source: str, patterns: list[str]) -> pathlib.Path:
@@ -186,7 +156,7 @@ def _load_run(run: pathlib.Path, mesh: Mesh, dtype: str, weights: str) -> Loaded
 def _fit_run(
     run: pathlib.Path, config: ModelConfig, mesh: Mesh, dtype: str, weights: str
 ) -> ModelConfig:
-    fitted = fit(config, mesh, dtype=dtype, weights=weights)
+    fitted = for_mesh(config, mesh, dtype=dtype, weights=weights)
     if fitted.vocab != config.vocab:
         raise LoadError(
             f"{run}: its {config.vocab} rows of the vocabulary do not split over this mesh; export "

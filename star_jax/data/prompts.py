@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from star_jax.data import packing
+from star_jax.data.sample import Sample
 from star_jax.data.tokenizer import HuggingFaceTokenizer, Tokenizer
-from star_jax.grading.ledger import Sample
 from star_jax.tasks.task import Problem, Task
 
 _NEXT = ("1", "a b")  # two texts that may follow; what theirs have in common is there before any

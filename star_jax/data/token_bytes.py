@@ -5,10 +5,13 @@ every byte as one character of an alphabet. SentencePiece's BPE (Llama 2, Gemma)
 is, spaces as "▁", and the bytes of characters that it has no token for as <0xNN>.
 """
 
+import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from star_jax.data.gguf_tokenizer import SPACE
 
@@ -22,6 +25,31 @@ _STEPS = [
     {"type": "Fuse"},
     {"type": "Strip", "content": " ", "start": 1, "stop": 0},
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenBytes:
+    """The bytes of every token as arrays.
+
+    Attributes:
+        table: [V, M] uint8, padded on the right.
+        lengths: [V] int32, how many of them count.
+        count: tokens of the tokenizer; ids from here to V are padding, without bytes.
+    """
+
+    table: np.ndarray
+    lengths: np.ndarray
+    count: int
+
+
+def make_token_bytes(pieces: Sequence[bytes], vocab: int) -> TokenBytes:
+    """Builds the arrays for a vocabulary of `vocab` ids, of which `pieces` are the first."""
+    table = np.zeros((vocab, max(map(len, pieces))), np.uint8)
+    for row, piece in zip(table, pieces, strict=False):
+        row[: len(piece)] = np.frombuffer(piece, np.uint8)
+    lengths = np.zeros((vocab,), np.int32)
+    lengths[: len(pieces)] = [len(piece) for piece in pieces]
+    return TokenBytes(table, lengths, len(pieces))
 
 
 def byte_table(backend: "tokenizers.Tokenizer") -> list[bytes]:

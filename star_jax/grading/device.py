@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from star_jax.data.token_bytes import TokenBytes
 from star_jax.grading import device_latex, device_numbers
 from star_jax.grading.device_bytes import (
     NOTHING,
@@ -40,7 +41,6 @@ from star_jax.grading.device_text import (
     sizes,
     solid_in,
 )
-from star_jax.inference.decode import Stop
 from star_jax.tasks.answer_rule import AnswerRule, Form
 
 
@@ -72,7 +72,8 @@ def correct(
 
 def grade(
     rule: AnswerRule,
-    stop: Stop,
+    token_bytes: TokenBytes,
+    stop_text: bytes,
     tokens_BxN: jax.Array,
     length_B: jax.Array,
     gold_BxA: jax.Array,
@@ -81,15 +82,15 @@ def grade(
     """`read`, then `correct`."""
 
     def within(room: int) -> Graded:
-        text = read(tokens_BxN, length_B, stop, room, rule.ending)
+        text = read(tokens_BxN, length_B, token_bytes, stop_text, room, rule.ending)
         written = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
         kept = jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
         return Graded(correct(rule, text, gold_BxA, gold_length_B), kept, text.ended)
 
-    usual, most = rooms(stop, tokens_BxN.shape[1])
+    usual, most = rooms(token_bytes, tokens_BxN.shape[1])
     if usual == most:
         return within(most)
-    longest = jnp.max(jnp.sum(sizes(tokens_BxN, length_B, stop), axis=1))
+    longest = jnp.max(jnp.sum(sizes(tokens_BxN, length_B, token_bytes), axis=1))
     return jax.lax.cond(longest <= usual, lambda: within(usual), lambda: within(most))
 
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from star_jax.data.token_bytes import TokenBytes
 from star_jax.grading.device_bytes import (
     NOTHING,
     among,
@@ -26,7 +27,6 @@ from star_jax.grading.device_bytes import (
     occurs,
     shifted,
 )
-from star_jax.inference.decode import Stop
 from star_jax.tasks.answer_rule import DIGITS, Ending
 
 SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
@@ -58,7 +58,8 @@ class Text:
 def read(
     tokens_BxN: jax.Array,
     length_B: jax.Array,
-    stop: Stop,
+    token_bytes: TokenBytes,
+    stop_text: bytes,
     room: int,
     ending: Ending | None = None,
 ) -> Text:
@@ -67,18 +68,25 @@ def read(
     Args:
         tokens_BxN: token ids.
         length_B: how many of them count.
-        stop: the tokenizer's bytes, and the text that ends a completion.
+        token_bytes: of the tokenizer.
+        stop_text: text that ends a completion, in UTF-8; empty for none.
         room: M, at least the bytes of every row; see `rooms`.
         ending: where a completion ends if the model goes on; None: nowhere.
     """
-    one = functools.partial(_read, stop=stop, room=room, ending=ending or Ending())
-    return jax.vmap(one)(tokens_BxN, sizes(tokens_BxN, length_B, stop))
+    one = functools.partial(
+        _read,
+        token_bytes=token_bytes,
+        stop_text=stop_text.decode(),
+        room=room,
+        ending=ending or Ending(),
+    )
+    return jax.vmap(one)(tokens_BxN, sizes(tokens_BxN, length_B, token_bytes))
 
 
-def rooms(stop: Stop, count: int) -> tuple[int, int]:
+def rooms(token_bytes: TokenBytes, count: int) -> tuple[int, int]:
     """Bytes that so many tokens are likely to have at most, and those that they can have."""
-    mean = float(np.mean(stop.token_lengths[: stop.vocabulary]))
-    most = count * stop.token_bytes.shape[1]
+    mean = float(np.mean(token_bytes.lengths[: token_bytes.count]))
+    most = count * token_bytes.table.shape[1]
     return min(math.ceil(_ROOM * mean * count), most), most
 
 
@@ -99,27 +107,33 @@ def letters_in(characters_M: jax.Array, letters: str) -> tuple[jax.Array, jax.Ar
     return named, jnp.where(among(letter, string.ascii_uppercase), letter + 32, letter)
 
 
-def sizes(tokens_BxN: jax.Array, length_B: jax.Array, stop: Stop) -> jax.Array:
+def sizes(tokens_BxN: jax.Array, length_B: jax.Array, token_bytes: TokenBytes) -> jax.Array:
     """Bytes of the tokens that count, [B, N]; 0 for the others."""
     counts = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
-    return jnp.where(counts, jnp.asarray(stop.token_lengths)[tokens_BxN], 0)
+    return jnp.where(counts, jnp.asarray(token_bytes.lengths)[tokens_BxN], 0)
 
 
 # From here on functions are for one row.
 
 
 def _read(
-    tokens_N: jax.Array, sizes_N: jax.Array, *, stop: Stop, room: int, ending: Ending
+    tokens_N: jax.Array,
+    sizes_N: jax.Array,
+    *,
+    token_bytes: TokenBytes,
+    stop_text: str,
+    room: int,
+    ending: Ending,
 ) -> Text:
     ends_N = jnp.cumsum(sizes_N)
     starts_N, total = ends_N - sizes_N, ends_N[-1]
     place_M = jnp.arange(room)
     # Of the tokens that begin in a place, only the last can have bytes.
     token_M = jnp.cumsum(jnp.zeros((room,), jnp.int32).at[starts_N].add(1, mode="drop")) - 1
-    bytes_M = jnp.asarray(stop.token_bytes)[tokens_N[token_M], place_M - starts_N[token_M]]
+    bytes_M = jnp.asarray(token_bytes.table)[tokens_N[token_M], place_M - starts_N[token_M]]
     bytes_M = jnp.where(place_M < total, bytes_M, 0)
     characters_M, rank_M = characters_of(bytes_M, total)
-    characters_M = _up_to_stop(characters_M, stop.text.decode()) if stop.text else characters_M
+    characters_M = _up_to_stop(characters_M, stop_text) if stop_text else characters_M
     characters_M, ended = _up_to_ending(characters_M, ending)
     end = last_of(characters_M != NOTHING) + 1
     written = jnp.minimum(first_of(rank_M == end), total)

@@ -4,7 +4,8 @@ import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from star_jax.grading.ledger import Sample, keep
+from star_jax.data.sample import Sample
+from star_jax.grading.ledger import keep
 
 
 def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:

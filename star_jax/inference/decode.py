@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from star_jax.data.token_bytes import TokenBytes, make_token_bytes
 from star_jax.inference import buckets
 from star_jax.inference.sampling import BROKEN, Selection, is_broken, select
 from star_jax.models import kv_cache
@@ -23,33 +23,25 @@ from star_jax.models.transformer import ANY, Decoder, Layout
 
 
 @dataclasses.dataclass(frozen=True)
-class Stop:
+class StopRule:
     """When a row is finished, besides its budget.
 
     Attributes:
         ends: tokens that end a row, such as end-of-text and end-of-turn.
         text: bytes that end a row as soon as they are complete; empty for none.
-        token_bytes: [V, M] uint8, the bytes of every token, padded.
-        token_lengths: [V] int32, how many of them count.
-        vocabulary: tokens of the tokenizer; ids from here to V are padding and never drawn.
+        token_bytes: of the tokenizer; ids beyond its tokens are never drawn.
     """
 
     ends: tuple[int, ...]
     text: bytes
-    token_bytes: np.ndarray
-    token_lengths: np.ndarray
-    vocabulary: int
+    token_bytes: TokenBytes
 
 
-def make_stop(ends: Sequence[int], text: str, token_bytes: list[bytes], vocab: int) -> Stop:
-    """Builds the byte table of a tokenizer; ids from `len(token_bytes)` to `vocab` are empty."""
-    longest = max(len(piece) for piece in token_bytes)
-    table = np.zeros((vocab, longest), np.uint8)
-    lengths = np.zeros((vocab,), np.int32)
-    for token, piece in enumerate(token_bytes):
-        table[token, : len(piece)] = np.frombuffer(piece, np.uint8)
-        lengths[token] = len(piece)
-    return Stop(tuple(ends), text.encode(), table, lengths, len(token_bytes))
+def make_stop_rule(
+    ends: Sequence[int], text: str, token_bytes: Sequence[bytes], vocab: int
+) -> StopRule:
+    """Makes the rule for a model with `vocab` rows, of which `token_bytes` are the first."""
+    return StopRule(tuple(ends), text.encode(), make_token_bytes(token_bytes, vocab))
 
 
 @jax.tree_util.register_dataclass
@@ -165,7 +157,7 @@ def decode(
     prefix: kv_cache.Prefix | None,
     *,
     budget: int,
-    stop: Stop,
+    stop: StopRule,
     selection: Selection,
     apart: bool = False,
     layout: Layout = ANY,
@@ -188,7 +180,7 @@ def decode(
     return slots.rows.generated
 
 
-def empty(model: Decoder, rows: int, places: int, *, budget: int, stop: Stop) -> Slots:
+def empty(model: Decoder, rows: int, places: int, *, budget: int, stop: StopRule) -> Slots:
     """Slots without rows: `places` for prompts, and one block of the ring."""
     number, finished = jnp.zeros((rows,), jnp.int32), jnp.ones((rows,), bool)
     unwritten = _unwritten(number, finished, budget=budget, stop=stop)
@@ -202,7 +194,7 @@ def begin(
     prefix: kv_cache.Prefix | None,
     *,
     budget: int,
-    stop: Stop,
+    stop: StopRule,
     selection: Selection,
 ) -> Slots:
     """Slots that all get a row, which may be empty; each writes its first token."""
@@ -219,7 +211,7 @@ def admit(
     new: Newcomers,
     prefix: kv_cache.Prefix | None,
     *,
-    stop: Stop,
+    stop: StopRule,
     selection: Selection,
 ) -> Slots:
     """The slots with newcomers in some of them; each writes its first token."""
@@ -268,7 +260,7 @@ def advance(
     prefix: kv_cache.Prefix | None,
     seed: jax.Array,
     *,
-    stop: Stop,
+    stop: StopRule,
     selection: Selection,
     wanted: jax.Array | None = None,
     layout: Layout = ANY,
@@ -294,7 +286,7 @@ def _step(
     slots: Slots,
     keys_B: jax.Array,
     prefix: kv_cache.Prefix | None,
-    stop: Stop,
+    stop: StopRule,
     selection: Selection,
     layout: Layout,
 ) -> Slots:
@@ -306,14 +298,14 @@ def _step(
 
 
 def _write(
-    rows: Rows, logits_BxV: jax.Array, keys_B: jax.Array, stop: Stop, selection: Selection
+    rows: Rows, logits_BxV: jax.Array, keys_B: jax.Array, stop: StopRule, selection: Selection
 ) -> Rows:
     """The rows with the token that is drawn for each that has not ended."""
     old, done = rows.generated, rows.ended()
     keys = jax.vmap(jax.random.fold_in)(keys_B, old.length)
     real = logits_BxV
-    if stop.vocabulary < logits_BxV.shape[1]:
-        real = jnp.where(jnp.arange(real.shape[1]) < stop.vocabulary, real, -jnp.inf)
+    if stop.token_bytes.count < logits_BxV.shape[1]:
+        real = jnp.where(jnp.arange(real.shape[1]) < stop.token_bytes.count, real, -jnp.inf)
     token = select(real, keys, selection)
     broken, token = ~done & is_broken(logits_BxV, token), jnp.where(done, 0, token)
     here = jnp.arange(old.tokens.shape[1]) == old.length[:, None]
@@ -326,7 +318,7 @@ def _write(
     return Rows(token, Generated(tokens, length, finished), tail, rows.number)
 
 
-def _unwritten(number_B: jax.Array, finished_B: jax.Array, *, budget: int, stop: Stop) -> Rows:
+def _unwritten(number_B: jax.Array, finished_B: jax.Array, *, budget: int, stop: StopRule) -> Rows:
     """Rows that have written nothing yet."""
     none = jnp.zeros_like(number_B)
     generated = Generated(jnp.zeros((*none.shape, budget), jnp.int32), none, finished_B)
@@ -334,13 +326,13 @@ def _unwritten(number_B: jax.Array, finished_B: jax.Array, *, budget: int, stop:
     return Rows(none, generated, tail, number_B)
 
 
-def _match(tail_BxK: jax.Array, token_B: jax.Array, stop: Stop) -> tuple[jax.Array, jax.Array]:
+def _match(tail_BxK: jax.Array, token_B: jax.Array, stop: StopRule) -> tuple[jax.Array, jax.Array]:
     """Does the stop string end inside this token? Exact on bytes, wherever the tokens are cut."""
     if not stop.text:
         return jnp.zeros(token_B.shape, bool), tail_BxK
     kept = tail_BxK.shape[1]
-    added = jnp.asarray(stop.token_lengths)[token_B]
-    stream = jnp.concatenate((tail_BxK, jnp.asarray(stop.token_bytes)[token_B]), axis=1)
+    added = jnp.asarray(stop.token_bytes.lengths)[token_B]
+    stream = jnp.concatenate((tail_BxK, jnp.asarray(stop.token_bytes.table)[token_B]), axis=1)
     text = jnp.frombuffer(stop.text, jnp.uint8)
     offsets = jnp.arange(stream.shape[1] - len(stop.text) + 1)
     pieces = stream[:, offsets[:, None] + jnp.arange(len(stop.text))]

@@ -16,18 +16,17 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from star_jax.inference import buckets, decode, prefill_packing
-from star_jax.inference.decode import Newcomers, Prompts, Slots, Stop
+from star_jax.inference.decode import Newcomers, Prompts, Slots, StopRule
 from star_jax.inference.sampling import Selection
 from star_jax.inference.scheduler import Shape
 from star_jax.inference.slot_batch import OpenSlots, Policy
 from star_jax.models import kv_cache, stacking
 from star_jax.models.abstract_params import abstract_params, graph, with_shardings
 from star_jax.models.config import ModelConfig
+from star_jax.models.kv_cache import PrefixTokens
+from star_jax.models.params import Params, as_policy
 from star_jax.models.transformer import ANY, Decoder, Layout
 from star_jax.runtime import sharding
-from star_jax.training import state
-from star_jax.training.state import Params
-from star_jax.training.step import FewShot
 
 _KV = ("layers", "batch", "kv_heads", None, None)  # of a row: head_dim and length in either order
 _PREFIX = ("layers", "kv_heads", "head_dim", "length")
@@ -69,7 +68,7 @@ class Sampling:
         shapes: Sequence[Shape],
         prefix: int,
         bare: bool,
-        stop: Stop,
+        stop: StopRule,
         selection: Selection,
         lower: Lower,
         run: Run,
@@ -138,15 +137,17 @@ class Sampling:
         chosen = sharding.place(self.mesh, np.bool_(greedy)) if self.selection.temperature else None
         return Policy(weights, prefix, chosen)
 
-    def few_shot(self, tokens: Sequence[int]) -> FewShot:
+    def few_shot(self, tokens: Sequence[int]) -> PrefixTokens:
         """The tokens of a few-shot prompt on the devices."""
         padded = np.zeros((self._prefix,), np.int32)
         padded[: len(tokens)] = tokens
-        return FewShot(*(sharding.place(self.mesh, x) for x in (padded, np.int32(len(tokens)))))
+        return PrefixTokens(
+            *(sharding.place(self.mesh, x) for x in (padded, np.int32(len(tokens))))
+        )
 
-    def abstract_few_shot(self) -> FewShot:
+    def abstract_few_shot(self) -> PrefixTokens:
         """Its shapes."""
-        return FewShot(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))
+        return PrefixTokens(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))
 
     def open(self, policy: Policy, seed: tuple[int, int, int], shape: Shape) -> OpenSlots:
         """Slots without rows; `seed` and a row's number key its draws."""
@@ -190,11 +191,11 @@ class Sampling:
         given: dict[str, Any] = {"budget": shape.budget, "stop": self.stop}
         return decode.empty(self.model(weights), shape.rows, shape.prompt, **given)
 
-    def _read(self, weights: Params, shown: FewShot) -> kv_cache.Prefix:
+    def _read(self, weights: Params, shown: PrefixTokens) -> kv_cache.Prefix:
         return kv_cache.make_prefix(self.model(weights), shown.tokens, shown.length)
 
     def _lay_out(self, params: Params) -> Decoder:
-        policy = state.as_policy(params, self.config.dtype)
+        policy = as_policy(params, self.config.dtype)
         model = nnx.merge(graph(self.config), policy)
         return model.apart() if stacking.taken_apart(self.mesh) else model
 

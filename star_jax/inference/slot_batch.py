@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from star_jax.inference import buckets, decode, prefill_packing
 from star_jax.inference.scheduler import Row, Shape
 from star_jax.models import kv_cache
+from star_jax.models.params import Params
 from star_jax.runtime import sharding
-from star_jax.training.state import Params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,10 @@
 import dataclasses
 from typing import Literal
 
+from jax.sharding import Mesh
+
+from star_jax.runtime import sharding
+
 
 @dataclasses.dataclass(frozen=True)
 class RopeScaling:
@@ -135,3 +139,38 @@ class ModelConfig:
     def window(self, layer: int) -> int:
         """How many tokens back a token sees in this layer, itself included; 0 = all."""
         return self.windows[layer] if self.windows else 0
+
+
+def for_mesh(
+    config: ModelConfig, mesh: Mesh, *, dtype: str = "float32", weights: str = "float32"
+) -> ModelConfig:
+    """Returns `config` with these types, as the devices of a mesh compute it best.
+
+    The vocabulary is padded so that it splits over the mesh.
+
+    Args:
+        config: of the model.
+        mesh: of devices, or abstract.
+        dtype: of the computation, "float32" or "bfloat16".
+        weights: type that the weights are kept in, "float32" or "bfloat16".
+
+    Raises:
+        ValueError: for another type than "float32" and "bfloat16".
+    """
+    for name in (dtype, weights):
+        if name not in ("float32", "bfloat16"):
+            raise ValueError(f"{name!r}: a type must be 'float32' or 'bfloat16'")
+    # As many parts as "vocab" is split into, asked of the one table that says so.
+    parts = mesh.size // sharding.sharding(mesh, "vocab").shard_shape((mesh.size,))[0]
+    tokens = config.vocab - config.padding
+    vocab = config.vocab if config.vocab % parts == 0 else tokens + -tokens % parts
+    # Split over "tensor", XLA for CPUs gives queries, keys and values that are one product wrong
+    # gradients, where keys are not split as queries are.
+    return dataclasses.replace(
+        config,
+        vocab=vocab,
+        padding=vocab - tokens,
+        dtype=dtype,
+        weights=weights,
+        cpu=sharding.of_cpus(mesh) and mesh.shape["tensor"] == 1,
+    )

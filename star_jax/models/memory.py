@@ -10,9 +10,8 @@ import os
 import jax
 from jax.sharding import Mesh
 
-from star_jax.conversion import load
 from star_jax.models.abstract_params import abstract_params
-from star_jax.models.config import ModelConfig
+from star_jax.models.config import ModelConfig, for_mesh
 from star_jax.models.loss import CHUNK
 from star_jax.runtime import sharding
 
@@ -69,7 +68,7 @@ def memory(
     if not 0 < length <= config.context:
         raise ValueError(f"--length={length}: must be 1 to {config.context}, the model's context")
     rows, size = batch // shards, TYPES[dtype]
-    config = load.fit(config, mesh)
+    config = for_mesh(config, mesh)
 
     def share(axis: str, of: int) -> int:
         return sharding.fitting(mesh, (of,), (axis,)).shard_shape((of,))[0]

@@ -15,10 +15,10 @@ from star_jax.data import tokenizer_loading
 from star_jax.data.problems import FILE, Problems, changed, gather
 from star_jax.data.prompts import Prompter, documents, rehearsed
 from star_jax.data.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
-from star_jax.inference.decode import make_stop
+from star_jax.inference.decode import make_stop_rule
 from star_jax.inference.sampling import Selection
 from star_jax.inference.scheduler import Shape
-from star_jax.models.config import ModelConfig
+from star_jax.models.config import ModelConfig, for_mesh
 from star_jax.runtime import multihost, sharding
 from star_jax.star import capacity, finite
 from star_jax.star.capacity import rounded
@@ -26,7 +26,7 @@ from star_jax.star.programs import Programs
 from star_jax.storage import files
 from star_jax.storage.run_dir import ledger, open_folder
 from star_jax.tasks import Problem, Task
-from star_jax.training import step
+from star_jax.training.optimizer import make_optimizer
 from star_jax.training.spec import Fused, Learning, filled
 
 _SOME = 500  # documents of a corpus that are looked at before anything is made of it
@@ -149,7 +149,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     programs = Programs(
         model,
         grid,
-        stop=make_stop(
+        stop=make_stop_rule(
             tokenizer.eos_ids,
             stop,
             tokenizer.token_bytes()[: model.vocab - model.padding],
@@ -235,7 +235,7 @@ def _model(settings: Settings, prompter: Prompter, grid: Mesh) -> ModelConfig:
         vocab=rounded(prompter.tokenizer.vocab_size),
         context=model.context,
     )
-    return load.fit(made, grid, dtype=model.dtype)
+    return for_mesh(made, grid, dtype=model.dtype)
 
 
 def _fused(
@@ -263,13 +263,13 @@ def _learning(settings: Settings, fused: Fused | None) -> dict[str, Learning]:
     kinds = {}
     if _pretrains(settings):
         chosen = settings.pretrain
-        optimizer = step.make_optimizer(clip=chosen.clip, b2=chosen.b2)
+        optimizer = make_optimizer(clip=chosen.clip, b2=chosen.b2)
         kinds["pretrain"] = Learning(
             optimizer, chosen.batch_size, chosen.length, chosen.micro_batch
         )
     if settings.rounds.count:
         chosen = settings.train
-        optimizer = step.make_optimizer(
+        optimizer = make_optimizer(
             clip=chosen.clip, weight_decay=chosen.weight_decay, b1=chosen.b1, b2=chosen.b2
         )
         rows, length = chosen.batch_size, chosen.length

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from star_jax.data import packing, prompts
+from star_jax.data.sample import Sample
 from star_jax.grading import device, ledger
-from star_jax.grading.ledger import Kind, Sample
+from star_jax.grading.ledger import Kind
 from star_jax.inference.scheduler import Shape, left_padded
+from star_jax.models.params import Params
 from star_jax.runtime import multihost
 from star_jax.star import phases
 from star_jax.star.build import Context
@@ -21,7 +23,6 @@ from star_jax.star.fused_step import Attempt, Padded, Rehearsed, StarBatch, Star
 from star_jax.storage.checkpoint import Checkpoints
 from star_jax.tasks import Problem
 from star_jax.training.spec import Fused
-from star_jax.training.state import Params
 
 _TRIES: tuple[Kind, Kind] = ("samples", "rationalized")
 

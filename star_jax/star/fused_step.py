@@ -23,14 +23,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from star_jax.grading import device
-from star_jax.inference.decode import Generated, Prompts, Stop, decode
+from star_jax.inference.decode import Generated, Prompts, StopRule, decode
 from star_jax.inference.sampling import Selection
 from star_jax.models import kv_cache
+from star_jax.models.kv_cache import PrefixTokens
+from star_jax.models.params import as_policy
 from star_jax.models.transformer import ANY, Decoder, Layout
 from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.training import step
-from star_jax.training.state import StarState, as_policy
-from star_jax.training.step import FewShot
+from star_jax.training.state import StarState
 
 Array = Any  # jax.Array; on its way to the devices numpy's
 
@@ -57,7 +58,7 @@ class StarConfig:
     graph: nnx.GraphDef
     update: Callable[..., tuple[StarState, dict[str, jax.Array]]]
     budget: int
-    stop: Stop
+    stop: StopRule
     selection: Selection
     rule: AnswerRule
     eos: int
@@ -121,8 +122,8 @@ class StarBatch:
     number: Array
     gold: Array
     gold_length: Array
-    few_shot: FewShot | None
-    few_shot_hinted: FewShot | None
+    few_shot: PrefixTokens | None
+    few_shot_hinted: PrefixTokens | None
     seed: Array
     learning_rate: Array
 
@@ -253,7 +254,7 @@ def _attempt(
     policy: Decoder,
     batch: StarBatch,
     rows: Padded,
-    few_shot: FewShot | None,
+    few_shot: PrefixTokens | None,
     stream: int,
 ) -> Attempt:
     prefix = kv_cache.make_prefix(policy, few_shot.tokens, few_shot.length) if few_shot else None
@@ -270,7 +271,8 @@ def _attempt(
     )
     found = device.grade(
         config.rule,
-        config.stop,
+        config.stop.token_bytes,
+        config.stop.text,
         generated.tokens,
         generated.length,
         batch.gold,

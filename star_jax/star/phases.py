@@ -13,20 +13,20 @@ from etils import epath
 from star_jax.config import schema
 from star_jax.data import prompts
 from star_jax.data.packing import Example
+from star_jax.data.sample import Sample
 from star_jax.grading import ledger
-from star_jax.grading.ledger import Kind, Sample
+from star_jax.grading.ledger import Kind
 from star_jax.inference import scheduler
 from star_jax.inference.programs import Policy
+from star_jax.models.params import Params, count_params
 from star_jax.reporting import console, report
 from star_jax.runtime import multihost
 from star_jax.star import finite
 from star_jax.star.build import Context
 from star_jax.storage.run_dir import training
 from star_jax.tasks import Problem
-from star_jax.training import state
-from star_jax.training import step as step_lib
 from star_jax.training.loop import Plan, fit
-from star_jax.training.state import Params
+from star_jax.training.optimizer import Schedule, constant, cosine
 
 _STREAMS: dict[Kind, int] = {kind: stream for stream, kind in enumerate(get_args(Kind))}
 _HINTED: set[Kind] = {"rationalized", "hinted"}  # what is written with the answer in the prompt
@@ -37,7 +37,7 @@ _HEARD_EVERY = 10  # steps between two lines of metrics.jsonl
 
 def start(context: Context) -> None:
     """Says what runs where, and begins to compile it; a phase waits for the programs it needs."""
-    parameters = state.count(context.programs.params)
+    parameters = count_params(context.programs.params)
     devices = context.programs.mesh.devices.size
     where = f" of {multihost.count()} processes" if multihost.count() > 1 else ""
     rows = " and ".join(str(rows) for rows in sorted({shape.rows for shape in context.shapes}))
@@ -202,7 +202,7 @@ def pretrain(context: Context, start: Callable[[], Params]) -> Params:
         batch_size=chosen.batch_size,
         steps=chosen.steps,
         seed=seed,
-        schedule=step_lib.cosine(chosen.learning_rate, chosen.warmup_steps, chosen.steps),
+        schedule=cosine(chosen.learning_rate, chosen.warmup_steps, chosen.steps),
         save_every=chosen.save_every,
         folder=checkpoints(context, 0),
     )
@@ -260,11 +260,11 @@ def fine_tune(
     return _fit(context, round_, plan, base)
 
 
-def schedule(chosen: schema.Train, steps: int) -> step_lib.Schedule:
+def schedule(chosen: schema.Train, steps: int) -> Schedule:
     """The learning rate over a round of so many updates."""
     if chosen.schedule == "cosine":
-        return step_lib.cosine(chosen.learning_rate, chosen.warmup_steps, steps)
-    return step_lib.constant(chosen.learning_rate, chosen.warmup_steps)
+        return cosine(chosen.learning_rate, chosen.warmup_steps, steps)
+    return constant(chosen.learning_rate, chosen.warmup_steps)
 
 
 def clear(context: Context, round_: int) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from star_jax.data.packing import Packed
-from star_jax.inference.decode import Stop
+from star_jax.inference.decode import StopRule
 from star_jax.inference.programs import Sampling
 from star_jax.inference.sampling import Selection
 from star_jax.inference.scheduler import Shape
@@ -27,6 +27,7 @@ from star_jax.models import stacking
 from star_jax.models.abstract_params import abstract_params, graph
 from star_jax.models.attention import block
 from star_jax.models.config import ModelConfig
+from star_jax.models.params import Params, as_policy, init_params
 from star_jax.runtime import sharding
 from star_jax.star.fused_step import (
     Padded,
@@ -39,7 +40,7 @@ from star_jax.star.fused_step import (
 from star_jax.training import state as state_lib
 from star_jax.training import step
 from star_jax.training.spec import Fused, Learning
-from star_jax.training.state import Params, StarState
+from star_jax.training.state import StarState
 
 
 class Programs:
@@ -71,7 +72,7 @@ class Programs:
         config: ModelConfig,
         mesh: Mesh,
         *,
-        stop: Stop,
+        stop: StopRule,
         selection: Selection,
         shapes: Sequence[Shape],
         prefix: int,
@@ -251,13 +252,13 @@ class Programs:
 
     def _lower_init(self) -> Any:
         def init(seed: jax.Array) -> Params:
-            return state_lib.init_params(self._config, jax.random.key(seed))
+            return init_params(self._config, jax.random.key(seed))
 
         return _jit(init, out=self.params).lower(self._shaped((), np.uint32))
 
     def _lower_begin(self, kind: str) -> Any:
         def begin(params: Params, policy: Params | None) -> StarState:
-            kept = None if policy is None else state_lib.as_policy(policy, self._config.dtype)
+            kept = None if policy is None else as_policy(policy, self._config.dtype)
             return state_lib.init_state(params, self._learning[kind].optimizer, kept)
 
         own = self.params if self.states[kind].policy is not None else None

@@ -21,8 +21,9 @@ from star_jax.config.validation import Settings, SettingsError
 from star_jax.conversion import load, run_checkpoint
 from star_jax.data import problems
 from star_jax.data.packing import Example
+from star_jax.data.sample import Sample
 from star_jax.grading import ledger, statistics, summary
-from star_jax.grading.ledger import Sample
+from star_jax.models.params import Params
 from star_jax.reporting import console, report
 from star_jax.reporting.meter import Meter
 from star_jax.runtime import multihost
@@ -30,8 +31,7 @@ from star_jax.star import fused_round, phases
 from star_jax.star.build import Context, make_context
 from star_jax.storage import files, run_dir, versions
 from star_jax.storage.checkpoint import Checkpoints
-from star_jax.training.state import Params
-from star_jax.training.step import steps_of_round
+from star_jax.training.optimizer import steps_of_round
 
 Record = dict[str, Any]  # one entry of `rounds` in result.json
 

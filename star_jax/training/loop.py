@@ -8,10 +8,10 @@ from etils import epath
 
 from star_jax.data import packing
 from star_jax.data.packing import Example
+from star_jax.models.params import Params
 from star_jax.star.programs import Programs
 from star_jax.storage.checkpoint import Checkpoints
-from star_jax.training.state import Params
-from star_jax.training.step import Schedule
+from star_jax.training.optimizer import Schedule
 
 # (step, metrics): called after every update
 Heard = Callable[[int, dict[str, float]], None]

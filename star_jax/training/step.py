@@ -5,8 +5,6 @@ Shapes: B packed sequences, T tokens each, A micro-batches, V vocabulary.
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,14 +15,12 @@ from jax.sharding import Mesh
 
 from star_jax.models import kv_cache
 from star_jax.models.attention import attend_segments, begun
+from star_jax.models.kv_cache import PrefixTokens
 from star_jax.models.loss import cross_entropy
+from star_jax.models.params import Params
 from star_jax.models.transformer import ANY, Decoder, Layout
 from star_jax.runtime import sharding
-from star_jax.training.state import Params, StarState
-
-# Learning rate of an update from the number of those before it. On the host, and an argument of the
-# update: rounds of different lengths share one compiled program.
-Schedule = Callable[[int], float]
+from star_jax.training.state import StarState
 
 
 @jax.tree_util.register_dataclass
@@ -46,55 +42,6 @@ class Batch:
     weights: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class FewShot:
-    """Worked examples that all rows share.
-
-    Attributes:
-        tokens: [S] int32, padded on the right.
-        length: [] int32, how many of them are real; 0: none are shown.
-    """
-
-    tokens: jax.Array
-    length: jax.Array
-
-
-def steps_of_round(round_: int, first_steps: int, growth: float, max_steps: int) -> int:
-    """Training steps of round 1, 2, ...: 40 x 1.2^(n-1), rounded down, with a cap (appendix)."""
-    return min(max_steps, int(first_steps * growth ** (round_ - 1)))
-
-
-def constant(learning_rate: float, warmup_steps: int) -> Schedule:
-    """Linear warm-up, then constant: the paper's schedule for fine-tuning."""
-    return lambda step: (
-        learning_rate * min(1.0, step / warmup_steps) if warmup_steps else learning_rate
-    )
-
-
-def cosine(learning_rate: float, warmup_steps: int, steps: int) -> Schedule:
-    """Linear warm-up, then a cosine down to a twentieth at step `steps`."""
-
-    def rate(step: int) -> float:
-        if step < warmup_steps:
-            return learning_rate * step / warmup_steps
-        done = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
-        return learning_rate * (0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2)
-
-    return rate
-
-
-def make_optimizer(
-    *, clip: float, weight_decay: float = 0.0, b1: float = 0.9, b2: float = 0.999
-) -> optax.GradientTransformation:
-    """AdamW after clipping the gradient to a global norm of `clip`, but for the learning rate."""
-    return optax.chain(
-        optax.clip_by_global_norm(clip),
-        optax.scale_by_adam(b1=b1, b2=b2),
-        optax.add_decayed_weights(weight_decay),
-    )
-
-
 def apply_gradients(
     optimizer: optax.GradientTransformation,
     state: StarState,
@@ -111,7 +58,7 @@ def apply_gradients(
 def token_loss(
     model: Decoder,
     batch: Batch,
-    few_shot: FewShot | None = None,
+    few_shot: PrefixTokens | None = None,
     *,
     remat: bool = False,
     mesh: Mesh | None = None,
@@ -155,7 +102,7 @@ def update(
     state: StarState,
     batch: Batch,
     learning_rate: jax.Array,
-    few_shot: FewShot | None = None,
+    few_shot: PrefixTokens | None = None,
     *,
     remat: bool = False,
     mesh: Mesh | None = None,

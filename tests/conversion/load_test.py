@@ -18,6 +18,7 @@ import toys
 from star_jax.conversion import export, families, load, safetensors
 from star_jax.conversion.load import LoadError
 from star_jax.models.abstract_params import abstract_params
+from star_jax.models.config import for_mesh
 from star_jax.runtime import sharding
 from toys import eight_devices
 
@@ -304,9 +305,9 @@ class TestHub:
 def test_the_vocabulary_is_padded_for_the_mesh(sizes: tuple, vocab: int, expected: int):
     made: Mesh = sharding.make_mesh(*sizes)
     config = dataclasses.replace(toys.SMALL, vocab=vocab)
-    fitted = load.fit(config, made, weights="bfloat16")
+    fitted = for_mesh(config, made, weights="bfloat16")
     assert (fitted.vocab, fitted.padding) == (vocab + expected, expected)
-    assert load.fit(fitted, made, weights="bfloat16") == fitted
+    assert for_mesh(fitted, made, weights="bfloat16") == fitted
 
 
 def test_the_host_holds_the_weights_and_a_tensor(tmp_path: pathlib.Path):

@@ -9,9 +9,9 @@ import smollm2
 from star_jax import tasks
 from star_jax.data import packing, prompts
 from star_jax.data.prompts import Prompter
+from star_jax.data.sample import Sample
 from star_jax.data.tokenizer import ByteTokenizer, HuggingFaceTokenizer
 from star_jax.grading import ledger
-from star_jax.grading.ledger import Sample
 from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.tasks.gsm8k import GSM8K
 from texts import questions, solutions

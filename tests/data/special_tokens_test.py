@@ -12,7 +12,7 @@ import sentencepiece_toys
 import smollm2
 from star_jax.data import special_tokens
 from star_jax.data.tokenizer import HuggingFaceTokenizer
-from star_jax.inference.decode import make_stop
+from star_jax.inference.decode import make_stop_rule
 
 
 def backend() -> tokenizers.Tokenizer:
@@ -52,8 +52,8 @@ def test_an_end_is_part_of_no_text(text: str, end: int, around: str):
     assert tokenizer.decode([*ids, end]) == text, "written as the end it is nothing"
     table = tokenizer.token_bytes()
     assert table[end] == b"" and b"".join(table[id_] for id_ in ids) == text.encode()
-    stop = make_stop(tokenizer.eos_ids, "", table, len(table))
-    assert stop.token_lengths[end] == 0, "nor on the device"
+    stop = make_stop_rule(tokenizer.eos_ids, "", table, len(table))
+    assert stop.token_bytes.lengths[end] == 0, "nor on the device"
 
 
 @pytest.mark.parametrize(("text", "end"), ENDS.items())

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 import sentencepiece_toys
 import smollm2
 import texts
+from star_jax.data.token_bytes import TokenBytes, make_token_bytes
 from star_jax.data.tokenizer import ByteTokenizer, Tokenizer
 from star_jax.grading import device, device_text
 from star_jax.grading.grade import grade as host_grade
-from star_jax.inference.decode import Stop, make_stop
 from star_jax.star.build import Context
 from star_jax.tasks import Problem, Task
 from star_jax.tasks.answer_rule import AnswerRule, Ending
@@ -101,17 +101,17 @@ assert PIECES.keys() == TASKS.keys()
 
 
 @functools.cache
-def table(tokenizer: Tokenizer, stop: str) -> Stop:
-    return make_stop(tokenizer.eos_ids, stop, tokenizer.token_bytes(), tokenizer.vocab_size + 3)
+def table(tokenizer: Tokenizer) -> TokenBytes:
+    return make_token_bytes(tokenizer.token_bytes(), tokenizer.vocab_size + 3)
 
 
 @functools.partial(jax.jit, static_argnames=("tokenizer", "stop", "ending"))
 def read(
     tokens: Any, length: Any, tokenizer: Tokenizer, stop: str, ending: Ending
 ) -> device_text.Text:
-    known = table(tokenizer, stop)
+    known = table(tokenizer)
     room = device_text.rooms(known, tokens.shape[1])[1]
-    return device_text.read(tokens, length, known, room, ending)
+    return device_text.read(tokens, length, known, stop.encode(), room, ending)
 
 
 @functools.partial(jax.jit, static_argnames="rule")
@@ -355,10 +355,10 @@ def test_gold_answers_are_bytes():
 def test_rows_are_graded_alike_in_the_room_they_take():
     """Up to what the smaller program has room for, over it by a byte, and to the last byte."""
     tokenizer, task, count = ByteTokenizer(Arithmetic.markup), TASKS["arithmetic"], 40
-    rule, stop = task.byte_rule(), table(tokenizer, "")
+    rule, known = task.byte_rule(), table(tokenizer)
     assert rule is not None
-    grade: Any = jax.jit(functools.partial(device.grade, rule, stop))
-    usual, most = device_text.rooms(stop, count)
+    grade: Any = jax.jit(functools.partial(device.grade, rule, known, b""))
+    usual, most = device_text.rooms(known, count)
     ending = "\n</scratch>\n8 3"
     assert len(ending) < usual < most == 12 * count
     rows = ["8" * (count - 4) + ending, "", "\n</scratch>\n08", "8 3", ending * 3]
@@ -385,9 +385,9 @@ def test_the_grader_is_one_program():
     """No callback, no shape that depends on what is written."""
     rule = TASKS["marker"].byte_rule()
     assert rule is not None
-    stop = table(BYTEWISE, "\n\n")
+    known = table(BYTEWISE)
 
-    whole = functools.partial(device.grade, rule, stop)
+    whole = functools.partial(device.grade, rule, known, b"\n\n")
     shapes = [((4, 32), np.int32), ((4,), np.int32), ((4, 8), np.uint8), ((4,), np.int32)]
     args = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
     program = str(jax.make_jaxpr(whole)(*args))

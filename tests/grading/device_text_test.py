@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import smollm2
+from star_jax.data.token_bytes import make_token_bytes
 from star_jax.grading import device, device_text
 from star_jax.grading.grade import grade as host_grade
-from star_jax.inference.decode import make_stop
 from star_jax.tasks import Problem
 from tests.grading.device_test import BYTEWISE, TASKS, table
 from tests.tasks.multiple_choice import text_test
@@ -23,9 +23,11 @@ def test_bytes_are_decoded_as_python_does_it():
     """Every mix of bytes at the borders of what UTF-8 allows, four long."""
     edges = b"\x00\x7f\x80\x8f\x90\x9f\xa0\xbf\xc1\xc2\xdf\xe0\xe1\xec\xed\xef\xf0\xf1\xf4\xf5\xff"
     rows = np.array(list(itertools.product(edges, repeat=4)), np.uint8)
-    stop = make_stop((), "", [bytes([byte]) for byte in range(256)], 256)
+    known = make_token_bytes([bytes([byte]) for byte in range(256)], 256)
     length = np.full((len(rows),), 4, np.int32)
-    found = jax.jit(functools.partial(device_text.read, stop=stop, room=4))(rows, length)
+    found = jax.jit(functools.partial(device_text.read, token_bytes=known, stop_text=b"", room=4))(
+        rows, length
+    )
     expected = [row.tobytes().decode(errors="replace") for row in rows]
     got = np.asarray(found.characters)
     assert ["".join(map(chr, row[row >= 0])) for row in got] == expected
@@ -40,8 +42,8 @@ def test_white_space_is_that_of_python():
 
 
 def test_room_is_made_for_what_a_vocabulary_usually_writes():
-    assert device_text.rooms(table(BYTEWISE, ""), 40) == (40, 40)  # one byte a token at most
-    usual, most = device_text.rooms(table(smollm2.tokenizer(), ""), 100)
+    assert device_text.rooms(table(BYTEWISE), 40) == (40, 40)  # one byte a token at most
+    usual, most = device_text.rooms(table(smollm2.tokenizer()), 100)
     assert (usual, most) == (1352, 8100)
 
 
@@ -67,7 +69,7 @@ def test_what_goes_on_after_the_answer_is_neither_graded_nor_kept(
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = row
     gold = device.gold([answer] * 3)
-    grade: Any = functools.partial(device.grade, rule, table(BYTEWISE, ""))
+    grade: Any = functools.partial(device.grade, rule, table(BYTEWISE), b"")
     found = grade(tokens, length, *gold)
     assert found.right.tolist() == [True, True, True]
     assert found.kept.tolist()[:2] == [len(completion)] * 2

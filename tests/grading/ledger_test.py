@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from star_jax.data.sample import Sample
 from star_jax.grading import ledger
-from star_jax.grading.ledger import Kind, Sample
+from star_jax.grading.ledger import Kind
 from star_jax.tasks.arithmetic import Arithmetic
 
 TASK = Arithmetic()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 import reference
 import toys
 from star_jax.inference import buckets
-from star_jax.inference.decode import Generated, Prompts, Stop, decode, make_stop
+from star_jax.inference.decode import Generated, Prompts, StopRule, decode, make_stop_rule
 from star_jax.inference.sampling import Selection
 from star_jax.models import kv_cache
-from star_jax.training.state import Params
+from star_jax.models.params import Params
 from toys import END, SMALL, Scripted
 
 REAL = 24  # tokens of the vocabulary that are no padding
@@ -25,7 +25,7 @@ SIZES = [12, 1, 5, 8, 11, 3]  # tokens of the prompts
 PREFIX = [5, 9, 3, 3, 20, 7, 11]
 PROMPTS = [one.tokens.tolist() for one in toys.documents(SIZES, REAL)]
 SEED = jnp.asarray([7, 0, 0], jnp.uint32)
-NO_TEXT = make_stop((END,), "", [b""] * REAL, SMALL.vocab)
+NO_TEXT = make_stop_rule((END,), "", [b""] * REAL, SMALL.vocab)
 
 
 def weights() -> Params:
@@ -128,7 +128,7 @@ class TestSampling:
     def test_every_step_draws_anew_and_never_from_the_padding(self):
         rows, budget = 256, 32
         prompts = padded([[1]] * rows, list(range(rows)), 1, rows)
-        never = make_stop((), "", [b""] * REAL, SMALL.vocab)
+        never = make_stop_rule((), "", [b""] * REAL, SMALL.vocab)
         script = jnp.full((rows, budget), -1)  # all tokens equally likely
 
         @jax.jit
@@ -170,7 +170,7 @@ class TestStop:
     @staticmethod
     @functools.cache
     def program(text: str) -> Any:
-        stop = make_stop((END,), text, TestStop.PIECES, 16)
+        stop = make_stop_rule((END,), text, TestStop.PIECES, 16)
 
         def written(script: jax.Array) -> Generated:
             prompts = padded([[1]] * TestStop.ROWS, [0] * TestStop.ROWS, 1, TestStop.ROWS)
@@ -222,7 +222,7 @@ def test_a_row_without_numbers_ends_there_and_is_told():
             return jnp.where(token[..., None] == 7, jnp.nan, super().logits(x_BxT))
 
     script = jnp.asarray([[3, 7, 3, 3], [7, 3, END, 3], [3, 3, END, 7], [3, 3, 3, 7]])
-    stop = make_stop((END,), "", TestStop.PIECES, 16)
+    stop = make_stop_rule((END,), "", TestStop.PIECES, 16)
     prompts = padded([[1]] * 4, [0] * 4, 1, 4)
     model = Damaged(script, 16).decoder()
     out = decode(model, prompts, None, budget=4, stop=stop, selection=Selection())
@@ -232,8 +232,15 @@ def test_a_row_without_numbers_ends_there_and_is_told():
 
 
 def test_make_stop_pads_the_vocabulary_with_nothing():
-    stop = make_stop((1,), "é", [b"", b"", b"a", b"\xc3\xa9"], 6)
-    assert stop.text == b"\xc3\xa9" and stop.vocabulary == 4
-    assert stop.token_lengths.tolist() == [0, 0, 1, 2, 0, 0]
-    assert stop.token_bytes.tolist() == [[0, 0], [0, 0], [97, 0], [0xC3, 0xA9], [0, 0], [0, 0]]
-    assert isinstance(stop, Stop)
+    stop = make_stop_rule((1,), "é", [b"", b"", b"a", b"\xc3\xa9"], 6)
+    assert stop.text == b"\xc3\xa9" and stop.token_bytes.count == 4
+    assert stop.token_bytes.lengths.tolist() == [0, 0, 1, 2, 0, 0]
+    assert stop.token_bytes.table.tolist() == [
+        [0, 0],
+        [0, 0],
+        [97, 0],
+        [0xC3, 0xA9],
+        [0, 0],
+        [0, 0],
+    ]
+    assert isinstance(stop, StopRule)

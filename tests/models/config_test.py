@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from star_jax.models.config import ModelConfig
-from star_jax.training import state
+from star_jax.models.params import count_params, init_params
 
 GPT_J_6B = ModelConfig(
     layers=28, width=4096, heads=16, head_dim=256, hidden=16384, rotary=64, vocab=50400, context=2048
@@ -13,8 +13,8 @@ GPT_J_6B = ModelConfig(
 
 
 def test_gpt_j_has_as_many_weights_as_was_published():
-    shapes = nnx.eval_shape(lambda: state.init_params(GPT_J_6B, jax.random.key(0)))
-    assert state.count(shapes) == 6_050_882_784
+    shapes = nnx.eval_shape(lambda: init_params(GPT_J_6B, jax.random.key(0)))
+    assert count_params(shapes) == 6_050_882_784
     assert {str(x.dtype) for x in jax.tree.leaves(shapes)} == {"float32"}
 
 

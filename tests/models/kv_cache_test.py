@@ -14,7 +14,7 @@ import toys
 from star_jax.models import kv_cache
 from star_jax.models.attention import attend_segments
 from star_jax.models.config import ModelConfig
-from star_jax.training.state import Params
+from star_jax.models.params import Params
 from toys import EVERYTHING, SMALL
 
 PARAMS = {config: toys.params(config) for config in (SMALL, EVERYTHING)}

@@ -12,9 +12,9 @@ import toys
 from star_jax.models.abstract_params import abstract_params, graph
 from star_jax.models.config import ModelConfig
 from star_jax.models.matmul import looked_up, product, products
+from star_jax.models.params import Params, init_params
 from star_jax.runtime import sharding
 from star_jax.training import step
-from star_jax.training.state import Params, init_params
 from toys import eight_devices
 
 SHAPES = [

@@ -10,10 +10,9 @@ import pytest
 from flax import nnx
 
 import toys
-from star_jax.conversion import load
 from star_jax.models import memory
 from star_jax.models.abstract_params import abstract_params
-from star_jax.models.config import ModelConfig
+from star_jax.models.config import ModelConfig, for_mesh
 from star_jax.models.transformer import Decoder
 from star_jax.runtime.sharding import make_mesh, without_devices
 from star_jax.training import step
@@ -52,7 +51,7 @@ SHAPES = {"gptj": GPTJ, "llama": LLAMA, "gemma": GEMMA}
 def test_weights_are_those_of_a_device(config: ModelConfig, sizes: dict[str, int]):
     grid = without_devices(**sizes)
     found = memory.memory(config, grid, batch=8, length=16, dtype="bfloat16")
-    fitted = dataclasses.replace(load.fit(config, grid), weights="bfloat16")
+    fitted = dataclasses.replace(for_mesh(config, grid), weights="bfloat16")
     leaves = jax.tree.leaves(abstract_params(fitted, grid))
     expected = sum(np.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
     assert found.sampling["weights"] == 2 * expected

@@ -14,7 +14,7 @@ from star_jax.data import packing
 from star_jax.data.packing import Packed
 from star_jax.models.attention import attend_segments
 from star_jax.models.config import ModelConfig
-from star_jax.training.state import Params
+from star_jax.models.params import Params
 from toys import SMALL
 
 PARAMS = toys.params(SMALL)

@@ -13,8 +13,8 @@ import pytest
 import fakes
 from star_jax import tasks
 from star_jax.config.validation import SettingsError
+from star_jax.data.sample import Sample
 from star_jax.grading import ledger as ledger_lib
-from star_jax.grading.ledger import Sample
 from star_jax.reporting import report
 from star_jax.star import fused_round, rounds
 from star_jax.star.programs import Programs

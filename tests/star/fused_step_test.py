@@ -16,20 +16,20 @@ import pytest
 
 import reference
 import toys
-from star_jax.conversion import load
 from star_jax.data.packing import Example, example
 from star_jax.data.prompts import rehearsed
 from star_jax.grading import device
-from star_jax.inference.decode import make_stop
+from star_jax.inference.decode import make_stop_rule
 from star_jax.inference.scheduler import Shape, left_padded
+from star_jax.models.kv_cache import PrefixTokens
+from star_jax.models.params import Params
 from star_jax.runtime import sharding
 from star_jax.star.fused_step import Padded, Rehearsed, StarBatch, StarMetrics
 from star_jax.star.programs import Programs
 from star_jax.tasks.jsonl import Jsonl
 from star_jax.training import state
 from star_jax.training.spec import Fused, Learning, filled
-from star_jax.training.state import Params, StarState
-from star_jax.training.step import FewShot
+from star_jax.training.state import StarState
 from toys import ONE_LAYER, eight_devices
 
 # A vocabulary in which anything is nearly a number: random models answer, and answer in time.
@@ -66,9 +66,9 @@ def made(
     rule = TASK.byte_rule()
     assert rule is not None
     programs = Programs(
-        load.fit(config, grid),
+        config.for_mesh(config, grid),
         grid,
-        stop=make_stop([END], STOP, PIECES, config.vocab),
+        stop=make_stop_rule([END], STOP, PIECES, config.vocab),
         selection=toys.GREEDY,
         shapes=[],
         prefix=8 if shown else 0,
@@ -94,7 +94,7 @@ class Questions:
 
     def batch(
         self,
-        few_shot: list[FewShot] | None = None,
+        few_shot: list[PrefixTokens] | None = None,
         rate: float = 1.0,
         rehearse: tuple[Sequence[int], int] = ((), 0),
     ) -> StarBatch:

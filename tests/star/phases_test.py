@@ -11,8 +11,9 @@ from rich.console import Console
 import fakes
 from star_jax.config.validation import SettingsError
 from star_jax.data import packing
+from star_jax.data.sample import Sample
 from star_jax.grading import ledger
-from star_jax.grading.ledger import Kind, Sample
+from star_jax.grading.ledger import Kind
 from star_jax.reporting import report
 from star_jax.star import build, phases
 from star_jax.star.build import Context

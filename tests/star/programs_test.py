@@ -9,17 +9,17 @@ import pytest
 import reference
 import toys
 from star_jax.data import packing
+from star_jax.data.token_bytes import make_token_bytes
 from star_jax.data.tokenizer import ByteTokenizer
 from star_jax.grading import device
-from star_jax.inference.decode import make_stop
 from star_jax.inference.sampling import Selection
 from star_jax.inference.scheduler import Completion, Row, Shape, complete, plan
+from star_jax.models.params import Params
 from star_jax.reporting.meter import CompilationCount
 from star_jax.runtime import sharding as sharding_lib
 from star_jax.star.programs import Programs
 from star_jax.storage import checkpoint
 from star_jax.tasks.answer_rule import AnswerRule
-from star_jax.training.state import Params
 from toys import BYTES, eight_devices
 
 SHAPE = Shape(budget=6, prompt=10, rows=8)
@@ -245,7 +245,7 @@ def test_compile_tells_of_every_program():
 def test_rows_are_graded_wherever_they_lie(devices: int, markup: tuple[str, ...]):
     said = ["so 12.\n\n3", " $1,200.0", "7", "", "12", "-1.50%", "1/2", "0"]
     tokenizer = ByteTokenizer(markup)
-    stop = make_stop(tokenizer.eos_ids, "\n\n", tokenizer.token_bytes(), tokenizer.vocab_size)
+    known = make_token_bytes(tokenizer.token_bytes(), tokenizer.vocab_size)
     tokens, length = np.zeros((8, 16), np.int32), np.zeros((8,), np.int32)
     for i, text in enumerate(said):
         length[i] = len(text)
@@ -253,7 +253,7 @@ def test_rows_are_graded_wherever_they_lie(devices: int, markup: tuple[str, ...]
     gold = device.gold(["12", "1200", "8", "1", "12", "-1.5", "2", "0"])
     grid = sharding_lib.make_mesh(devices, 1, 1, devices=jax.devices()[:devices])
     arrays = [sharding_lib.place(grid, array, "batch") for array in (tokens, length, *gold)]
-    grade = jax.jit(functools.partial(device.grade, AnswerRule("last number"), stop))
+    grade = jax.jit(functools.partial(device.grade, AnswerRule("last number"), known, b"\n\n"))
     right, *_ = grade(*arrays)
     assert right.tolist() == [True, True, False, False, True, True, False, True]
     assert right.sharding.is_equivalent_to(arrays[1].sharding, 1)

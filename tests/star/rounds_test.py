@@ -18,15 +18,16 @@ from rich.console import Console
 import fakes
 from star_jax.config.validation import SettingsError
 from star_jax.conversion import load
+from star_jax.data.sample import Sample
 from star_jax.grading import ledger
-from star_jax.grading.ledger import Kind, Sample
+from star_jax.grading.ledger import Kind
 from star_jax.inference.programs import Sampling
 from star_jax.reporting import report
 from star_jax.star import build, phases, rounds
 from star_jax.storage import files, versions
 from star_jax.storage.checkpoint import Checkpoints
 from star_jax.tasks.arithmetic import Arithmetic
-from star_jax.training.step import steps_of_round
+from star_jax.training.optimizer import steps_of_round
 
 KINDS: tuple[Kind, ...] = ("samples", "rationalized", "evaluation", "hinted")
 UNSEEN = {"task.ood_digits": 2, "evaluate.ood_problems": 5}

@@ -15,7 +15,7 @@ import hugging_face as hf
 from experiments.fetch_smollm2 import FetchError, Packaged, cache_folder, fetch
 from star_jax.conversion import load
 from star_jax.data.tokenizer import HuggingFaceTokenizer
-from star_jax.inference.decode import Prompts, decode, make_stop
+from star_jax.inference.decode import Prompts, decode, make_stop_rule
 from star_jax.inference.sampling import Selection
 from star_jax.models import abstract_params
 
@@ -57,7 +57,7 @@ def greedy(
     for row, first, prompt in zip(tokens, start, prompts, strict=True):
         row[first:] = prompt
     vocab = loaded.config.vocab - loaded.config.padding
-    stop = make_stop((), "", tokenizer.token_bytes()[:vocab], loaded.config.vocab)
+    stop = make_stop_rule((), "", tokenizer.token_bytes()[:vocab], loaded.config.vocab)
 
     @jax.jit
     def run(params: Any, questions: Prompts) -> Any:

@@ -13,22 +13,22 @@ import pytest
 from flax import nnx
 from jax.sharding import Mesh
 
-from star_jax.conversion import load
 from star_jax.data.packing import Example, Packed
 from star_jax.data.tokenizer import ByteTokenizer
-from star_jax.inference.decode import make_stop
+from star_jax.inference.decode import make_stop_rule
 from star_jax.inference.sampling import Selection
 from star_jax.inference.scheduler import Shape
 from star_jax.models import abstract_params, stacking
 from star_jax.models.attention import Attend, Layer
-from star_jax.models.config import ModelConfig, RopeScaling
+from star_jax.models.config import ModelConfig, RopeScaling, for_mesh
+from star_jax.models.params import Params, init_params
 from star_jax.models.stacking import Kept
 from star_jax.models.transformer import Decoder
 from star_jax.runtime import sharding
 from star_jax.star.programs import Programs
-from star_jax.training import state, step
+from star_jax.training import step
+from star_jax.training.optimizer import make_optimizer
 from star_jax.training.spec import Learning
-from star_jax.training.state import Params
 
 END = 2  # end-of-text
 GREEDY = Selection()
@@ -50,7 +50,7 @@ eight_devices = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight d
 
 
 def optimizer() -> optax.GradientTransformation:
-    return step.make_optimizer(clip=1.0)
+    return make_optimizer(clip=1.0)
 
 
 LEARNING = Learning(optimizer(), batch_size=8, length=24, micro_batch=0)
@@ -71,7 +71,7 @@ def params(config: ModelConfig, seed: int = 0) -> Params:
             x *= 2 / np.sqrt(config.width)
         return jnp.asarray(x, leaf.dtype)
 
-    shapes = nnx.eval_shape(lambda: state.init_params(config, jax.random.key(0)))
+    shapes = nnx.eval_shape(lambda: init_params(config, jax.random.key(0)))
     return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
@@ -143,9 +143,9 @@ def programs(
     """Of a model with the vocabulary of `BYTES`, not compiled yet; `learning` is called "train"."""
     tokenizer = ByteTokenizer()
     return Programs(
-        load.fit(config, mesh),
+        for_mesh(config, mesh),
         mesh,
-        stop=make_stop(tokenizer.eos_ids, "", tokenizer.token_bytes(), config.vocab),
+        stop=make_stop_rule(tokenizer.eos_ids, "", tokenizer.token_bytes(), config.vocab),
         selection=selection,
         shapes=shapes,
         prefix=prefix,

@@ -9,16 +9,16 @@ from etils import epath
 
 import toys
 from star_jax.config.validation import SettingsError
+from star_jax.models.params import Params
 from star_jax.reporting.meter import CompilationCount
 from star_jax.star import finite
 from star_jax.star.programs import Programs
-from star_jax.training import step as step_lib
 from star_jax.training.loop import Plan, fit
-from star_jax.training.state import Params
+from star_jax.training.optimizer import constant
 from toys import BYTES
 
 EXAMPLES = toys.documents([24, 9, 13, 5, 17, 24, 20, 3, 11, 8, 22, 6, 2, 19, 24], BYTES.vocab)
-SCHEDULE = step_lib.constant(1e-2, 2)
+SCHEDULE = constant(1e-2, 2)
 START = toys.params(BYTES)
 
 

@@ -7,12 +7,13 @@ from flax import nnx
 import reference
 import toys
 from star_jax.models import abstract_params
+from star_jax.models.params import init_params
 from star_jax.models.transformer import Decoder
 from star_jax.runtime import sharding
 from star_jax.training import state
 from toys import SMALL, eight_devices
 
-INIT = jax.jit(lambda seed: state.init_params(SMALL, jax.random.key(seed)))
+INIT = jax.jit(lambda seed: init_params(SMALL, jax.random.key(seed)))
 
 
 def test_graph_and_params_are_a_decoder_again():

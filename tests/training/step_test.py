@@ -14,11 +14,14 @@ import toys
 from star_jax.data import packing
 from star_jax.data.packing import Example, Packed
 from star_jax.data.tokenizer import ByteTokenizer
+from star_jax.models import kv_cache
 from star_jax.models import loss as loss_lib
 from star_jax.models.config import ModelConfig
+from star_jax.models.params import Params
 from star_jax.training import state
 from star_jax.training import step as step_lib
-from star_jax.training.state import Params, StarState
+from star_jax.training.optimizer import constant, cosine, make_optimizer, steps_of_round
+from star_jax.training.state import StarState
 from toys import BYTES, ONE_LAYER
 
 DOCUMENTS = toys.documents([9, 5, 4, 12, 1, 7, 16, 3, 2, 11, 14, 6], ONE_LAYER.vocab)
@@ -44,7 +47,7 @@ def loss_and_gradients(
     params: Params,
     batch: step_lib.Batch,
     remat: bool = False,
-    few_shot: step_lib.FewShot | None = None,
+    few_shot: kv_cache.PrefixTokens | None = None,
 ) -> Any:
     return step_lib.token_loss(nnx.merge(toys.graph(config), params), batch, few_shot, remat=remat)
 
@@ -69,11 +72,11 @@ def unpacked() -> step_lib.Batch:
     return toys.batch(Packed(*(np.concatenate([row[name] for row in rows]) for name in rows[0])))
 
 
-def few_shot(before: list[int]) -> step_lib.FewShot | None:
+def few_shot(before: list[int]) -> kv_cache.PrefixTokens | None:
     """Padded, as it is in a run; None where there is nothing."""
     tokens = np.zeros(8, np.int32)
     tokens[: len(before)] = before
-    return step_lib.FewShot(jnp.asarray(tokens), jnp.int32(len(before))) if before else None
+    return kv_cache.PrefixTokens(jnp.asarray(tokens), jnp.int32(len(before))) if before else None
 
 
 def close(found: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5) -> None:
@@ -216,8 +219,8 @@ class TestOptimizer:
         draws = np.random.default_rng(0)
         start = draws.normal(size=7)
         gradients = [draws.normal(size=7) * scale for scale in (0.1, 3.0, 0.5, 2.0, 0.01, 1.0)]
-        optimizer = step_lib.make_optimizer(clip=clip, weight_decay=weight_decay, b1=0.8, b2=0.95)
-        schedule = step_lib.constant(0.1, 3)
+        optimizer = make_optimizer(clip=clip, weight_decay=weight_decay, b1=0.8, b2=0.95)
+        schedule = constant(0.1, 3)
 
         def tree(x: np.ndarray) -> dict[str, jax.Array]:  # clipping is by the norm of all of it
             return {
@@ -244,17 +247,17 @@ class TestOptimizer:
 
     @pytest.mark.parametrize(("step", "rate"), [(0, 0), (50, 5e-7), (100, 1e-6), (7912, 1e-6)])
     def test_constant_is_the_papers_schedule(self, step: int, rate: float):
-        assert step_lib.constant(1e-6, 100)(step) == pytest.approx(rate)
+        assert constant(1e-6, 100)(step) == pytest.approx(rate)
 
     @pytest.mark.parametrize(
         ("step", "rate"),
         [(0, 0), (5, 0.5), (10, 1), (60, (1 + 0.05) / 2), (110, 0.05), (500, 0.05)],
     )
     def test_cosine_ends_at_a_twentieth(self, step: int, rate: float):
-        assert step_lib.cosine(1.0, 10, 110)(step) == pytest.approx(rate, abs=1e-6)
+        assert cosine(1.0, 10, 110)(step) == pytest.approx(rate, abs=1e-6)
 
     def test_cosine_may_end_within_its_warm_up(self):
-        assert step_lib.cosine(1.0, 10, 5)(5) == pytest.approx(0.5)
+        assert cosine(1.0, 10, 5)(5) == pytest.approx(0.5)
 
     @pytest.mark.parametrize("warmup", [0, 7])
     def test_schedules_are_those_of_optax(self, warmup: int):
@@ -262,12 +265,8 @@ class TestOptimizer:
         falling = optax.warmup_cosine_decay_schedule(0.0, 3e-4, warmup, 50, 3e-4 / 20)
         for step in range(60):
             if warmup:  # without a warm-up optax begins at its first value, 0
-                assert step_lib.constant(3e-4, warmup)(step) == pytest.approx(
-                    np.asarray(kept(step))
-                )
-            assert step_lib.cosine(3e-4, warmup, 50)(step) == pytest.approx(
-                np.asarray(falling(step))
-            )
+                assert constant(3e-4, warmup)(step) == pytest.approx(np.asarray(kept(step)))
+            assert cosine(3e-4, warmup, 50)(step) == pytest.approx(np.asarray(falling(step)))
 
 
 @pytest.mark.parametrize(
@@ -287,4 +286,4 @@ class TestOptimizer:
     ],
 )
 def test_steps_grow_by_a_fifth_to_the_cap(round_: int, steps: int):
-    assert step_lib.steps_of_round(round_, 40, 1.2, 8000) == steps
+    assert steps_of_round(round_, 40, 1.2, 8000) == steps
