@@ -67,7 +67,7 @@ def evaluate(
 
     from star_jax.runtime import multihost
     from star_jax.star import phases, rounds
-    from star_jax.star.build import make_context
+    from star_jax.star.build import make_run
     from star_jax.storage import versions
     from star_jax.storage.checkpoint import Checkpoints
     from star_jax.storage.run_dir import weights
@@ -76,10 +76,10 @@ def evaluate(
     sampler = (
         dataclasses.replace(settings.sampler, temperature=0.0) if samples == 1 else settings.sampler
     )
-    context = make_context(
+    context = make_run(
         dataclasses.replace(settings, rounds=alone, sampler=sampler),
         workdir,
-        Console(quiet=not multihost.speaks()),
+        Console(quiet=not multihost.is_primary()),
         samples=samples,
     )
     of_split = context.problems.test if split == "test" else context.problems.held_out
@@ -88,7 +88,7 @@ def evaluate(
         raise SettingsError(f"--split={split}: the task has no such problems")
     versions.say(context.console, context.folder)
     of = context.folder / OF
-    multihost.first(lambda: _check_folder(of, settings.model.source, split, samples))
+    multihost.on_primary(lambda: _check_folder(of, settings.model.source, split, samples))
     phases.start(context)
     policy = rounds.policy_of(context, Checkpoints(weights(context.folder)), 0)
     asked = [problem for problem in chosen for _ in range(samples)]
@@ -100,7 +100,7 @@ def evaluate(
         "split": split,
         **summarize([found[at : at + samples] for at in range(0, len(found), samples)]),
     }
-    multihost.first(lambda: files.write_json(context.folder / RESULT, result))
+    multihost.on_primary(lambda: files.write_json(context.folder / RESULT, result))
     return result
 
 
@@ -190,7 +190,7 @@ def main(argv: Sequence[str]) -> None:
 
             programs.use_cache(f"{workdir}/cache")
             found = evaluate(chosen, workdir, split=_SPLIT.value, samples=_SAMPLES.value)
-            if multihost.speaks():
+            if multihost.is_primary():
                 console.print_evaluation(found, f"{workdir}/{RESULT}")
     except SettingsError as error:
         refuse(error)

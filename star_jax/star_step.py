@@ -2,7 +2,7 @@
 
 from star_jax.star.fused_step import (
     Attempt,
-    Padded,
+    PaddedRows,
     Rehearsed,
     StarBatch,
     StarConfig,
@@ -12,7 +12,7 @@ from star_jax.star.fused_step import (
 
 __all__ = [
     "Attempt",
-    "Padded",
+    "PaddedRows",
     "Rehearsed",
     "StarBatch",
     "StarConfig",

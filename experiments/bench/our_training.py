@@ -21,11 +21,11 @@ from experiments.bench.peer_training import CLIP, LEARNING_RATE
 from star_jax.conversion import load
 from star_jax.data.packing import Packed
 from star_jax.inference.decode import make_stop_rule
-from star_jax.inference.sampling import Selection
+from star_jax.inference.sampling import SamplingParams
 from star_jax.runtime import sharding
 from star_jax.star.programs import Programs
 from star_jax.training.optimizer import make_optimizer
-from star_jax.training.spec import Learning
+from star_jax.training.spec import UpdateSpec
 
 Remat = Literal["none", "blocks"]
 
@@ -45,10 +45,10 @@ class Ours:
             loaded.config,
             grid,
             stop=make_stop_rule((), "", [b""], loaded.config.vocab),  # nothing is sampled
-            selection=Selection(),
+            selection=SamplingParams(),
             shapes=(),
             prefix=0,
-            learning={"train": Learning(optimizer, rows, length, micro_batch, remat)},
+            learning={"train": UpdateSpec(optimizer, rows, length, micro_batch, remat)},
             fresh=False,
         )
         self._programs.compile()

@@ -34,7 +34,7 @@ from star_jax.data import packing
 from star_jax.data.sample import Sample
 from star_jax.grading import ledger as ledger_lib
 from star_jax.star import rounds
-from star_jax.star.build import Context, make_context
+from star_jax.star.build import Run, make_run
 from star_jax.tasks import Problem
 
 
@@ -64,7 +64,7 @@ def configured(given: argparse.Namespace) -> Settings:
     return validation.from_config(config)
 
 
-def ours(context: Context, compile_seconds: list[float]) -> Side:
+def ours(context: Run, compile_seconds: list[float]) -> Side:
     """Our side: a run of one round in a folder of its own, of which round 1 counts."""
 
     def side() -> tuple[int, float]:
@@ -84,7 +84,7 @@ def ours(context: Context, compile_seconds: list[float]) -> Side:
     return side
 
 
-def batches(context: Context, kept: Sequence[Sample]) -> list[packing.Packed]:
+def batches(context: Run, kept: Sequence[Sample]) -> list[packing.Packed]:
     """What the round is trained on, in the order in which it is; nothing where nothing is kept."""
     if not kept:
         return []
@@ -99,7 +99,7 @@ class Loop:
 
     def __init__(
         self,
-        context: Context,
+        context: Run,
         model: pathlib.Path,
         sampling: peer_sampling.Setting,
         training: peer_training.Setting,
@@ -130,7 +130,7 @@ class Loop:
         self, sampler: peer_sampling.Peer, problems: Sequence[Problem], *, hint: bool
     ) -> list[Sample]:
         sampled = sampler.run(questions(self._context, problems, hint=hint))
-        budget = self._context.shapes[-1].budget
+        budget = self._context.buckets[-1].max_new_tokens
         return [
             ledger_lib.make_sample(
                 self._context.task,
@@ -145,13 +145,13 @@ class Loop:
         ]
 
 
-def questions(context: Context, problems: Sequence[Problem], *, hint: bool) -> Questions:
+def questions(context: Run, problems: Sequence[Problem], *, hint: bool) -> Questions:
     """What the peer is asked."""
     return Questions(
         context.prompter,
         problems,
         hint,
-        context.shapes[-1].budget,
+        context.buckets[-1].max_new_tokens,
         context.stop,
         context.tokenizer.eos_ids,
     )
@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen, compile_seconds = configured(given), list[float]()
     settings_ = [s for s in peer_sampling.SETTINGS if s.dtype in given.dtypes.split(",")]
     with tempfile.TemporaryDirectory() as folder:
-        context = make_context(chosen, pathlib.Path(folder) / "run", Console(quiet=True))
+        context = make_run(chosen, pathlib.Path(folder) / "run", Console(quiet=True))
         model = workload.export(given.model, pathlib.Path(folder) / "model")
         trial = questions(context, context.problems.train(1)[: given.trial], hint=False)
         sampling = best(model, trial, settings_)

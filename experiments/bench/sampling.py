@@ -33,8 +33,8 @@ from star_jax.conversion import load
 from star_jax.data.tokenizer import HuggingFaceTokenizer
 from star_jax.inference import scheduler
 from star_jax.inference.decode import make_stop_rule
-from star_jax.inference.sampling import Selection
-from star_jax.inference.scheduler import Row, Shape
+from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.scheduler import Bucket, Request
 from star_jax.runtime import sharding
 from star_jax.star.capacity import rounded
 from star_jax.star.programs import Programs
@@ -59,13 +59,13 @@ class Ours:
         """
         self._params, self._questions = loaded.params, questions
         longest = max(map(len, questions.encode()))
-        self._shape = Shape(questions.budget, rounded(longest), rows)
+        self._shape = Bucket(questions.budget, rounded(longest), rows)
         pieces, vocab = questions.tokenizer.token_bytes(), loaded.config.vocab
         self._programs = Programs(
             loaded.config,
             sharding.make_mesh(devices=jax.devices()[:1]),
             stop=make_stop_rule(questions.ends, questions.stop, pieces[:vocab], vocab),
-            selection=Selection(),
+            selection=SamplingParams(),
             shapes=(self._shape,),
             prefix=rounded(len(questions.prefix)),
             learning={},
@@ -80,11 +80,11 @@ class Ours:
         """Answers all questions; a side of the comparison."""
         begun = time.perf_counter()
         questions, sampling = self._questions, self._programs.sampling
-        asked = [Row(i, row, questions.budget) for i, row in enumerate(questions.encode())]
+        asked = [Request(i, row, questions.budget) for i, row in enumerate(questions.encode())]
         policy = sampling.policy(sampling.lay_out(self._params), questions.prefix)
         slots = sampling.open(policy, (0, 0, 0), self._shape)
         [chunk] = scheduler.plan(asked, (self._shape,), refills=len(asked))
-        written = scheduler.complete(chunk, slots)
+        written = scheduler.run(chunk, slots)
         self.rows = [one.tokens for one in sorted(written, key=lambda one: one.number)]
         for tokens in self.rows:
             questions.tokenizer.decode(tokens)

@@ -19,8 +19,8 @@ import numpy as np
 from experiments.bench.peer_training import peak_mib
 from star_jax.inference import scheduler
 from star_jax.inference.decode import make_stop_rule
-from star_jax.inference.sampling import Selection
-from star_jax.inference.scheduler import Row, Shape
+from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.scheduler import Bucket, Request
 from star_jax.models.config import ModelConfig
 from star_jax.runtime import sharding
 from star_jax.star.programs import Programs
@@ -71,12 +71,12 @@ def measure(point: Point) -> Measured:
         layers=point.layers, width=point.width, heads=point.width // HEAD, head_dim=HEAD,
         hidden=4 * point.width, rotary=HEAD // 2, vocab=VOCAB, context=8192,
     )  # fmt: skip
-    shape = Shape(point.tokens, point.prompt, point.rows)
+    shape = Bucket(point.tokens, point.prompt, point.rows)
     programs = Programs(
         config,
         sharding.make_mesh(devices=jax.devices()[:1]),
         stop=make_stop_rule((), "", [b"a"] * VOCAB, VOCAB),
-        selection=Selection(),
+        selection=SamplingParams(),
         shapes=(shape,),
         prefix=point.prompt,
         learning={},
@@ -92,9 +92,9 @@ def measure(point: Point) -> Measured:
     def sample(questions: Sequence[list[int]]) -> float:
         begun = time.perf_counter()
         policy = sampling.policy(weights, shown)
-        rows = [Row(number, tokens, point.tokens) for number, tokens in enumerate(questions)]
+        rows = [Request(number, tokens, point.tokens) for number, tokens in enumerate(questions)]
         for chunk in scheduler.plan(rows, (shape,), refills=len(rows)):
-            scheduler.complete(chunk, sampling.open(policy, (0, 0, 0), shape))
+            scheduler.run(chunk, sampling.open(policy, (0, 0, 0), shape))
         return time.perf_counter() - begun
 
     sample(asked[: point.rows])

@@ -48,10 +48,10 @@ def begin(given: argparse.Namespace) -> Started:
     """Starts a run in `given.begin` up to its first token; then compiles what else it needs."""
     from star_jax.config import validation
     from star_jax.inference import scheduler
-    from star_jax.inference.slot_batch import OpenSlots
+    from star_jax.inference.slot_batch import DeviceSlots
     from star_jax.reporting.meter import CompilationCount
     from star_jax.star import phases, programs, rounds
-    from star_jax.star.build import make_context
+    from star_jax.star.build import make_run
     from star_jax.storage import run_dir
     from star_jax.storage.checkpoint import Checkpoints
 
@@ -68,30 +68,30 @@ def begin(given: argparse.Namespace) -> Started:
         "train.length": length,
     }
     config.update_from_flattened_dict(changes)
-    context = make_context(validation.from_config(config), given.begin, Console(quiet=True))
+    context = make_run(validation.from_config(config), given.begin, Console(quiet=True))
     phases.start(context)
     weights = rounds.policy_of(context, Checkpoints(run_dir.weights(context.folder)), 0)
-    sampling, shape = context.programs.sampling, context.shapes[0]
+    sampling, shape = context.programs.sampling, context.buckets[0]
     policy = sampling.policy(weights, context.prompter.few_shot(False))
     asked = [
-        scheduler.Row(number, context.prompter.row(problem, False, shown=True), shape.budget)
+        scheduler.Request(
+            number, context.prompter.row(problem, False, shown=True), shape.max_new_tokens
+        )
         for number, problem in enumerate(context.problems.held_out[: shape.rows])
     ]
 
     class AdmittedError(Exception):
         """The first rows are in, and each has written its first token."""
 
-    class First(OpenSlots):
+    class First(DeviceSlots):
         """Slots that stop there."""
 
-        def admit(self, rows: Sequence[scheduler.Row], places: Sequence[int]) -> None:
+        def admit(self, rows: Sequence[scheduler.Request], places: Sequence[int]) -> None:
             super().admit(rows, places)
             raise AdmittedError
 
     with contextlib.suppress(AdmittedError):
-        scheduler.complete(
-            scheduler.plan(asked, [shape])[0], First(sampling, policy, (0, 0, 0), shape)
-        )
+        scheduler.run(scheduler.plan(asked, [shape])[0], First(sampling, policy, (0, 0, 0), shape))
     first = time.time()
     context.programs.compile()
     return Started(first, compilations.total)

@@ -27,13 +27,13 @@ from jax.sharding import Mesh
 from experiments.tpu_compile import hlo
 from experiments.tpu_compile.chips import DEVICES, OPTIONS, Device
 from star_jax.inference import buckets, decode
-from star_jax.inference.sampling import Selection
-from star_jax.inference.scheduler import Shape
+from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.scheduler import Bucket
 from star_jax.models.config import ModelConfig, RopeScaling
 from star_jax.runtime import sharding
 from star_jax.star.programs import Programs, lowered
 from star_jax.tasks.answer_rule import AnswerRule
-from star_jax.training.spec import Fused, Learning
+from star_jax.training.spec import FusedSpec, UpdateSpec
 
 LLAMA = ModelConfig(
     layers=32, width=4096, heads=32, kv_heads=8, head_dim=128, hidden=14336, rotary=128,
@@ -112,10 +112,10 @@ CELLS: dict[tuple[str, str], Work] = {
 
 def names(work: Work) -> dict[str, Any]:
     """The programs of the table, by what `Programs.lower` calls them."""
-    shape = Shape(work.budget, work.prompt, work.rows)
+    shape = Bucket(work.budget, work.prompt, work.rows)
     return {
         "decode": None,  # no program of a run, which has slots: `lower_decode`
-        "advance": ("advance", shape, buckets.ring(work.budget).blocks, True),
+        "advance": ("advance", shape, buckets.page_ring(work.budget).pages, True),
         "train": ("update", "train"),
         "star_step": ("star", True),
     }
@@ -146,9 +146,9 @@ def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -
     The fused step is one of a run in that mode, on `work.questions`.
     """
     rows = work.questions if program == "star_step" else work.rows
-    shape = Shape(work.budget, work.prompt, rows)
+    shape = Bucket(work.budget, work.prompt, rows)
     rule = AnswerRule("number first", "#### ", first=True)
-    fused = Fused(shape, answer_bytes=16, rule=rule, eos=0) if program == "star_step" else None
+    fused = FusedSpec(shape, answer_bytes=16, rule=rule, eos=0) if program == "star_step" else None
     batch = rows if fused else work.batch
     length = work.prompt + work.budget + 1 if fused else work.length
     micro, remat = 0 if fused else work.micro, "blocks" if work.remat == "blocks" else "none"
@@ -159,10 +159,10 @@ def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -
         config,
         mesh,
         stop=decode.make_stop_rule([tokens - 1], "\n\n", table, config.vocab),
-        selection=Selection(),
+        selection=SamplingParams(),
         shapes=[shape],
         prefix=work.prefix,
-        learning={"train": Learning(make_optimizer(clip=1.0), batch, length, micro, remat)},
+        learning={"train": UpdateSpec(make_optimizer(clip=1.0), batch, length, micro, remat)},
         fused=fused,
         fresh=False,
     )
@@ -189,8 +189,10 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
         took = time.perf_counter() - begun
         return cell | {"compile_seconds": took, "fits": False} | refusal(str(error))
     cell["compile_seconds"] = time.perf_counter() - begun
-    ring = buckets.ring(work.budget)
-    trips = [min(ring.places, work.budget - 1 - n * ring.places) for n in range(ring.blocks)]
+    ring = buckets.page_ring(work.budget)
+    trips = [
+        min(ring.page_length, work.budget - 1 - n * ring.page_length) for n in range(ring.pages)
+    ]
     trips = {"decode": trips, "advance": trips[:1], "train": [], "star_step": 2 * trips}[program]
     cell |= fitting(compiled, device)
     try:
@@ -236,7 +238,7 @@ def lower_decode(programs: Programs, work: Work) -> Any:
             stop=sampling.stop, selection=sampling.selection, layout=sampling.layout(work.rows),
         )  # fmt: skip
 
-    prompts = sampling.abstract_prompts(work.rows, Shape(work.budget, work.prompt, work.rows))
+    prompts = sampling.abstract_prompts(work.rows, Bucket(work.budget, work.prompt, work.rows))
     return lowered(run, sampling.weights, prompts, sampling.abstract_prefix())
 
 
@@ -334,7 +336,7 @@ def speed(program: str, work: Work, seconds: float, count: int) -> dict[str, flo
     """What one call gives: tokens a second of all devices, and of one."""
     tokens = {
         "decode": work.rows * work.budget,
-        "advance": work.rows * buckets.ring(work.budget).places,
+        "advance": work.rows * buckets.page_ring(work.budget).page_length,
         "train": work.batch * work.length,
         "star_step": 2 * work.questions * work.budget,
     }[program]

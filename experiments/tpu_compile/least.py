@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from experiments.tpu_compile.cells import MODELS, Work
-from star_jax.inference.buckets import ring
+from star_jax.inference.buckets import page_ring
 from star_jax.models.abstract_params import abstract_params
 from star_jax.models.params import count_params
 from star_jax.runtime import sharding
@@ -34,7 +34,9 @@ def times_least(cell: dict[str, Any]) -> float | None:
     rows = work.rows * work.tensor / cell["devices"]
     whole = cell["program"] == "advance"
     steps, own = (
-        (ring(work.budget).places, work.budget) if whole else (work.budget, work.budget / 2)
+        (page_ring(work.budget).page_length, work.budget)
+        if whole
+        else (work.budget, work.budget / 2)
     )
     filled = work.prefix + rows * (work.prompt + own)
     return cell["bytes_accessed"] / (steps * (cell["weight_bytes"] + token * filled))

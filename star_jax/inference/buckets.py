@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from star_jax.inference.scheduler import Shape
+from star_jax.inference.scheduler import Bucket
 
 _BLOCK = 64  # the places of a ring's block are a multiple of it
 _MOST_BLOCKS = 4  # of a ring
@@ -12,7 +12,7 @@ _FEWEST = 8  # slots that each shard keeps at least
 
 
 @dataclasses.dataclass(frozen=True)
-class Ring:
+class PageRing:
     """The blocks that new tokens are kept in.
 
     Attributes:
@@ -20,25 +20,25 @@ class Ring:
         blocks: once rows need them all.
     """
 
-    places: int
-    blocks: int
+    page_length: int
+    pages: int
 
     @property
     def tokens(self) -> int:
         """That a row has room for, once they are all there."""
-        return self.places * self.blocks
+        return self.page_length * self.pages
 
 
-def ring(budget: int) -> Ring:
+def page_ring(budget: int) -> PageRing:
     """The blocks for so many new tokens."""
     most = -(-budget // _MOST_BLOCKS)
     places = min(budget, -(-most // _BLOCK) * _BLOCK)
-    return Ring(places, -(-budget // places))
+    return PageRing(places, -(-budget // places))
 
 
-def fewer(shape: Shape, shards: int) -> list[Shape]:
+def fewer(shape: Bucket, shards: int) -> list[Bucket]:
     """The shapes that the last rows of a chunk go on in, one after the other."""
-    found: list[Shape] = []
+    found: list[Bucket] = []
     each = shape.rows // shards
     while len(found) < _HALVINGS and each % 2 == 0 and each // 2 >= _FEWEST:
         each //= 2

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from star_jax.data.token_bytes import TokenBytes, make_token_bytes
 from star_jax.inference import buckets
-from star_jax.inference.sampling import BROKEN, Selection, is_broken, select
+from star_jax.inference.sampling import BROKEN, SamplingParams, is_broken, sample_tokens
 from star_jax.models import kv_cache
 from star_jax.models.transformer import ANY, Decoder, Layout
 
@@ -81,7 +81,7 @@ class Generated:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Newcomers:
+class PrefillBatch:
     """Prompts that lie one after the other in G groups of T tokens, N at most in each; R = G N.
 
     Attributes:
@@ -107,7 +107,7 @@ class Newcomers:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class RowState:
     """What rows have come to, their keys and values apart.
 
     Attributes:
@@ -129,7 +129,7 @@ class Rows:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Slots:
+class SlotState:
     """Rows on their way.
 
     Attributes:
@@ -138,7 +138,7 @@ class Slots:
         busy: [] int32, decoding steps of slots in which a row wrote; at most B `Cache.cursor`.
     """
 
-    rows: Rows
+    rows: RowState
     cache: kv_cache.Cache
     busy: jax.Array
 
@@ -158,7 +158,7 @@ def decode(
     *,
     budget: int,
     stop: StopRule,
-    selection: Selection,
+    selection: SamplingParams,
     apart: bool = False,
     layout: Layout = ANY,
 ) -> Generated:
@@ -168,56 +168,60 @@ def decode(
     faster on a CPU.
     """
     if apart:
-        model, prefix = model.apart(), kv_cache.apart(prefix) if prefix else None
-    slots = begin(model, prompts, prefix, budget=budget, stop=stop, selection=selection)
-    for more in range(buckets.ring(budget).blocks):
+        model, prefix = model.unstacked(), kv_cache.unstacked(prefix) if prefix else None
+    slots = prefill_slots(model, prompts, prefix, budget=budget, stop=stop, selection=selection)
+    for more in range(buckets.page_ring(budget).pages):
         if more:
             ring = slots.cache.ring
-            slots = with_ring(slots, (kv_cache.another(ring[0]), *ring))
+            slots = with_ring(slots, (kv_cache.empty_like(ring[0]), *ring))
         slots = advance(
             model, slots, prefix, prompts.seed, stop=stop, selection=selection, layout=layout
         )
     return slots.rows.generated
 
 
-def empty(model: Decoder, rows: int, places: int, *, budget: int, stop: StopRule) -> Slots:
+def empty_slots(
+    model: Decoder, rows: int, places: int, *, budget: int, stop: StopRule
+) -> SlotState:
     """Slots without rows: `places` for prompts, and one block of the ring."""
     number, finished = jnp.zeros((rows,), jnp.int32), jnp.ones((rows,), bool)
     unwritten = _unwritten(number, finished, budget=budget, stop=stop)
-    cache = kv_cache.empty(model, rows, places, buckets.ring(budget).places)
-    return Slots(unwritten, cache, jnp.int32(0))
+    cache = kv_cache.empty_cache(model, rows, places, buckets.page_ring(budget).page_length)
+    return SlotState(unwritten, cache, jnp.int32(0))
 
 
-def begin(
+def prefill_slots(
     model: Decoder,
     prompts: Prompts,
     prefix: kv_cache.Prefix | None,
     *,
     budget: int,
     stop: StopRule,
-    selection: Selection,
-) -> Slots:
+    selection: SamplingParams,
+) -> SlotState:
     """Slots that all get a row, which may be empty; each writes its first token."""
     finished = prompts.start >= prompts.tokens.shape[1]
     rows = _unwritten(prompts.number, finished, budget=budget, stop=stop)
     logits, asked = kv_cache.prefill(model, prompts.tokens, prompts.start, prefix)
     rows = _write(rows, logits, row_keys(prompts.seed, rows.number), stop, selection)
-    return Slots(rows, kv_cache.begun(model, asked, buckets.ring(budget).places), jnp.int32(0))
+    return SlotState(
+        rows, kv_cache.init(model, asked, buckets.page_ring(budget).page_length), jnp.int32(0)
+    )
 
 
 def admit(
     model: Decoder,
-    slots: Slots,
-    new: Newcomers,
+    slots: SlotState,
+    new: PrefillBatch,
     prefix: kv_cache.Prefix | None,
     *,
     stop: StopRule,
-    selection: Selection,
-) -> Slots:
+    selection: SamplingParams,
+) -> SlotState:
     """The slots with newcomers in some of them; each writes its first token."""
-    places = slots.cache.asked.places
+    places = slots.cache.prompt.positions
     number, slot = new.number.reshape(-1), new.slot.reshape(-1)
-    logits, asked = kv_cache.read(
+    logits, asked = kv_cache.prefill_packed(
         model, new.tokens, new.segments, new.positions, new.end, new.start, places, prefix
     )
     budget = slots.rows.generated.tokens.shape[1]
@@ -231,12 +235,12 @@ def admit(
     return dataclasses.replace(slots, rows=both, cache=kv_cache.admit(slots.cache, asked, slot))
 
 
-def with_ring(slots: Slots, ring: tuple[kv_cache.Block, ...]) -> Slots:
+def with_ring(slots: SlotState, ring: tuple[kv_cache.KVPage, ...]) -> SlotState:
     """The slots with these blocks in the place of their own; newcomers need none."""
     return dataclasses.replace(slots, cache=dataclasses.replace(slots.cache, ring=ring))
 
 
-def shrink(slots: Slots, places_C: jax.Array, blocks: int, shards: int) -> Slots:
+def shrink(slots: SlotState, places_C: jax.Array, blocks: int, shards: int) -> SlotState:
     """The C slots in `places`, with a ring of so many blocks.
 
     Nothing moves between shards: of each of the `shards` there are equally many, in order.
@@ -250,32 +254,32 @@ def shrink(slots: Slots, places_C: jax.Array, blocks: int, shards: int) -> Slots
         return found.reshape(*x.shape[:axis], shards * count, *x.shape[axis + 1 :])
 
     rows_C, cache = jax.tree.map(lambda x: take(x, 0), slots.rows), kv_cache.pick(slots.cache, take)
-    more = [kv_cache.another(cache.ring[0])] * (blocks - len(cache.ring))
-    return with_ring(Slots(rows_C, cache, slots.busy), (*cache.ring, *more))
+    more = [kv_cache.empty_like(cache.ring[0])] * (blocks - len(cache.ring))
+    return with_ring(SlotState(rows_C, cache, slots.busy), (*cache.ring, *more))
 
 
 def advance(
     model: Decoder,
-    slots: Slots,
+    slots: SlotState,
     prefix: kv_cache.Prefix | None,
     seed: jax.Array,
     *,
     stop: StopRule,
-    selection: Selection,
+    selection: SamplingParams,
     wanted: jax.Array | None = None,
     layout: Layout = ANY,
-) -> Slots:
+) -> SlotState:
     """Writes tokens until `wanted` [] slots have ended (None: all), or the ring's block is full."""
-    places, begun = slots.cache.ring[0].places, slots.cache.cursor
+    places, begun = slots.cache.ring[0].positions, slots.cache.cursor
     end = begun + places - begun % places
     keys = row_keys(seed, slots.rows.number)
 
-    def goes_on(slots: Slots) -> jax.Array:
+    def goes_on(slots: SlotState) -> jax.Array:
         ended = slots.rows.ended()
         enough = jnp.all(ended) if wanted is None else jnp.sum(ended) >= wanted
         return ~enough & (slots.cache.cursor < end)
 
-    def body(slots: Slots) -> Slots:
+    def body(slots: SlotState) -> SlotState:
         return _step(model, slots, keys, prefix, stop, selection, layout)
 
     return jax.lax.while_loop(goes_on, body, slots)
@@ -283,30 +287,34 @@ def advance(
 
 def _step(
     model: Decoder,
-    slots: Slots,
+    slots: SlotState,
     keys_B: jax.Array,
     prefix: kv_cache.Prefix | None,
     stop: StopRule,
-    selection: Selection,
+    selection: SamplingParams,
     layout: Layout,
-) -> Slots:
+) -> SlotState:
     """One token more for every row that has not ended."""
     logits, cache = kv_cache.step(model, slots.rows.token, slots.cache, prefix, layout)
     rows = _write(slots.rows, logits, keys_B, stop, selection)
     going = jnp.sum(~slots.rows.ended())
-    return Slots(rows, cache, slots.busy + going)
+    return SlotState(rows, cache, slots.busy + going)
 
 
 def _write(
-    rows: Rows, logits_BxV: jax.Array, keys_B: jax.Array, stop: StopRule, selection: Selection
-) -> Rows:
+    rows: RowState,
+    logits_BxV: jax.Array,
+    keys_B: jax.Array,
+    stop: StopRule,
+    selection: SamplingParams,
+) -> RowState:
     """The rows with the token that is drawn for each that has not ended."""
     old, done = rows.generated, rows.ended()
     keys = jax.vmap(jax.random.fold_in)(keys_B, old.length)
     real = logits_BxV
     if stop.token_bytes.count < logits_BxV.shape[1]:
         real = jnp.where(jnp.arange(real.shape[1]) < stop.token_bytes.count, real, -jnp.inf)
-    token = select(real, keys, selection)
+    token = sample_tokens(real, keys, selection)
     broken, token = ~done & is_broken(logits_BxV, token), jnp.where(done, 0, token)
     here = jnp.arange(old.tokens.shape[1]) == old.length[:, None]
     written = jnp.where(broken, BROKEN, token)
@@ -315,15 +323,17 @@ def _write(
     matched, tail = _match(rows.tail, token, stop)
     ended = jnp.any(token[:, None] == jnp.asarray(stop.ends, jnp.int32), axis=1)
     finished = old.finished | (~done & ~broken & (ended | matched))
-    return Rows(token, Generated(tokens, length, finished), tail, rows.number)
+    return RowState(token, Generated(tokens, length, finished), tail, rows.number)
 
 
-def _unwritten(number_B: jax.Array, finished_B: jax.Array, *, budget: int, stop: StopRule) -> Rows:
+def _unwritten(
+    number_B: jax.Array, finished_B: jax.Array, *, budget: int, stop: StopRule
+) -> RowState:
     """Rows that have written nothing yet."""
     none = jnp.zeros_like(number_B)
     generated = Generated(jnp.zeros((*none.shape, budget), jnp.int32), none, finished_B)
     tail = jnp.zeros((*none.shape, max(len(stop.text) - 1, 0)), jnp.uint8)
-    return Rows(none, generated, tail, number_B)
+    return RowState(none, generated, tail, number_B)
 
 
 def _match(tail_BxK: jax.Array, token_B: jax.Array, stop: StopRule) -> tuple[jax.Array, jax.Array]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from star_jax.inference.scheduler import Row, Shape
+from star_jax.inference.scheduler import Bucket, Request
 
 _WAVES = 32  # slots of a shard / this: so many prompts are awaited before they are read together
 _LEAST = 4  # prompts awaited at least
@@ -19,7 +19,7 @@ _TILE = 16  # those tokens are a multiple of it
 
 
 @dataclasses.dataclass(frozen=True)
-class Room:
+class PrefillBudget:
     """What newcomers' prompts are read in together.
 
     Attributes:
@@ -32,7 +32,7 @@ class Room:
     tokens: int
     rows: int
 
-    def share_out(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
+    def pack(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
         """Which prompts are read together, and the group of each.
 
         First comes the first of them, and then always the longest that there is room for: prompts
@@ -52,7 +52,7 @@ class Room:
             found.append((chosen, group))
 
 
-def room(shape: Shape, shards: int, most: int) -> Room:
+def prefill_budget(shape: Bucket, shards: int, most: int) -> PrefillBudget:
     """Room for a wave of prompts that are half as long as the longest, or for twice as many.
 
     Args:
@@ -62,12 +62,12 @@ def room(shape: Shape, shards: int, most: int) -> Room:
     """
     each = shape.rows // shards
     wave = max(min(each, _LEAST), each // _WAVES)
-    tokens = max(shape.prompt, min(most, wave * -(-shape.prompt // 2)))
-    return Room(shards, -(-tokens // _TILE) * _TILE, min(each, 2 * wave))
+    tokens = max(shape.prompt_length, min(most, wave * -(-shape.prompt_length // 2)))
+    return PrefillBudget(shards, -(-tokens // _TILE) * _TILE, min(each, 2 * wave))
 
 
 def pack(
-    rows: Sequence[Row], places: Sequence[int], shape: Shape, room: Room
+    rows: Sequence[Request], places: Sequence[int], shape: Bucket, room: PrefillBudget
 ) -> tuple[NDArray[np.int32], ...]:
     """The arrays of `decode.Newcomers`, without the seed, for rows that get these slots.
 
@@ -75,9 +75,9 @@ def pack(
     """
     tokens, segments, positions = np.zeros((3, room.groups, room.tokens), np.int32)
     end, start, number, slot = np.zeros((4, room.groups, room.rows), np.int32)
-    start[:], slot[:] = shape.prompt, shape.rows
+    start[:], slot[:] = shape.prompt_length, shape.rows
     filled, seats = [0] * room.groups, [0] * room.groups
-    groups = room.share_out([len(row.tokens) for row in rows])
+    groups = room.pack([len(row.tokens) for row in rows])
     for row, place, (_, group) in zip(rows, places, groups, strict=True):
         at = group, seats[group]
         inside = group, slice(filled[group], filled[group] + len(row.tokens))
@@ -85,6 +85,6 @@ def pack(
         positions[inside] = np.arange(len(row.tokens))
         filled[group] += len(row.tokens)
         seats[group] += 1
-        end[at], start[at] = filled[group], shape.prompt - len(row.tokens)
+        end[at], start[at] = filled[group], shape.prompt_length - len(row.tokens)
         number[at], slot[at] = row.number, place
     return tokens, segments, positions, end, start, number, slot

@@ -16,10 +16,10 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from star_jax.inference import buckets, decode, prefill_packing
-from star_jax.inference.decode import Newcomers, Prompts, Slots, StopRule
-from star_jax.inference.sampling import Selection
-from star_jax.inference.scheduler import Shape
-from star_jax.inference.slot_batch import OpenSlots, Policy
+from star_jax.inference.decode import PrefillBatch, Prompts, SlotState, StopRule
+from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.scheduler import Bucket
+from star_jax.inference.slot_batch import DeviceSlots, Policy
 from star_jax.models import kv_cache, stacking
 from star_jax.models.abstract_params import abstract_params, graph, with_shardings
 from star_jax.models.config import ModelConfig
@@ -65,11 +65,11 @@ class Sampling:
         config: ModelConfig,
         mesh: Mesh,
         *,
-        shapes: Sequence[Shape],
+        shapes: Sequence[Bucket],
         prefix: int,
         bare: bool,
         stop: StopRule,
-        selection: Selection,
+        selection: SamplingParams,
         lower: Lower,
         run: Run,
     ) -> None:
@@ -81,7 +81,7 @@ class Sampling:
         self.shared = tuple(sorted({bool(prefix), bool(prefix) and not bare}))
         self._params = abstract_params(config, mesh)
         self._graph, self.weights = graph(config), self._params
-        self._laid_out = stacking.taken_apart(mesh) or config.dtype != config.weights
+        self._laid_out = stacking.is_unstacked_on(mesh) or config.dtype != config.weights
         if self._laid_out:
             self._graph, weights = nnx.split(nnx.eval_shape(self._lay_out, self._params))
             self.weights = with_shardings(weights, mesh)
@@ -102,7 +102,7 @@ class Sampling:
         for shared, shape in itertools.product(reversed(self.shared), self.shapes):
             found["open", shape] = functools.partial(self._lower_open, shape)
             found["admit", shape, shared] = functools.partial(self._lower_admit, shape, shared)
-            most = buckets.ring(shape.budget).blocks
+            most = buckets.page_ring(shape.max_new_tokens).pages
             for blocks in range(1, most + 1):
                 if blocks == 2:
                     found["block", shape] = functools.partial(self._lower_block, shape)
@@ -134,7 +134,9 @@ class Sampling:
         With `greedy` it takes the likeliest token, whatever the temperature.
         """
         prefix = self.run("prefix", weights, self.few_shot(few_shot)) if few_shot else None
-        chosen = sharding.place(self.mesh, np.bool_(greedy)) if self.selection.temperature else None
+        chosen = (
+            sharding.device_put(self.mesh, np.bool_(greedy)) if self.selection.temperature else None
+        )
         return Policy(weights, prefix, chosen)
 
     def few_shot(self, tokens: Sequence[int]) -> PrefixTokens:
@@ -142,16 +144,16 @@ class Sampling:
         padded = np.zeros((self._prefix,), np.int32)
         padded[: len(tokens)] = tokens
         return PrefixTokens(
-            *(sharding.place(self.mesh, x) for x in (padded, np.int32(len(tokens))))
+            *(sharding.device_put(self.mesh, x) for x in (padded, np.int32(len(tokens))))
         )
 
     def abstract_few_shot(self) -> PrefixTokens:
         """Its shapes."""
         return PrefixTokens(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))
 
-    def open(self, policy: Policy, seed: tuple[int, int, int], shape: Shape) -> OpenSlots:
+    def open(self, policy: Policy, seed: tuple[int, int, int], shape: Bucket) -> DeviceSlots:
         """Slots without rows; `seed` and a row's number key its draws."""
-        return OpenSlots(self, policy, seed, shape)
+        return DeviceSlots(self, policy, seed, shape)
 
     def model(self, weights: Params) -> Decoder:
         """The decoder with weights that are laid out."""
@@ -161,7 +163,7 @@ class Sampling:
         """Shapes with shardings; `axes` are those of a leaf by its rank."""
 
         def place(x: Any) -> Any:
-            layout = sharding.fitting(self.mesh, x.shape, axes(x.ndim))
+            layout = sharding.divisible_sharding(self.mesh, x.shape, axes(x.ndim))
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
 
         return jax.tree.map(place, tree)
@@ -173,13 +175,13 @@ class Sampling:
         shapes = jax.eval_shape(self._read, self.weights, self.abstract_few_shot())
         return self._placed(shapes, lambda rank: _PREFIX[-rank:] if rank else ())
 
-    def abstract_prompts(self, rows: int, shape: Shape) -> Prompts:
+    def abstract_prompts(self, rows: int, shape: Bucket) -> Prompts:
         """Shapes of so many prompts."""
         each = self._shaped((rows,), np.int32, "batch")
-        tokens = self._shaped((rows, shape.prompt), np.int32, "batch")
+        tokens = self._shaped((rows, shape.prompt_length), np.int32, "batch")
         return Prompts(tokens, each, each, self._shaped((3,), np.uint32))
 
-    def _abstract_slots(self, shape: Shape, blocks: int = 1) -> Slots:
+    def _abstract_slots(self, shape: Bucket, blocks: int = 1) -> SlotState:
         def axes(rank: int) -> tuple[str | None, ...]:
             return _KV[-rank:] if rank >= len(_KV) - 1 else ("batch", None)[:rank]
 
@@ -187,9 +189,9 @@ class Sampling:
         slots = self._placed(found, axes)
         return decode.with_ring(slots, slots.cache.ring * blocks)
 
-    def _empty(self, weights: Params, shape: Shape) -> Slots:
-        given: dict[str, Any] = {"budget": shape.budget, "stop": self.stop}
-        return decode.empty(self.model(weights), shape.rows, shape.prompt, **given)
+    def _empty(self, weights: Params, shape: Bucket) -> SlotState:
+        given: dict[str, Any] = {"budget": shape.max_new_tokens, "stop": self.stop}
+        return decode.empty_slots(self.model(weights), shape.rows, shape.prompt_length, **given)
 
     def _read(self, weights: Params, shown: PrefixTokens) -> kv_cache.Prefix:
         return kv_cache.make_prefix(self.model(weights), shown.tokens, shown.length)
@@ -197,7 +199,7 @@ class Sampling:
     def _lay_out(self, params: Params) -> Decoder:
         policy = as_policy(params, self.config.dtype)
         model = nnx.merge(graph(self.config), policy)
-        return model.apart() if stacking.taken_apart(self.mesh) else model
+        return model.apart() if stacking.is_unstacked_on(self.mesh) else model
 
     def layout(self, rows: int) -> Layout:
         """Of a step's activations: split as the weights they meet, where these are by width.
@@ -222,22 +224,22 @@ class Sampling:
         shown, out = self.abstract_few_shot(), self.abstract_prefix()
         return self._lower(self._read, self.weights, shown, out=out)
 
-    def _lower_open(self, shape: Shape) -> Any:
-        def open_(weights: Params) -> Slots:
+    def _lower_open(self, shape: Bucket) -> Any:
+        def open_(weights: Params) -> SlotState:
             return self._empty(weights, shape)
 
         return self._lower(open_, self.weights, out=self._abstract_slots(shape))
 
-    def _lower_block(self, shape: Shape) -> Any:
+    def _lower_block(self, shape: Bucket) -> Any:
         [block] = self._abstract_slots(shape).cache.ring
-        return self._lower(kv_cache.another, block, out=block)
+        return self._lower(kv_cache.empty_like, block, out=block)
 
-    def _lower_shrink(self, shape: Shape, blocks: int, after: Shape) -> Any:
-        most = buckets.ring(shape.budget).blocks
+    def _lower_shrink(self, shape: Bucket, blocks: int, after: Bucket) -> Any:
+        most = buckets.page_ring(shape.max_new_tokens).pages
         slots, out = self._abstract_slots(shape, blocks), self._abstract_slots(after, most)
         places = self._shaped((after.rows,), np.int32, "batch")
 
-        def shrink(slots: Slots, places: Any) -> Slots:
+        def shrink(slots: SlotState, places: Any) -> SlotState:
             return decode.shrink(slots, places, most, self.shards)
 
         return self._lower(shrink, slots, places, out=out)
@@ -249,23 +251,25 @@ class Sampling:
     def _abstract_greedy(self) -> Any:
         return self._shaped((), np.bool_) if self.selection.temperature else None
 
-    def _lower_admit(self, shape: Shape, shared: bool) -> Any:
-        def admit(weights: Params, slots: Slots, new: Newcomers, prefix: Any, greedy: Any) -> Slots:
+    def _lower_admit(self, shape: Bucket, shared: bool) -> Any:
+        def admit(
+            weights: Params, slots: SlotState, new: PrefillBatch, prefix: Any, greedy: Any
+        ) -> SlotState:
             how = self._how(greedy)
             return decode.admit(self.model(weights), slots, new, prefix, **how)
 
         slots = decode.with_ring(self._abstract_slots(shape), ())
-        room = prefill_packing.room(shape, self.shards, self.read_at_a_time)
+        room = prefill_packing.prefill_budget(shape, self.shards, self.read_at_a_time)
         token = self._shaped((room.groups, room.tokens), np.int32, "batch")
         each = self._shaped((room.groups, room.rows), np.int32, "batch")
         seed = self._shaped((3,), np.uint32)
-        new = Newcomers(token, token, token, each, each, each, each, seed)
+        new = PrefillBatch(token, token, token, each, each, each, each, seed)
         given = (self.weights, slots, new, self.abstract_prefix(shared), self._abstract_greedy())
         return self._lower(admit, *given, out=slots, donate=(1,))
 
-    def _lower_advance(self, shape: Shape, blocks: int, shared: bool) -> Any:
+    def _lower_advance(self, shape: Bucket, blocks: int, shared: bool) -> Any:
         def advance(
-            weights: Params, slots: Slots, prefix: Any, seed: Any, wanted: Any, greedy: Any
+            weights: Params, slots: SlotState, prefix: Any, seed: Any, wanted: Any, greedy: Any
         ) -> Any:
             how = self._how(greedy) | {"layout": self.layout(shape.rows), "wanted": wanted}
             slots = decode.advance(self.model(weights), slots, prefix, seed, **how)

@@ -11,7 +11,7 @@ _SHARES = (64, 32, 16, 8, 4, 2, 1)  # devices that may share a vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
-class Selection:
+class SamplingParams:
     """How a token is drawn.
 
     Attributes:
@@ -27,7 +27,7 @@ class Selection:
     greedy: jax.Array | None = None
 
 
-def select(logits_BxV: jax.Array, keys_B: jax.Array, selection: Selection) -> jax.Array:
+def sample_tokens(logits_BxV: jax.Array, keys_B: jax.Array, selection: SamplingParams) -> jax.Array:
     """The next token of each row, [B] int32; each row has its own random key."""
     temperature = selection.temperature
     if temperature == 0.0:

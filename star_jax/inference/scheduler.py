@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class Shape:
+class Bucket:
     """The static shape of one sampling program.
 
     Attributes:
@@ -25,17 +25,17 @@ class Shape:
         rows: slots: questions decoded at a time, over all devices.
     """
 
-    budget: int
-    prompt: int
+    max_new_tokens: int
+    prompt_length: int
     rows: int
 
-    def holds(self, row: "Row") -> bool:
+    def holds(self, row: "Request") -> bool:
         """Whether a row of this prompt and budget fits."""
-        return len(row.tokens) <= self.prompt and row.budget <= self.budget
+        return len(row.tokens) <= self.prompt_length and row.max_new_tokens <= self.max_new_tokens
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class Request:
     """One prompt to be continued.
 
     Attributes:
@@ -46,7 +46,7 @@ class Row:
 
     number: int
     tokens: Sequence[int]
-    budget: int
+    max_new_tokens: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +70,11 @@ class Completion:
 class Chunk:
     """Rows that are decoded one after another in the slots of a shape."""
 
-    shape: Shape
-    rows: tuple[Row, ...]
+    shape: Bucket
+    rows: tuple[Request, ...]
 
 
-class Slots(Protocol):
+class SlotBatch(Protocol):
     """B slots of a shape on the devices, N new tokens each at most; all are free at first.
 
     Attributes:
@@ -87,11 +87,11 @@ class Slots(Protocol):
     order: Sequence[int]
     fewer: int
 
-    def choose(self, rows: Sequence[Row]) -> list[int]:
+    def choose(self, rows: Sequence[Request]) -> list[int]:
         """Numbers of the rows to admit next, together and in this order; 0 is one of them."""
         ...
 
-    def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
+    def admit(self, rows: Sequence[Request], places: Sequence[int]) -> None:
         """Puts rows into slots."""
         ...
 
@@ -108,7 +108,7 @@ class Slots(Protocol):
         ...
 
 
-def plan(rows: Sequence[Row], shapes: Sequence[Shape], refills: int = 1) -> list[Chunk]:
+def plan(rows: Sequence[Request], shapes: Sequence[Bucket], refills: int = 1) -> list[Chunk]:
     """Cuts rows into chunks: smallest shape that fits, short prompts first. Every row is in one.
 
     Args:
@@ -119,13 +119,13 @@ def plan(rows: Sequence[Row], shapes: Sequence[Shape], refills: int = 1) -> list
     Raises:
         ValueError: a row fits no shape.
     """
-    by_shape: dict[Shape, list[Row]] = {shape: [] for shape in sorted(shapes)}
+    by_shape: dict[Bucket, list[Request]] = {shape: [] for shape in sorted(shapes)}
     for row in sorted(rows, key=lambda row: (len(row.tokens), row.number)):
         fitting = next((shape for shape in by_shape if shape.holds(row)), None)
         if fitting is None:
             raise ValueError(
                 f"row {row.number} has a prompt of {len(row.tokens)} tokens and a budget of "
-                f"{row.budget}, more than the largest sampling shape {max(by_shape)}"
+                f"{row.max_new_tokens}, more than the largest sampling shape {max(by_shape)}"
             )
         by_shape[fitting].append(row)
     return [
@@ -135,21 +135,21 @@ def plan(rows: Sequence[Row], shapes: Sequence[Shape], refills: int = 1) -> list
     ]
 
 
-def left_padded(rows: Sequence[Sequence[int]], shape: Shape) -> tuple[NDArray, NDArray]:
+def left_padded(rows: Sequence[Sequence[int]], shape: Bucket) -> tuple[NDArray, NDArray]:
     """Prompts with padding before them, [B, P], and the place where each begins, [B].
 
     Rows of the shape that there are no prompts for are empty: they begin at P.
     """
-    tokens = np.zeros((shape.rows, shape.prompt), np.int32)
-    start = np.full((shape.rows,), shape.prompt, np.int32)
+    tokens = np.zeros((shape.rows, shape.prompt_length), np.int32)
+    start = np.full((shape.rows,), shape.prompt_length, np.int32)
     for place, row in enumerate(rows):
-        start[place] = shape.prompt - len(row)
+        start[place] = shape.prompt_length - len(row)
         tokens[place, start[place] :] = row
     return tokens, start
 
 
-def complete(
-    chunk: Chunk, slots: Slots, heard: Callable[[int], object] = lambda count: None
+def run(
+    chunk: Chunk, slots: SlotBatch, heard: Callable[[int], object] = lambda count: None
 ) -> list[Completion]:
     """Decodes one chunk; completions come in the order of its rows.
 
@@ -158,10 +158,10 @@ def complete(
         slots: of its shape, all free.
         heard: is told how many rows have ended, whenever some have.
     """
-    budget = chunk.shape.budget
+    budget = chunk.shape.max_new_tokens
     waiting = list(chunk.rows)
     wave: list[int] = []  # of those that wait, to be admitted next
-    inside: dict[int, tuple[Row, int]] = {}  # by place; and the slot it was admitted to
+    inside: dict[int, tuple[Request, int]] = {}  # by place; and the slot it was admitted to
     found: dict[int, Completion] = {}
     while waiting or inside:
         free = [place for place in slots.order if place not in inside]

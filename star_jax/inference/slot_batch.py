@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from star_jax.inference import buckets, decode, prefill_packing
-from star_jax.inference.scheduler import Row, Shape
+from star_jax.inference.scheduler import Bucket, Request
 from star_jax.models import kv_cache
 from star_jax.models.params import Params
 from star_jax.runtime import sharding
@@ -55,7 +55,7 @@ class Programs(Protocol):
     busy: int
 
 
-class OpenSlots:
+class DeviceSlots:
     """Slots of one shape; see `engine.Slots`, which it is.
 
     Args:
@@ -66,13 +66,13 @@ class OpenSlots:
     """
 
     def __init__(
-        self, sampling: Programs, policy: Policy, seed: tuple[int, int, int], shape: Shape
+        self, sampling: Programs, policy: Policy, seed: tuple[int, int, int], shape: Bucket
     ) -> None:
-        self._room = prefill_packing.room(shape, sampling.shards, sampling.read_at_a_time)
+        self._room = prefill_packing.prefill_budget(shape, sampling.shards, sampling.read_at_a_time)
         self._sampling, self._policy, self._shape = sampling, policy, shape
-        self._seed = sharding.place(sampling.mesh, np.asarray(seed, np.uint32))
-        self._ring = buckets.ring(shape.budget)
-        self._slots: decode.Slots = sampling.run(("open", shape), policy.weights)
+        self._seed = sharding.device_put(sampling.mesh, np.asarray(seed, np.uint32))
+        self._ring = buckets.page_ring(shape.max_new_tokens)
+        self._slots: decode.SlotState = sampling.run(("open", shape), policy.weights)
         self._smaller = [*buckets.fewer(shape, sampling.shards), dataclasses.replace(shape, rows=0)]
         self.count, self.fewer = shape.rows, self._smaller[0].rows
         by_shard = np.arange(shape.rows).reshape(sampling.shards, -1)
@@ -86,29 +86,29 @@ class OpenSlots:
         """
         before, after, shards = self._shape, self._smaller[0], self._sampling.shards
         ring, now = self._ring, len(self._slots.cache.ring)
-        longer = after.rows * (after.prompt + ring.tokens)
+        longer = after.rows * (after.prompt_length + ring.tokens)
         kept = buckets.kept(places, before.rows, after.rows, shards)
-        if not kept or longer > before.rows * (before.prompt + ring.places * now):
+        if not kept or longer > before.rows * (before.prompt_length + ring.page_length * now):
             return places
-        at = sharding.place(self._sampling.mesh, np.asarray(kept, np.int32), "batch")
+        at = sharding.device_put(self._sampling.mesh, np.asarray(kept, np.int32), "batch")
         self._slots = self._sampling.run(("shrink", before, now), self._slots, at)
         self._shape = self._smaller.pop(0)
         self.count, self.fewer = self._shape.rows, self._smaller[0].rows
         return [kept.index(place) for place in places]
 
-    def choose(self, rows: Sequence[Row]) -> list[int]:
+    def choose(self, rows: Sequence[Request]) -> list[int]:
         """Numbers of the rows to admit next, together and in this order; 0 is one of them."""
-        return [one for one, _ in self._room.share_out([len(row.tokens) for row in rows])]
+        return [one for one, _ in self._room.pack([len(row.tokens) for row in rows])]
 
-    def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
+    def admit(self, rows: Sequence[Request], places: Sequence[int]) -> None:
         """Puts rows into slots."""
         name = ("admit", self._shape, self._policy.prefix is not None)
-        packed = sharding.place(
+        packed = sharding.device_put(
             self._sampling.mesh,
             prefill_packing.pack(rows, places, self._shape, self._room),
             "batch",
         )
-        new = decode.Newcomers(*packed, seed=self._seed)
+        new = decode.PrefillBatch(*packed, seed=self._seed)
         ring, slots = self._slots.cache.ring, decode.with_ring(self._slots, ())
         given = (self._policy.weights, slots, new, self._policy.prefix, self._policy.greedy)
         self._slots = decode.with_ring(self._sampling.run(name, *given), ring)
@@ -118,7 +118,7 @@ class OpenSlots:
 
         Of the tokens, the rows are real that this process holds (`Programs.owners`).
         """
-        count = sharding.place(self._sampling.mesh, np.int32(wanted))
+        count = sharding.device_put(self._sampling.mesh, np.int32(wanted))
         sampling, policy = self._sampling, self._policy
         while True:
             blocks = len(self._slots.cache.ring)
@@ -126,16 +126,19 @@ class OpenSlots:
             given = (policy.weights, self._slots, policy.prefix, self._seed, count)
             self._slots, told = sampling.run(name, *given, policy.greedy)
             length, finished, steps, busy = jax.device_get(told)
-            going, made = ~finished & (length < self._shape.budget), int(steps) - self._steps
+            going, made = (
+                ~finished & (length < self._shape.max_new_tokens),
+                int(steps) - self._steps,
+            )
             self._steps += made
             sampling.slot_steps += made * self._shape.rows
-            if made and self._steps % self._ring.places == 0:
+            if made and self._steps % self._ring.page_length == 0:
                 self._turn(length[going])
             if np.sum(~going) >= wanted:
                 break
         sampling.busy += int(busy) - self._busy
         self._busy = int(busy)
-        return sharding.held(self._slots.rows.generated.tokens), length, finished
+        return sharding.to_host(self._slots.rows.generated.tokens), length, finished
 
     def _turn(self, lengths: NDArray) -> None:
         """Makes another block of the ring the first one: the oldest, or one more.
@@ -143,8 +146,8 @@ class OpenSlots:
         Args:
             lengths: tokens that each row has written that goes on; its last is not in the ring yet.
         """
-        ring, places = self._slots.cache.ring, self._ring.places
+        ring, places = self._slots.cache.ring, self._ring.page_length
         *others, oldest = ring
-        if len(ring) < self._ring.blocks and max(lengths, default=1) - 1 > len(others) * places:
+        if len(ring) < self._ring.pages and max(lengths, default=1) - 1 > len(others) * places:
             others, oldest = ring, self._sampling.run(("block", self._shape), ring[0])
         self._slots = decode.with_ring(self._slots, (oldest, *others))

@@ -38,7 +38,7 @@ def with_shardings(tree: Any, mesh: Mesh) -> Any:
 
     def attach(leaf: Any) -> Any:
         if isinstance(leaf, nnx.Variable):
-            layout = sharding.fitting(mesh, leaf.shape, leaf.get_metadata("axes"))
+            layout = sharding.divisible_sharding(mesh, leaf.shape, leaf.get_metadata("axes"))
             value = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
             return leaf.replace(value)
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.sharding(mesh))

@@ -22,7 +22,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 from jax.sharding import Mesh
 
 from star_jax.models.attention_reference import Source, attention
-from star_jax.models.stacking import Index, Kept
+from star_jax.models.stacking import Carry, Index
 from star_jax.runtime import sharding
 
 Kernel = Literal["splash", "cudnn", "xla"]
@@ -53,7 +53,7 @@ class Layer:
 
 
 # (layer, q_BxHxTxD, k_BxKxTxD, v_BxKxTxD, kept) -> out_BxHxTxD, kept
-Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array, Kept], tuple[jax.Array, Kept]]
+Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array, Carry], tuple[jax.Array, Carry]]
 
 
 def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> Kernel:
@@ -87,7 +87,7 @@ def _has_cudnn(device: Any) -> bool:
     return device.platform == "gpu" and major.isdigit() and int(major) >= _AMPERE
 
 
-def block(mesh: Mesh) -> int:
+def length_multiple(mesh: Mesh) -> int:
     """Tokens of a sequence come in multiples of it where kernels shall take them."""
     return 1 if sharding.of_cpus(mesh) else _BLOCKS[-1]
 
@@ -96,7 +96,7 @@ def _splits(mesh: Mesh, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> bool:
     wanted = (sharding.spec(("batch", "heads")), sharding.spec(("batch", "kv_heads")))
     shapes = (q_BxHxTxD.shape[:2], k_BxKxTxD.shape[:2])
     return all(
-        sharding.fitting(mesh, shape, axes).spec == spec
+        sharding.divisible_sharding(mesh, shape, axes).spec == spec
         for shape, spec, axes in zip(
             shapes, wanted, (("batch", "heads"), ("batch", "kv_heads")), strict=True
         )
@@ -110,11 +110,11 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
         segments_BxT: int32, the same number in all tokens of a segment, which are neighbours.
         mesh: of the devices it will run on; None for the plain formula.
     """
-    begun_T = begun(segments_BxT, mesh)
+    begun_T = segment_starts(segments_BxT, mesh)
 
     def attend(
-        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
-    ) -> tuple[jax.Array, Kept]:
+        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
+    ) -> tuple[jax.Array, Carry]:
         chosen = kernel(mesh, layer, q, k)
         if mesh is None or chosen == "xla":
             return plain_segments(layer, q, k, v, segments_BxT, begun_T), kept
@@ -171,7 +171,7 @@ def plain_segments(
     return jnp.concatenate(found, axis=2)
 
 
-def begun(segments_BxT: jax.Array, mesh: Mesh | None) -> jax.Array | None:
+def segment_starts(segments_BxT: jax.Array, mesh: Mesh | None) -> jax.Array | None:
     """[T] int32: the first place of the segments that tokens at each place are in, of all rows.
 
     None unless it will run on CPUs: only there has it been found to be faster to choose by it.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from star_jax.models.attention_reference import capped
 from star_jax.models.config import ModelConfig
-from star_jax.models.matmul import product
+from star_jax.models.matmul import matmul
 
 
 class Head(NamedTuple):
@@ -29,7 +29,7 @@ class Head(NamedTuple):
 def logits(config: ModelConfig, head: Head, x_BxTxE: jax.Array) -> jax.Array:
     """The residual stream to float32 logits, [B, T, V]; those of padding rows are -1e30."""
     if config.cpu:
-        found = product(x_BxTxE, head.matrix, wide=True, rows=config.tied)
+        found = matmul(x_BxTxE, head.matrix, wide=True, rows=config.tied)
     else:
         found = cast(jax.Array, _whole(config.tied, x_BxTxE, head.matrix))
     if head.bias is not None:
@@ -58,7 +58,7 @@ def _backward(
     tied: bool, kept: tuple[jax.Array, jax.Array], wanted: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """As of any other product, all of it in the type of `x`."""
-    _, back = jax.vjp(functools.partial(product, wide=False, rows=tied), *kept)
+    _, back = jax.vjp(functools.partial(matmul, wide=False, rows=tied), *kept)
     return back(wanted.astype(kept[0].dtype))
 
 

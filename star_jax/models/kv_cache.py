@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from star_jax.models import stacking
 from star_jax.models.attention import Attend, Layer, attend_sources, plain_segments, within
 from star_jax.models.attention_reference import Source
-from star_jax.models.stacking import Index, Kept, Stacked
+from star_jax.models.stacking import Carry, Index, Stacked
 from star_jax.models.transformer import ANY, Decoder, Layout
 
 
@@ -60,7 +60,7 @@ class PrefixTokens:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Block:
+class KVPage:
     """Keys and values that rows have of their own: a part of the ring.
 
     Attributes:
@@ -72,14 +72,14 @@ class Block:
     values: Stacked
 
     @property
-    def places(self) -> int:
+    def positions(self) -> int:
         """C."""
         return self.keys[0].shape[-1]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class PromptCache(Block):
+class PromptCache(KVPage):
     """The rows' prompts: a block of P places.
 
     Attributes:
@@ -101,26 +101,26 @@ class Cache:
         written: [B] int32, tokens that the row has written since its prompt; at most the ring's.
     """
 
-    asked: PromptCache
-    ring: tuple[Block, ...]
+    prompt: PromptCache
+    ring: tuple[KVPage, ...]
     cursor: jax.Array
     written: jax.Array
 
 
-def empty(model: Decoder, rows: int, prompt: int, places: int) -> Cache:
+def empty_cache(model: Decoder, rows: int, prompt: int, places: int) -> Cache:
     """A cache of empty rows, with room for prompts of `prompt` tokens; `places` are a block's."""
     keys, values = _own_room(model, rows, prompt)
-    return begun(model, PromptCache(keys, values, jnp.full((rows,), prompt)), places)
+    return init(model, PromptCache(keys, values, jnp.full((rows,), prompt)), places)
 
 
-def begun(model: Decoder, asked: PromptCache, places: int) -> Cache:
+def init(model: Decoder, asked: PromptCache, places: int) -> Cache:
     """A cache in which nothing is written yet; its ring is one block of so many places."""
     rows = asked.start.shape[0]
-    ring = (Block(*_own_room(model, rows, places)),)
+    ring = (KVPage(*_own_room(model, rows, places)),)
     return Cache(asked, ring, jnp.int32(0), jnp.zeros((rows,), jnp.int32))
 
 
-def another(block: Block) -> Block:
+def empty_like(block: KVPage) -> KVPage:
     """An empty block of the same shape."""
     return jax.tree.map(jnp.zeros_like, block)
 
@@ -129,7 +129,7 @@ def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
     """The cache of some rows: `take` gives those of an array, whose axis of rows it is told."""
 
     def some(x: jax.Array) -> jax.Array:
-        return stacking.moved(lambda x: take(x, _axis(x)), x) if x.ndim else x
+        return stacking.move_bits(lambda x: take(x, _axis(x)), x) if x.ndim else x
 
     return jax.tree.map(some, cache)
 
@@ -139,10 +139,10 @@ def admit(cache: Cache, new: PromptCache, rows_R: jax.Array) -> Cache:
 
     def put(old: jax.Array, x: jax.Array) -> jax.Array:
         rows = (slice(None),) * _axis(old) + (rows_R,)
-        return stacking.moved(lambda old, x: old.at[rows].set(x, mode="drop"), old, x)
+        return stacking.move_bits(lambda old, x: old.at[rows].set(x, mode="drop"), old, x)
 
     written = cache.written.at[rows_R].set(0, mode="drop")
-    return dataclasses.replace(cache, asked=jax.tree.map(put, cache.asked, new), written=written)
+    return dataclasses.replace(cache, asked=jax.tree.map(put, cache.prompt, new), written=written)
 
 
 def _axis(x: jax.Array) -> int:
@@ -150,9 +150,9 @@ def _axis(x: jax.Array) -> int:
     return max(x.ndim - 4, 0)
 
 
-def apart(prefix: Prefix) -> Prefix:
+def unstacked(prefix: Prefix) -> Prefix:
     """The prefix as a model whose blocks are apart reads it."""
-    keys, values = (stacking.apart(x) for x in (prefix.keys, prefix.values))
+    keys, values = (stacking.unstack(x) for x in (prefix.keys, prefix.values))
     return dataclasses.replace(prefix, keys=keys, values=values)
 
 
@@ -163,8 +163,8 @@ def make_prefix(model: Decoder, tokens_S: jax.Array, length: jax.Array) -> Prefi
     causal = place[:, None] >= place
 
     def attend(
-        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
-    ) -> tuple[jax.Array, Kept]:
+        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
+    ) -> tuple[jax.Array, Carry]:
         keys = jnp.where(place[:, None] < length, k[0], k[0, :, :1])  # see `Source`
         kept = _put(kept, layer, keys.swapaxes(1, 2), v[0].swapaxes(1, 2))
         own = Source(k, v, causal & within(layer.window, place, place))
@@ -186,8 +186,8 @@ def prefill(
     positions = _positions(place - start_B[:, None], prefix)
 
     def attend(
-        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
-    ) -> tuple[jax.Array, Kept]:
+        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
+    ) -> tuple[jax.Array, Carry]:
         kept = _put(kept, layer, k.swapaxes(2, 3), v)
         own = Source(k, v, mask & within(layer.window, place, place))
         return attend_sources(layer, q, [own, *_shared(prefix, layer, positions)]), kept
@@ -197,7 +197,7 @@ def prefill(
     return model.logits(x[:, -1:])[:, 0], PromptCache(keys, values, start_B)
 
 
-def read(
+def prefill_packed(
     model: Decoder,
     tokens_GxT: jax.Array,
     segments_GxT: jax.Array,
@@ -223,15 +223,15 @@ def read(
     inside = attend_segments(segments_GxT, positions_GxT, prefix)
 
     def attend(
-        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
-    ) -> tuple[jax.Array, Kept]:
+        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
+    ) -> tuple[jax.Array, Carry]:
         return inside(layer, q, k, v, ())[0], _put(kept, layer, k, v)
 
     def cut(across: bool, x: jax.Array) -> jax.Array:
         """[.., G, K, T, D] to [.., R, K, P, D], or [.., R, K, D, P]."""
         if x.ndim > 4:
             return jax.vmap(functools.partial(cut, across))(x)
-        return stacking.moved(functools.partial(cut_one, across), x)
+        return stacking.move_bits(functools.partial(cut_one, across), x)
 
     def cut_one(across: bool, x: jax.Array) -> jax.Array:
         x = jnp.pad(x, ((0, 0), (0, 0), (places, 0), (0, 0)))
@@ -258,8 +258,8 @@ def step(
     layout: Layout = ANY,
 ) -> tuple[jax.Array, Cache]:
     """Feeds one token a row and returns the next token's logits [B, V] and the cache with it."""
-    asked, written, (first, *older) = cache.asked, cache.written[:, None], cache.ring
-    prompt, places, size = asked.places, first.places, first.places * len(cache.ring)
+    asked, written, (first, *older) = cache.prompt, cache.written[:, None], cache.ring
+    prompt, places, size = asked.positions, first.positions, first.positions * len(cache.ring)
     at, place = cache.cursor % places, jnp.arange(prompt)
     # How many tokens of its row each place is behind the one that is fed: of the blocks, [C], and
     # of the prompt, [B, P].
@@ -269,8 +269,8 @@ def step(
     positions = _positions(prompt - asked.start[:, None] + written, prefix)
 
     def attend(
-        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
-    ) -> tuple[jax.Array, Kept]:
+        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
+    ) -> tuple[jax.Array, Carry]:
         kept = _put(kept, layer, k.swapaxes(2, 3), v, at)
         own = (*(stacking.take(x, layer.index) for x in kept), *layer.given)
         sources = []
@@ -289,7 +289,7 @@ def step(
         given=(*read, *_stacks(prefix)),
         layout=layout,
     )
-    ring = (Block(keys, values), *older)
+    ring = (KVPage(keys, values), *older)
     return model.logits(x)[:, 0], Cache(asked, ring, cache.cursor + 1, cache.written + 1)
 
 
@@ -306,8 +306,8 @@ def attend_segments(
     """
 
     def attend(
-        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Kept
-    ) -> tuple[jax.Array, Kept]:
+        layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
+    ) -> tuple[jax.Array, Carry]:
         def shared(queries: slice) -> list[Source]:
             return _shared(prefix, layer, positions_BxT[:, queries])
 
@@ -335,7 +335,7 @@ def _stacks(prefix: Prefix | None) -> tuple[Stacked, ...]:
 def _room(model: Decoder, *shape: int) -> Stacked:
     """Empty keys or values of this shape in all layers, for what is about to be computed."""
     empty = jnp.zeros((model.config.layers, *shape), model.config.dtype)
-    return stacking.apart(empty) if model.is_apart else empty
+    return stacking.unstack(empty) if model.is_unstacked else empty
 
 
 def _own_room(model: Decoder, rows: int, places: int) -> tuple[Stacked, Stacked]:
@@ -344,7 +344,7 @@ def _own_room(model: Decoder, rows: int, places: int) -> tuple[Stacked, Stacked]
     return _room(model, rows, heads, size, places), _room(model, rows, heads, places, size)
 
 
-def _put(kept: Kept, layer: Layer, k: jax.Array, v: jax.Array, at: Index = 0) -> Kept:
+def _put(kept: Carry, layer: Layer, k: jax.Array, v: jax.Array, at: Index = 0) -> Carry:
     """With the part of one layer, from the place `at` on, where keys have the places last."""
     keys, values = kept
     before = (0,) * (v.ndim - 2)

@@ -148,4 +148,4 @@ def _chunks(config: ModelConfig, x: jax.Array, targets: jax.Array, weights: jax.
 
 
 def _picked(x_MxE: jax.Array, order_M: jax.Array) -> jax.Array:
-    return stacking.moved(lambda x: x[order_M], x_MxE)
+    return stacking.move_bits(lambda x: x[order_M], x_MxE)

@@ -20,7 +20,7 @@ from jax.typing import DTypeLike
 from star_jax.models import stacking
 
 
-def product(x: jax.Array, weight: jax.Array, *, wide: bool, rows: bool = False) -> jax.Array:
+def matmul(x: jax.Array, weight: jax.Array, *, wide: bool, rows: bool = False) -> jax.Array:
     """Of x [.., E] and a weight [E, N..], or [N, E] with `rows`; [.., N..].
 
     It is in the type of x, or with `wide` in float32 (`ModelConfig.cpu`). The weight is multiplied
@@ -33,7 +33,7 @@ def product(x: jax.Array, weight: jax.Array, *, wide: bool, rows: bool = False) 
     return cast(jax.Array, _wide(rows, x_MxE, matrix)).reshape(*x.shape[:-1], *shape)
 
 
-def products(x: jax.Array, weights: Sequence[jax.Array], *, wide: bool) -> list[jax.Array]:
+def matmuls(x: jax.Array, weights: Sequence[jax.Array], *, wide: bool) -> list[jax.Array]:
     """Of x [.., E] and each of the weights [E, N, D], in the type of x; [.., N, D].
 
     With `wide` it is one product with all of them where some are narrower than others: those keep
@@ -41,13 +41,13 @@ def products(x: jax.Array, weights: Sequence[jax.Array], *, wide: bool) -> list[
     """
     widths = [weight.shape[1] for weight in weights]
     if not wide or len(set(widths)) == 1:
-        return [product(x, weight, wide=wide).astype(x.dtype) for weight in weights]
+        return [matmul(x, weight, wide=wide).astype(x.dtype) for weight in weights]
     ends = np.cumsum(widths)[:-1]
-    found = product(x, jnp.concatenate(weights, axis=1), wide=True)
+    found = matmul(x, jnp.concatenate(weights, axis=1), wide=True)
     return [part.astype(x.dtype) for part in jnp.split(found, ends, axis=-2)]
 
 
-def looked_up(
+def embed(
     table_VxE: jax.Array, index: jax.Array, dtype: DTypeLike, *, cpu: bool = False
 ) -> jax.Array:
     """Rows of a table [V, E] at `index` [...]: [..., E]; the gradient is of the table's type."""
@@ -109,4 +109,4 @@ def _over_tokens(a_MxA: jax.Array, b_MxB: jax.Array) -> jax.Array:
 def _transposed(x: jax.Array) -> jax.Array:
     """Picked row by row, so that XLA cannot make it part of a product."""
     rows = jnp.arange(x.shape[1])
-    return stacking.moved(lambda x: x.T[rows], x)
+    return stacking.move_bits(lambda x: x.T[rows], x)

@@ -71,7 +71,7 @@ def memory(
     config = for_mesh(config, mesh)
 
     def share(axis: str, of: int) -> int:
-        return sharding.fitting(mesh, (of,), (axis,)).shard_shape((of,))[0]
+        return sharding.divisible_sharding(mesh, (of,), (axis,)).shard_shape((of,))[0]
 
     heads, keys = share("heads", config.heads), share("kv_heads", config.key_heads)
     hidden, vocab = share("hidden", config.hidden), share("vocab", config.vocab)

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from star_jax.models.config import ModelConfig, RopeScaling
 
 
-class Turns(NamedTuple):
+class SinCos(NamedTuple):
     """Sine and cosine of each position's angles, float32 [B, 1, T, rotary / 2]."""
 
     sin: jax.Array
     cos: jax.Array
 
 
-def turns(positions_BxT: jax.Array, config: ModelConfig, local: bool = False) -> Turns | None:
+def sin_cos(positions_BxT: jax.Array, config: ModelConfig, local: bool = False) -> SinCos | None:
     """By how much heads are turned at these positions, int32; None where they are not.
 
     `local` is for layers with a window, which may have a base of their own.
@@ -33,15 +33,15 @@ def turns(positions_BxT: jax.Array, config: ModelConfig, local: bool = False) ->
         None if own else config.rope_scaling,
     )
     angles = positions_BxT[:, None, :, None].astype(jnp.float32) * radians
-    found = Turns(jnp.sin(angles), jnp.cos(angles))
+    found = SinCos(jnp.sin(angles), jnp.cos(angles))
     if not config.cpu:
         return found
     # On a CPU XLA computes sines again for each head of each layer, unless a product gives them.
     one = jnp.eye(config.rotary // 2)
-    return Turns(*(jnp.matmul(x, one, precision=jax.lax.Precision.HIGHEST) for x in found))
+    return SinCos(*(jnp.matmul(x, one, precision=jax.lax.Precision.HIGHEST) for x in found))
 
 
-def rotate(x_BxHxTxD: jax.Array, turned: Turns | None, config: ModelConfig) -> jax.Array:
+def rotate(x_BxHxTxD: jax.Array, turned: SinCos | None, config: ModelConfig) -> jax.Array:
     """Rotary position embedding (Su et al., 2021, eq. 34) of the first `rotary` dimensions.
 
     Shape and type of the result are those of x.

@@ -23,7 +23,7 @@ from star_jax.runtime import sharding
 
 M = TypeVar("M", bound=nnx.Module)
 Stacked = jax.Array | tuple[jax.Array, ...]  # [L, ...], or L arrays [...]
-Kept = tuple[Stacked, ...]  # what is stacked, and each layer reads and writes its own part of
+Carry = tuple[Stacked, ...]  # what is stacked, and each layer reads and writes its own part of
 Index = jax.Array | int  # of a layer; an int where the stacks are taken apart
 Remat = Callable[[Callable[..., Any]], Callable[..., Any]]
 AXIS = "layers"  # the first axis of a stacked weight
@@ -55,12 +55,12 @@ def blocks(block: M) -> nnx.List[M]:
     return nnx.List([nnx.merge(graph, cut(layer)) for layer in range(count)])
 
 
-def apart(stacked: Stacked) -> tuple[jax.Array, ...]:
+def unstack(stacked: Stacked) -> tuple[jax.Array, ...]:
     """The arrays of each layer."""
     return tuple(stacked)
 
 
-def taken_apart(mesh: Mesh) -> bool:
+def is_unstacked_on(mesh: Mesh) -> bool:
     """Whether sampling on these devices takes stacks apart."""
     return sharding.of_cpus(mesh)
 
@@ -80,12 +80,12 @@ def put(stacked: Stacked, layer: Index, x: jax.Array, at: Sequence[Index] = ()) 
     at = tuple(at) or (0,) * x.ndim
     if isinstance(stacked, tuple):
         write = functools.partial(jax.lax.dynamic_update_slice, start_indices=at)
-        new = moved(write, stacked[layer], x)
+        new = move_bits(write, stacked[layer], x)
         return tuple(new if i == layer else old for i, old in enumerate(stacked))
     return jax.lax.dynamic_update_slice(stacked, x[None], (layer, *at))
 
 
-def moved(move: Callable[..., jax.Array], *parts: jax.Array) -> jax.Array:
+def move_bits(move: Callable[..., jax.Array], *parts: jax.Array) -> jax.Array:
     """What `move` makes of arrays of one type: it puts their values elsewhere and changes none.
 
     On a CPU it sees integers in the place of 16 bits, which would be turned to 32 and back. No
@@ -108,12 +108,12 @@ def as_it_is(compute: Callable[..., Any]) -> Callable[..., Any]:
 def run(
     block: Any,
     period: int,
-    each: Callable[..., tuple[jax.Array, Kept]],
+    each: Callable[..., tuple[jax.Array, Carry]],
     given: tuple[Stacked, ...],
     x: jax.Array,
-    kept: Kept,
+    kept: Carry,
     remat: Remat = as_it_is,
-) -> tuple[jax.Array, Kept]:
+) -> tuple[jax.Array, Carry]:
     """Runs the layers in their order.
 
     Args:
@@ -136,7 +136,7 @@ def run(
     stacks = (weights, tuple(given))
     cycles = len(jax.tree.leaves(weights)[0]) // period
 
-    def one(place: int, number: Index, parts: Any, x: jax.Array, kept: Kept) -> Any:
+    def one(place: int, number: Index, parts: Any, x: jax.Array, kept: Carry) -> Any:
         mine, own = jax.tree.map(lambda part: part[place], parts)
         return each(nnx.merge(graph, mine), number * period + place, place, own, x, kept)
 
@@ -152,19 +152,19 @@ def run(
 def _run_apart(
     blocks: nnx.List,
     period: int,
-    each: Callable[..., tuple[jax.Array, Kept]],
+    each: Callable[..., tuple[jax.Array, Carry]],
     given: tuple[Stacked, ...],
     x: jax.Array,
-    kept: Kept,
+    kept: Carry,
     remat: Remat,
-) -> tuple[jax.Array, Kept]:
+) -> tuple[jax.Array, Carry]:
     """As `run`; Python goes through a layer once for all that are alike."""
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def one(
-        graph: nnx.GraphDef, place: int, weights: Any, own: Any, x: jax.Array, kept: Kept
-    ) -> tuple[jax.Array, Kept]:
-        def compute(weights: Any, own: Any, x: jax.Array, kept: Kept) -> tuple[jax.Array, Kept]:
+        graph: nnx.GraphDef, place: int, weights: Any, own: Any, x: jax.Array, kept: Carry
+    ) -> tuple[jax.Array, Carry]:
+        def compute(weights: Any, own: Any, x: jax.Array, kept: Carry) -> tuple[jax.Array, Carry]:
             return each(nnx.merge(graph, weights), 0, place, own, x, kept)
 
         return remat(compute)(weights, own, x, kept)

@@ -24,9 +24,9 @@ from star_jax.models import stacking
 from star_jax.models.attention import Attend, Layer
 from star_jax.models.config import ModelConfig
 from star_jax.models.head import Head, logits
-from star_jax.models.matmul import looked_up, product, products
-from star_jax.models.rope import Turns, rotate, turns
-from star_jax.models.stacking import Index, Kept, Stacked
+from star_jax.models.matmul import embed, matmul, matmuls
+from star_jax.models.rope import SinCos, rotate, sin_cos
+from star_jax.models.stacking import Carry, Index, Stacked
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
@@ -90,7 +90,7 @@ class Norm(nnx.Module):
 
 
 def _product(x: jax.Array, weight: jax.Array, config: ModelConfig) -> jax.Array:
-    found = checkpoint_name(product(x, weight, wide=config.cpu), "product")
+    found = checkpoint_name(matmul(x, weight, wide=config.cpu), "product")
     return found.astype(x.dtype)
 
 
@@ -135,12 +135,12 @@ class Attention(nnx.Module):
         self.out_bias = make.bias(config.out_bias, (config.width,), ("embed",))
 
     def __call__(
-        self, x: jax.Array, turned: Turns | None, layer: Layer, attend: Attend, kept: Kept
-    ) -> tuple[jax.Array, Kept]:
+        self, x: jax.Array, turned: SinCos | None, layer: Layer, attend: Attend, kept: Carry
+    ) -> tuple[jax.Array, Carry]:
         """The heads' outputs, summed: [B, T, E] to [B, T, E]; `turned` is of their positions."""
         # In this order of axes, and `out` in two: a CPU would transpose the weights for another.
         weights = [weight[...] for weight in (self.q, self.k, self.v)]
-        q, k, v = products(x, weights, wide=self.config.cpu)
+        q, k, v = matmuls(x, weights, wide=self.config.cpu)
         q = self._heads(q, self.q_bias, self.q_norm, turned)
         k = self._heads(k, self.k_bias, self.k_norm, turned)
         v = self._heads(v, self.v_bias, None, None)
@@ -154,7 +154,7 @@ class Attention(nnx.Module):
         x: jax.Array,
         bias: nnx.Param | None,
         norm: Norm | None,
-        turned: Turns | None,
+        turned: SinCos | None,
     ) -> jax.Array:
         y = x.swapaxes(1, 2)
         if bias is not None:
@@ -214,12 +214,12 @@ class Block(nnx.Module):
     def __call__(
         self,
         x: jax.Array,
-        turned: Turns | None,
+        turned: SinCos | None,
         layer: Layer,
         attend: Attend,
-        kept: Kept,
+        kept: Carry,
         layout: "Layout",
-    ) -> tuple[jax.Array, Kept]:
+    ) -> tuple[jax.Array, Carry]:
         """The residual stream [B, T, E] after this block."""
         h = layout.within(self.norm(x))
         mixed, kept = self.attention(h, turned, layer, attend, kept)
@@ -278,12 +278,12 @@ class Decoder(nnx.Module):
         tokens_BxT: jax.Array,
         positions_BxT: jax.Array,
         attend: Attend,
-        kept: Kept = (),
+        kept: Carry = (),
         *,
         given: tuple[Stacked, ...] = (),
         keep: "Keep" = "everything",
         layout: Layout = ANY,
-    ) -> tuple[jax.Array, Kept]:
+    ) -> tuple[jax.Array, Carry]:
         """Ids and their positions to the normalised residual stream, [B, T, E].
 
         Args:
@@ -296,17 +296,17 @@ class Decoder(nnx.Module):
             layout: of the activations.
         """
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        x = looked_up(self.embedding[...], tokens_BxT, dtype, cpu=config.cpu)
+        x = embed(self.embedding[...], tokens_BxT, dtype, cpu=config.cpu)
         if config.embedding_scale != 1:
             x = x * jnp.asarray(config.embedding_scale, dtype)
         if self.positions is not None:
-            x = x + looked_up(self.positions[...], positions_BxT, dtype, cpu=config.cpu)
+            x = x + embed(self.positions[...], positions_BxT, dtype, cpu=config.cpu)
         scale = config.scale or config.head_dim**-0.5
-        turned = [turns(positions_BxT, config, local) for local in (False, True)]
+        turned = [sin_cos(positions_BxT, config, local) for local in (False, True)]
 
         def each(
-            block: Block, index: Index, place: int, own: Any, x: jax.Array, kept: Kept
-        ) -> tuple[jax.Array, Kept]:
+            block: Block, index: Index, place: int, own: Any, x: jax.Array, kept: Carry
+        ) -> tuple[jax.Array, Carry]:
             window = config.window(place)
             layer = Layer(index, window, scale, config.attention_cap, tuple(own))
             return block(x, turned[bool(window)], layer, attend, kept, layout)
@@ -314,7 +314,7 @@ class Decoder(nnx.Module):
         remat: stacking.Remat = stacking.as_it_is
         if keep != "everything":
             # Inside of a loop nothing can take the second computation for the first.
-            alone = self.is_apart or config.period == config.layers
+            alone = self.is_unstacked or config.period == config.layers
             policy = _PRODUCTS if keep == "products" else None
             remat = functools.partial(jax.checkpoint, prevent_cse=alone, policy=policy)
         x = layout.between(x)
@@ -322,11 +322,11 @@ class Decoder(nnx.Module):
         return self.norm(x), kept
 
     @property
-    def is_apart(self) -> bool:
+    def is_unstacked(self) -> bool:
         """Whether the blocks are a list."""
         return isinstance(self.blocks, nnx.List)
 
-    def apart(self) -> "Decoder":
+    def unstacked(self) -> "Decoder":
         """The same decoder with a list of blocks, which run one after the other."""
         found = copy.copy(self)
         found.blocks = stacking.blocks(self.blocks)

@@ -33,7 +33,7 @@ def count() -> int:
     return jax.process_count()
 
 
-def speaks() -> bool:
+def is_primary() -> bool:
     """Whether this is the process that writes files and talks to the user."""
     return index() == 0
 
@@ -44,7 +44,7 @@ def barrier() -> None:
         _client().wait_at_barrier(f"star_jax/{next(_numbers)}", _WAIT_MS)
 
 
-def first(act: Callable[[], T]) -> T:
+def on_primary(act: Callable[[], T]) -> T:
     """What `act` returns in process 0, which alone calls it; the others wait for it.
 
     Args:
@@ -56,7 +56,7 @@ def first(act: Callable[[], T]) -> T:
     if count() == 1:
         return act()
     key = f"star_jax/{next(_numbers)}"
-    if speaks():
+    if is_primary():
         return _tell(key, act)
     said = json.loads(_client().blocking_key_value_get(key, _WAIT_MS))
     if "failed" in said:

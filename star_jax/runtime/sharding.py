@@ -75,7 +75,9 @@ def sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
     return NamedSharding(mesh, spec(axes))
 
 
-def fitting(mesh: Mesh, shape: Sequence[int], axes: Sequence[str | None]) -> NamedSharding:
+def divisible_sharding(
+    mesh: Mesh, shape: Sequence[int], axes: Sequence[str | None]
+) -> NamedSharding:
     """The sharding of an array of this shape: an axis that does not divide is not split.
 
     Such are the heads of keys and values where they are fewer than the devices of a tensor axis.
@@ -90,7 +92,7 @@ def fitting(mesh: Mesh, shape: Sequence[int], axes: Sequence[str | None]) -> Nam
 
 def split(mesh: Mesh, x: jax.Array, *axes: str | None) -> jax.Array:
     """Inside of a program: `x` laid out by these logical axes, but for those that do not divide."""
-    return jax.lax.with_sharding_constraint(x, fitting(mesh, x.shape, axes))
+    return jax.lax.with_sharding_constraint(x, divisible_sharding(mesh, x.shape, axes))
 
 
 def _shards(mesh: Mesh, spec_: PartitionSpec) -> list[int]:
@@ -99,7 +101,7 @@ def _shards(mesh: Mesh, spec_: PartitionSpec) -> list[int]:
     return [int(np.prod([mesh.shape[name] for name in group])) for group in names]
 
 
-def place(mesh: Mesh, tree: Any, *axes: str | None) -> Any:
+def device_put(mesh: Mesh, tree: Any, *axes: str | None) -> Any:
     """Puts every host array of `tree` on the mesh, its leading axes named by `axes`.
 
     Every process has the whole arrays, and puts on its devices what lies there.
@@ -122,7 +124,7 @@ def owners(mesh: Mesh, rows: int) -> list[int]:
     return found
 
 
-def held(array: jax.Array) -> np.ndarray:
+def to_host(array: jax.Array) -> np.ndarray:
     """What this process holds of an array, at its place in the whole; zeros elsewhere."""
     found = np.zeros(array.shape, array.dtype)
     for shard in {str(one.index): one for one in array.addressable_shards}.values():

@@ -16,8 +16,8 @@ from star_jax.data.problems import FILE, Problems, changed, gather
 from star_jax.data.prompts import Prompter, documents, rehearsed
 from star_jax.data.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 from star_jax.inference.decode import make_stop_rule
-from star_jax.inference.sampling import Selection
-from star_jax.inference.scheduler import Shape
+from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.scheduler import Bucket
 from star_jax.models.config import ModelConfig, for_mesh
 from star_jax.runtime import multihost, sharding
 from star_jax.star import capacity, finite
@@ -27,13 +27,13 @@ from star_jax.storage import files
 from star_jax.storage.run_dir import ledger, open_folder
 from star_jax.tasks import Problem, Task
 from star_jax.training.optimizer import make_optimizer
-from star_jax.training.spec import Fused, Learning, filled
+from star_jax.training.spec import FusedSpec, UpdateSpec, padded_rows
 
 _SOME = 500  # documents of a corpus that are looked at before anything is made of it
 
 
 @dataclasses.dataclass(frozen=True)
-class Context:
+class Run:
     """Everything but the weights.
 
     Attributes:
@@ -55,7 +55,7 @@ class Context:
     problems: Problems
     model: ModelConfig
     programs: Programs
-    shapes: tuple[Shape, ...]
+    buckets: tuple[Bucket, ...]
     stop: str
 
     @property
@@ -85,9 +85,9 @@ class Context:
         """Whether round `round_` is trained on the few-shot prompt too."""
         return self.settings.train.few_shot and self.shows_examples(round_ - 1)
 
-    def budget(self, problem: Problem) -> int:
+    def max_new_tokens(self, problem: Problem) -> int:
         """New tokens a completion of `problem` may take."""
-        return capacity.budget(self.settings, self.prompter, problem.group)
+        return capacity.max_new_tokens(self.settings, self.prompter, problem.group)
 
     def text(self, tokens: Sequence[int]) -> str:
         """What a row wrote, up to the text that stopped it; refused as in `finite`."""
@@ -96,9 +96,9 @@ class Context:
         return text.partition(self.stop)[0].rstrip() if self.stop else text
 
 
-def make_context(
+def make_run(
     settings: Settings, workdir: epath.PathLike, console: Console, *, samples: int = 1
-) -> Context:
+) -> Run:
     """Opens the run's folder and builds everything; compiles nothing.
 
     Args:
@@ -120,7 +120,7 @@ def make_context(
         raise SettingsError(str(error)) from error
 
 
-def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples: int) -> Context:
+def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples: int) -> Run:
     task = tasks.make(settings.task)
     tokenizer = _tokenizer(settings, task)
     count = settings.few_shot.examples if settings.few_shot.rounds else 0
@@ -143,7 +143,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     if settings.rounds.count:
         _ = prompter.end  # a chat template that has no replies says so now
     fused = _fused(settings, prompter, problems, found[0], shards)
-    longest = max(shape.prompt + shape.budget for shape in found) + prefix
+    longest = max(shape.prompt_length + shape.max_new_tokens for shape in found) + prefix
     _check(settings, model, found[0], longest, shards)
     stop = settings.sampler.stop or prompter.stop
     programs = Programs(
@@ -155,7 +155,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
             tokenizer.token_bytes()[: model.vocab - model.padding],
             model.vocab,
         ),
-        selection=Selection(
+        selection=SamplingParams(
             settings.sampler.temperature, settings.sampler.top_k, settings.sampler.top_p
         ),
         shapes=found,
@@ -168,7 +168,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     )
     # last: what cannot run leaves no folder behind
     folder = _open(settings, workdir, tokenizer, problems, found[0].rows)
-    return Context(settings, folder, console, prompter, problems, model, programs, found, stop)
+    return Run(settings, folder, console, prompter, problems, model, programs, found, stop)
 
 
 def _open(
@@ -195,7 +195,7 @@ def _open(
             files.write_json(folder / capacity.ROWS, {"rows": rows})
         return to_dict(settings)
 
-    chosen = multihost.first(make)
+    chosen = multihost.on_primary(make)
     if different := differences(chosen, to_dict(settings), where=("in process 0", "here")):
         raise SettingsError(
             "process 0 was started with other settings; give all processes one command:\n"
@@ -239,8 +239,8 @@ def _model(settings: Settings, prompter: Prompter, grid: Mesh) -> ModelConfig:
 
 
 def _fused(
-    settings: Settings, prompter: Prompter, problems: Problems, shape: Shape, shards: int
-) -> Fused | None:
+    settings: Settings, prompter: Prompter, problems: Problems, shape: Bucket, shards: int
+) -> FusedSpec | None:
     """The fused step, where the run is in that mode."""
     if settings.mode != "fused":
         return None
@@ -253,18 +253,18 @@ def _fused(
     longest = max(len(problem.answer.encode()) for problem in problems.seen)
     again = len(rehearsed(shape.rows, settings.rationalize.rehearsal))
     if again:
-        again = filled(shape.rows + again, shards, settings.train.micro_batch) - shape.rows
+        again = padded_rows(shape.rows + again, shards, settings.train.micro_batch) - shape.rows
     every = settings.policy_refresh_every
-    return Fused(shape, rounded(longest), rule, prompter.end, again, every)
+    return FusedSpec(shape, rounded(longest), rule, prompter.end, again, every)
 
 
-def _learning(settings: Settings, fused: Fused | None) -> dict[str, Learning]:
+def _learning(settings: Settings, fused: FusedSpec | None) -> dict[str, UpdateSpec]:
     """The kinds of update that the run will do; the fused step's is on what it decodes."""
     kinds = {}
     if _pretrains(settings):
         chosen = settings.pretrain
         optimizer = make_optimizer(clip=chosen.clip, b2=chosen.b2)
-        kinds["pretrain"] = Learning(
+        kinds["pretrain"] = UpdateSpec(
             optimizer, chosen.batch_size, chosen.length, chosen.micro_batch
         )
     if settings.rounds.count:
@@ -274,9 +274,9 @@ def _learning(settings: Settings, fused: Fused | None) -> dict[str, Learning]:
         )
         rows, length = chosen.batch_size, chosen.length
         if fused:
-            rows = fused.shape.rows + fused.again
-            length = fused.shape.prompt + fused.shape.budget + 1  # and end-of-text
-        kinds["train"] = Learning(optimizer, rows, length, chosen.micro_batch, chosen.remat)
+            rows = fused.bucket.rows + fused.again
+            length = fused.bucket.prompt_length + fused.bucket.max_new_tokens + 1  # and end-of-text
+        kinds["train"] = UpdateSpec(optimizer, rows, length, chosen.micro_batch, chosen.remat)
     return kinds
 
 
@@ -329,7 +329,7 @@ def _check_corpus(settings: Settings, prompter: Prompter) -> None:
 
 
 def _check(
-    settings: Settings, model: ModelConfig, trained: Shape, longest: int, shards: int
+    settings: Settings, model: ModelConfig, trained: Bucket, longest: int, shards: int
 ) -> None:
     """Refuses what only shows once there are devices, problems and a model."""
     sizes = {}
@@ -337,7 +337,7 @@ def _check(
         sizes["pretrain.batch_size"] = settings.pretrain.batch_size
     lengths = {"model.context": (model.context, longest, "what is sampled")}
     if _packs(settings):
-        least = trained.prompt + trained.budget
+        least = trained.prompt_length + trained.max_new_tokens
         sizes["train.batch_size"] = settings.train.batch_size
         lengths["train.length"] = (settings.train.length, least, "a question and its completion")
     sizes["sampler.rows"] = settings.sampler.rows

@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 from star_jax.config.validation import Settings, SettingsError
 from star_jax.data.problems import Problems
 from star_jax.data.prompts import Prompter
-from star_jax.inference.buckets import ring
-from star_jax.inference.scheduler import Shape
+from star_jax.inference.buckets import page_ring
+from star_jax.inference.scheduler import Bucket
 from star_jax.models import memory
 from star_jax.models.config import ModelConfig
 from star_jax.runtime import multihost, sharding
@@ -32,7 +32,7 @@ def choose(
     prefix: int,
     samples: int,
     workdir: epath.PathLike,
-) -> tuple[Shape, ...]:
+) -> tuple[Bucket, ...]:
     """A shape for what is trained on, and one for the longer problems out of distribution.
 
     Args:
@@ -55,27 +55,29 @@ def choose(
         """As many as fit, if the largest phase fills each of them some times."""
         if (file := epath.Path(workdir) / ROWS).exists():
             return files.read_json(file)["rows"]
-        longest = max(prompt + ring(budget).tokens for prompt, budget in sizes)
+        longest = max(prompt + page_ring(budget).tokens for prompt, budget in sizes)
         length = max(1, min(model.context - prefix, longest))
         fitting = memory.rows_that_fit(model, grid, length=length, prefix=prefix)
         busy = rounded(most // _REFILLS, multiple)
         return max(multiple, min(busy, fitting // multiple * multiple))
 
-    rows = multihost.first(lambda: settings.sampler.rows or chosen())
+    rows = multihost.on_primary(lambda: settings.sampler.rows or chosen())
     counts = (most, samples * len(outside))  # no more rows than questions
     return tuple(
-        Shape(budget, prompt, min(rows, rounded(count, multiple)))
+        Bucket(budget, prompt, min(rows, rounded(count, multiple)))
         for (prompt, budget), count in zip(sizes, counts, strict=False)
     )
 
 
 def _fitted(settings: Settings, prompter: Prompter, problems: Sequence[Problem]) -> tuple[int, int]:
     """Places for the prompts of the problems, and for what is written."""
-    longest = max(budget(settings, prompter, group) for group in {p.group for p in problems})
+    longest = max(
+        max_new_tokens(settings, prompter, group) for group in {p.group for p in problems}
+    )
     return rounded(max(map(prompter.length, problems))), longest
 
 
-def budget(settings: Settings, prompter: Prompter, group: str) -> int:
+def max_new_tokens(settings: Settings, prompter: Prompter, group: str) -> int:
     """New tokens a completion in class `group` may take, end-of-text included."""
     longest = prompter.task.longest(group, prompter.direct)
     if not (settings.sampler.max_new_tokens or longest):

@@ -14,15 +14,15 @@ from star_jax.data import packing, prompts
 from star_jax.data.sample import Sample
 from star_jax.grading import device, ledger
 from star_jax.grading.ledger import Kind
-from star_jax.inference.scheduler import Shape, left_padded
+from star_jax.inference.scheduler import Bucket, left_padded
 from star_jax.models.params import Params
 from star_jax.runtime import multihost
 from star_jax.star import phases
-from star_jax.star.build import Context
-from star_jax.star.fused_step import Attempt, Padded, Rehearsed, StarBatch, StarMetrics
+from star_jax.star.build import Run
+from star_jax.star.fused_step import Attempt, PaddedRows, Rehearsed, StarBatch, StarMetrics
 from star_jax.storage.checkpoint import Checkpoints
 from star_jax.tasks import Problem
-from star_jax.training.spec import Fused
+from star_jax.training.spec import FusedSpec
 
 _TRIES: tuple[Kind, Kind] = ("samples", "rationalized")
 
@@ -43,7 +43,7 @@ class Outcome:
 
 
 def learn(
-    context: Context, round_: int, start: Callable[[], Params], policy: Callable[[], Params]
+    context: Run, round_: int, start: Callable[[], Params], policy: Callable[[], Params]
 ) -> Outcome:
     """Makes the round's pass, or goes on with it from the last checkpoint.
 
@@ -58,10 +58,10 @@ def learn(
     if fused is None:
         raise ValueError("this run has no fused step: config.mode is not 'fused'")
     problems = phases.questions(context, round_)
-    rows, model = fused.shape.rows, context.model
+    rows, model = fused.bucket.rows, context.model
     batches = [range(at, min(at + rows, len(problems))) for at in range(0, len(problems), rows)]
     schedule = phases.schedule(chosen, len(batches))
-    owners = programs.owners(fused.shape)
+    owners = programs.owners(fused.bucket)
     own = programs.states["train"].policy is not None
     checkpoints = Checkpoints(phases.checkpoints(context, round_), keep=1)
     done = checkpoints.latest() or 0
@@ -87,7 +87,7 @@ def learn(
     return Outcome(state.params, len(batches), told.loss)
 
 
-def read(context: Context, round_: int) -> tuple[list[Sample], list[Sample]]:
+def read(context: Run, round_: int) -> tuple[list[Sample], list[Sample]]:
     """The ledger of a pass: what was generated, and what was rationalized of it."""
     multihost.barrier()  # the last of it is there
     folder = context.round_folder(round_)
@@ -96,7 +96,7 @@ def read(context: Context, round_: int) -> tuple[list[Sample], list[Sample]]:
 
 
 def _write(
-    context: Context,
+    context: Run,
     round_: int,
     step: int,
     asked: Sequence[Problem],
@@ -129,7 +129,7 @@ def _metrics(found: StarMetrics) -> dict[str, float]:
 
 
 def _graded(
-    context: Context,
+    context: Run,
     round_: int,
     asked: Sequence[Problem],
     attempt: Attempt,
@@ -161,8 +161,8 @@ def _graded(
 
 
 def _batch(
-    context: Context,
-    fused: Fused,
+    context: Run,
+    fused: FusedSpec,
     round_: int,
     asked: Sequence[Problem],
     numbers: range,
@@ -179,13 +179,13 @@ def _batch(
         for hint in (False, True)
     ]
     return StarBatch(
-        question=_padded([prompter.row(p, False, shown) for p in asked], fused.shape),
-        hinted=_padded([prompter.row(p, True, shown) for p in tried], fused.shape),
-        trained=_padded([prompter.row(p, False, trained) for p in asked], fused.shape),
+        question=_padded([prompter.row(p, False, shown) for p in asked], fused.bucket),
+        hinted=_padded([prompter.row(p, True, shown) for p in tried], fused.bucket),
+        trained=_padded([prompter.row(p, False, trained) for p in asked], fused.bucket),
         rehearsed=_rehearsed(context, fused, asked) if fused.again else None,
-        number=_filled(np.array(numbers, np.int32), fused.shape.rows),
-        gold=_filled(gold, fused.shape.rows),
-        gold_length=_filled(gold_length, fused.shape.rows),
+        number=_filled(np.array(numbers, np.int32), fused.bucket.rows),
+        gold=_filled(gold, fused.bucket.rows),
+        gold_length=_filled(gold_length, fused.bucket.rows),
         few_shot=few_shot[0],
         few_shot_hinted=few_shot[1],
         seed=np.array([settings.seed, round_], np.uint32),
@@ -193,17 +193,17 @@ def _batch(
     )
 
 
-def _rehearsed(context: Context, fused: Fused, asked: Sequence[Problem]) -> Rehearsed:
+def _rehearsed(context: Run, fused: FusedSpec, asked: Sequence[Problem]) -> Rehearsed:
     """The share of a batch that is trained on again with its hint."""
     share = context.settings.rationalize.rehearsal
     places = prompts.rehearsed(len(asked), share)
     rows = [context.prompter.row(asked[place], True) for place in places]
-    shape = dataclasses.replace(fused.shape, rows=fused.again)
+    shape = dataclasses.replace(fused.bucket, rows=fused.again)
     return Rehearsed(_padded(rows, shape), _filled(np.array(places, np.int32), fused.again))
 
 
-def _padded(rows: Sequence[Sequence[int]], shape: Shape) -> Padded:
-    return Padded(*left_padded(rows, shape))
+def _padded(rows: Sequence[Sequence[int]], shape: Bucket) -> PaddedRows:
+    return PaddedRows(*left_padded(rows, shape))
 
 
 def _filled(x: NDArray, rows: int) -> NDArray:

@@ -24,7 +24,7 @@ from flax import nnx
 
 from star_jax.grading import device
 from star_jax.inference.decode import Generated, Prompts, StopRule, decode
-from star_jax.inference.sampling import Selection
+from star_jax.inference.sampling import SamplingParams
 from star_jax.models import kv_cache
 from star_jax.models.kv_cache import PrefixTokens
 from star_jax.models.params import as_policy
@@ -59,7 +59,7 @@ class StarConfig:
     update: Callable[..., tuple[StarState, dict[str, jax.Array]]]
     budget: int
     stop: StopRule
-    selection: Selection
+    selection: SamplingParams
     rule: AnswerRule
     eos: int
     dtype: str = "float32"
@@ -72,7 +72,7 @@ class StarConfig:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Padded:
+class PaddedRows:
     """Rows of tokens, padded on the left.
 
     Attributes:
@@ -94,7 +94,7 @@ class Rehearsed:
         of: [R] int32, its row in the batch.
     """
 
-    question: Padded
+    question: PaddedRows
     of: Array
 
 
@@ -115,9 +115,9 @@ class StarBatch:
         learning_rate: [] float32, of the update.
     """
 
-    question: Padded
-    hinted: Padded
-    trained: Padded
+    question: PaddedRows
+    hinted: PaddedRows
+    trained: PaddedRows
     rehearsed: Rehearsed | None
     number: Array
     gold: Array
@@ -203,7 +203,7 @@ def star_step(
 
 def training_rows(
     eos: int,
-    question: Padded,
+    question: PaddedRows,
     written: jax.Array,
     count: jax.Array,
     accepted: jax.Array,
@@ -253,7 +253,7 @@ def _attempt(
     config: StarConfig,
     policy: Decoder,
     batch: StarBatch,
-    rows: Padded,
+    rows: PaddedRows,
     few_shot: PrefixTokens | None,
     stream: int,
 ) -> Attempt:

@@ -22,10 +22,10 @@ from star_jax.models.params import Params, count_params
 from star_jax.reporting import console, report
 from star_jax.runtime import multihost
 from star_jax.star import finite
-from star_jax.star.build import Context
+from star_jax.star.build import Run
 from star_jax.storage.run_dir import training
 from star_jax.tasks import Problem
-from star_jax.training.loop import Plan, fit
+from star_jax.training.loop import TrainPlan, train
 from star_jax.training.optimizer import Schedule, constant, cosine
 
 _STREAMS: dict[Kind, int] = {kind: stream for stream, kind in enumerate(get_args(Kind))}
@@ -35,12 +35,12 @@ _BY_THE_LAST: set[Kind] = {"samples", "rationalized"}  # and by the model of the
 _HEARD_EVERY = 10  # steps between two lines of metrics.jsonl
 
 
-def start(context: Context) -> None:
+def start(context: Run) -> None:
     """Says what runs where, and begins to compile it; a phase waits for the programs it needs."""
     parameters = count_params(context.programs.params)
     devices = context.programs.mesh.devices.size
     where = f" of {multihost.count()} processes" if multihost.count() > 1 else ""
-    rows = " and ".join(str(rows) for rows in sorted({shape.rows for shape in context.shapes}))
+    rows = " and ".join(str(rows) for rows in sorted({shape.rows for shape in context.buckets}))
     context.console.print(
         f"{parameters:,} parameters on {devices} device(s){where}, {rows} rows at a time; "
         f"{len(context.programs)} programs are compiled in the background"
@@ -61,7 +61,7 @@ def start(context: Context) -> None:
     context.programs.start()
 
 
-def compile_rest(context: Context) -> None:
+def compile_rest(context: Run) -> None:
     """Waits for the programs that are not compiled yet, and shows how far that is."""
     if context.programs.missing():
         with console.progress(context.console, "compile", context.programs.missing()) as advance:
@@ -69,7 +69,7 @@ def compile_rest(context: Context) -> None:
 
 
 def sample(
-    context: Context,
+    context: Run,
     round_: int,
     kind: Kind,
     policy: Params,
@@ -94,13 +94,13 @@ def sample(
     hint = kind in _HINTED
     examples = context.shows_examples(round_ - 1 if kind in _BY_THE_LAST else round_)
     rows = [
-        scheduler.Row(
-            number, context.prompter.row(problem, hint, examples), context.budget(problem)
+        scheduler.Request(
+            number, context.prompter.row(problem, hint, examples), context.max_new_tokens(problem)
         )
         for number, problem in enumerate(problems)
     ]
-    chunks = scheduler.plan(rows, context.shapes, context.settings.sampler.refills)
-    done = multihost.first(lambda: ledger.shard_count(folder, kind))
+    chunks = scheduler.plan(rows, context.buckets, context.settings.sampler.refills)
+    done = multihost.on_primary(lambda: ledger.shard_count(folder, kind))
     before = sum(len(chunk.rows) for chunk in chunks[:done])
     right = 0
     title = f"round {round_} {kind}"
@@ -112,9 +112,7 @@ def sample(
             seed = (context.settings.seed, round_, _STREAMS[kind])
             ready = ready or sampling.policy(policy, shown, greedy=kind not in _DRAWN)
             # No name holds the slots: those of two chunks at a time would be too many.
-            completions = scheduler.complete(
-                chunk, sampling.open(ready, seed, chunk.shape), advance
-            )
+            completions = scheduler.run(chunk, sampling.open(ready, seed, chunk.shape), advance)
             holders = context.programs.owners(chunk.shape)
             owners = [holders[one.slot] for one in completions]
             own = [one for one in completions if holders[one.slot] == multihost.index()]
@@ -146,7 +144,7 @@ def _read(
 
 
 def _graded(
-    context: Context,
+    context: Run,
     round_: int,
     completions: Sequence[scheduler.Completion],
     problems: Sequence[Problem],
@@ -187,15 +185,15 @@ def write(
     if graded:
         ledger.write_part(folder, kind, index, multihost.index(), graded)
     multihost.barrier()
-    return ledger.join_parts(folder, kind, index, owners) if multihost.speaks() else graded
+    return ledger.join_parts(folder, kind, index, owners) if multihost.is_primary() else graded
 
 
-def pretrain(context: Context, start: Callable[[], Params]) -> Params:
+def pretrain(context: Run, start: Callable[[], Params]) -> Params:
     """The base model: a short training on the task's corpus (format and hints, no arithmetic)."""
     chosen = context.settings.pretrain
     seed = context.settings.seed
     corpus = context.task.corpus(seed, chosen.examples, chosen.hinted, chosen.easy)
-    plan = Plan(
+    plan = TrainPlan(
         kind="pretrain",
         examples=prompts.documents(context.tokenizer, corpus, chosen.shots),
         length=chosen.length,
@@ -209,10 +207,10 @@ def pretrain(context: Context, start: Callable[[], Params]) -> Params:
     return _fit(context, 0, plan, start)[0]
 
 
-def questions(context: Context, round_: int) -> list[Problem]:
+def questions(context: Run, round_: int) -> list[Problem]:
     """The problems of a round, those that the run's programs hold: fresh ones can be longer."""
     found = context.problems.train(round_)
-    places, fused = context.shapes[0].prompt, context.programs.fused
+    places, fused = context.buckets[0].prompt_length, context.programs.fused
     kept = [problem for problem in found if context.prompter.length(problem) <= places]
     if fused:
         kept = [problem for problem in kept if len(problem.answer.encode()) <= fused.answer_bytes]
@@ -224,7 +222,7 @@ def questions(context: Context, round_: int) -> list[Problem]:
     return kept
 
 
-def fitting(context: Context, round_: int, examples: Sequence[Example]) -> list[Example]:
+def drop_too_long(context: Run, round_: int, examples: Sequence[Example]) -> list[Example]:
     """Those that `train.length` holds: a text can have more tokens than it was written in."""
     room = context.settings.train.length
     found = [example for example in examples if len(example.tokens) <= room]
@@ -237,7 +235,7 @@ def fitting(context: Context, round_: int, examples: Sequence[Example]) -> list[
 
 
 def fine_tune(
-    context: Context,
+    context: Run,
     round_: int,
     base: Callable[[], Params],
     examples: Sequence[Example],
@@ -245,7 +243,7 @@ def fine_tune(
 ) -> tuple[Params, float]:
     """Trains the base weights on what the round kept; returns the weights and the last loss."""
     chosen = context.settings.train
-    plan = Plan(
+    plan = TrainPlan(
         kind="train",
         examples=examples,
         length=chosen.length,
@@ -267,22 +265,22 @@ def schedule(chosen: schema.Train, steps: int) -> Schedule:
     return constant(chosen.learning_rate, chosen.warmup_steps)
 
 
-def clear(context: Context, round_: int) -> None:
+def clear(context: Run, round_: int) -> None:
     """Removes the checkpoints made while a round was trained, once its outcome is safe."""
     if (folder := checkpoints(context, round_)).exists():
         folder.rmtree()
 
 
-def checkpoints(context: Context, round_: int) -> epath.Path:
+def checkpoints(context: Run, round_: int) -> epath.Path:
     """Where training leaves its state, to go on from."""
     return training(context.folder, round_)
 
 
 def _fit(
-    context: Context, round_: int, plan: Plan, start: Callable[[], Params]
+    context: Run, round_: int, plan: TrainPlan, start: Callable[[], Params]
 ) -> tuple[Params, float]:
     with Report(context, round_, plan.kind, plan.steps) as told:
-        params = fit(context.programs, start, plan, told.heard, told.resumed)
+        params = train(context.programs, start, plan, told.heard, told.resumed)
     return params, told.loss
 
 
@@ -293,7 +291,7 @@ class Report(contextlib.ExitStack):
         loss: of the last step.
     """
 
-    def __init__(self, context: Context, round_: int, kind: str, steps: int) -> None:
+    def __init__(self, context: Run, round_: int, kind: str, steps: int) -> None:
         super().__init__()
         self.loss = float("nan")
         self._context, self._round, self._kind, self._steps = context, round_, kind, steps
@@ -301,7 +299,7 @@ class Report(contextlib.ExitStack):
 
     def resumed(self, step: int) -> None:
         """Training begins after `step`: lines of later ones are dropped, and the bar is shown."""
-        if multihost.speaks():
+        if multihost.is_primary():
             report.truncate_metrics(
                 self._file, lambda line: (line["round"], line["step"]) <= (self._round, step)
             )
@@ -324,6 +322,6 @@ class Report(contextlib.ExitStack):
         )
         self.loss = metrics["loss"]
         self._advance(1, loss=self.loss)
-        if multihost.speaks() and (step % _HEARD_EVERY == 0 or step == self._steps):
+        if multihost.is_primary() and (step % _HEARD_EVERY == 0 or step == self._steps):
             line = {"phase": self._kind, "round": self._round, "step": step} | metrics
             report.append_metrics(self._file, line)

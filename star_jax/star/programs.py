@@ -21,16 +21,16 @@ from jax.sharding import Mesh
 from star_jax.data.packing import Packed
 from star_jax.inference.decode import StopRule
 from star_jax.inference.programs import Sampling
-from star_jax.inference.sampling import Selection
-from star_jax.inference.scheduler import Shape
+from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.scheduler import Bucket
 from star_jax.models import stacking
 from star_jax.models.abstract_params import abstract_params, graph
-from star_jax.models.attention import block
+from star_jax.models.attention import length_multiple
 from star_jax.models.config import ModelConfig
 from star_jax.models.params import Params, as_policy, init_params
 from star_jax.runtime import sharding
 from star_jax.star.fused_step import (
-    Padded,
+    PaddedRows,
     Rehearsed,
     StarBatch,
     StarConfig,
@@ -39,7 +39,7 @@ from star_jax.star.fused_step import (
 )
 from star_jax.training import state as state_lib
 from star_jax.training import step
-from star_jax.training.spec import Fused, Learning
+from star_jax.training.spec import FusedSpec, UpdateSpec
 from star_jax.training.state import StarState
 
 
@@ -73,12 +73,12 @@ class Programs:
         mesh: Mesh,
         *,
         stop: StopRule,
-        selection: Selection,
-        shapes: Sequence[Shape],
+        selection: SamplingParams,
+        shapes: Sequence[Bucket],
         prefix: int,
         bare: bool = False,
-        learning: dict[str, Learning],
-        fused: Fused | None = None,
+        learning: dict[str, UpdateSpec],
+        fused: FusedSpec | None = None,
         show: bool = False,
         fresh: bool = True,
     ) -> None:
@@ -181,7 +181,7 @@ class Programs:
         Where "train" is on the few-shot prompt too, its tokens are `few_shot`.
         """
         arrays = (batch.tokens, batch.segments, batch.positions, batch.weights)
-        rows = step.Batch(*(sharding.place(self.mesh, x, "batch") for x in arrays))
+        rows = step.Batch(*(sharding.device_put(self.mesh, x, "batch") for x in arrays))
         rate = self._whole(np.float32(learning_rate))
         shown = self.sampling.few_shot(few_shot) if self._shows(kind) else None
         state, metrics = self._call(("update", kind), state, rows, rate, shown)
@@ -198,12 +198,14 @@ class Programs:
         What was generated is real in the rows that this process holds (see `owners`).
         """
         rows, scalars = batch.parts()
-        placed = sharding.place(self.mesh, rows, "batch") | sharding.place(self.mesh, scalars)
+        placed = sharding.device_put(self.mesh, rows, "batch") | sharding.device_put(
+            self.mesh, scalars
+        )
         name = ("star", batch.few_shot is not None)
         state, metrics = self._run(name, state, dataclasses.replace(batch, **placed))
-        return state, jax.tree.map(sharding.held, metrics)
+        return state, jax.tree.map(sharding.to_host, metrics)
 
-    def owners(self, shape: Shape) -> list[int]:
+    def owners(self, shape: Bucket) -> list[int]:
         """Of each row of a chunk, the process that reads what it wrote."""
         return sharding.owners(self.mesh, shape.rows)
 
@@ -233,11 +235,11 @@ class Programs:
         return self._show and kind == "train" and bool(self._prefix)
 
     @staticmethod
-    def _has_policy(fused: Fused | None) -> bool:
+    def _has_policy(fused: FusedSpec | None) -> bool:
         return fused is not None and fused.refresh_every != 1
 
     def _whole(self, x: Any) -> jax.Array:
-        return sharding.place(self.mesh, x)
+        return sharding.device_put(self.mesh, x)
 
     def _learning_programs(self, kind: str) -> dict[Any, Callable[[], Any]]:
         """What a kind of update needs; nothing where the run has none of it."""
@@ -287,12 +289,12 @@ class Programs:
             mesh=self.mesh,
         )
 
-    def _lower_star(self, fused: Fused, shared: bool) -> Any:
-        shape, state = fused.shape, self.states["train"]
+    def _lower_star(self, fused: FusedSpec, shared: bool) -> Any:
+        shape, state = fused.bucket, self.states["train"]
         config = StarConfig(
             graph=self.graph,
             update=self._update("train"),
-            budget=shape.budget,
+            budget=shape.max_new_tokens,
             stop=self._stop,
             selection=self._selection,
             rule=fused.rule,
@@ -300,12 +302,12 @@ class Programs:
             dtype=self._config.dtype,
             refresh_every=fused.refresh_every,
             show=self._shows("train"),
-            apart=stacking.taken_apart(self.mesh),
+            apart=stacking.is_unstacked_on(self.mesh),
             layout=self.sampling.layout(shape.rows),
-            block=block(self.mesh),
+            block=length_multiple(self.mesh),
         )
-        padded = self._abstract_padded(shape.rows, shape.prompt)
-        some, count = self._abstract_padded(fused.again, shape.prompt), padded.start
+        padded = self._abstract_padded(shape.rows, shape.prompt_length)
+        some, count = self._abstract_padded(fused.again, shape.prompt_length), padded.start
         shown = self.sampling.abstract_few_shot() if shared else None
         batch = StarBatch(
             question=padded,
@@ -330,9 +332,9 @@ class Programs:
         axes = ("batch",) if "generated" in jax.tree_util.keystr(path) else ()
         return self._shaped(x.shape, x.dtype, *axes)
 
-    def _abstract_padded(self, rows: int, places: int) -> Padded:
+    def _abstract_padded(self, rows: int, places: int) -> PaddedRows:
         tokens = self._shaped((rows, places), np.int32, "batch")
-        return Padded(tokens, self._shaped((rows,), np.int32, "batch"))
+        return PaddedRows(tokens, self._shaped((rows,), np.int32, "batch"))
 
 
 def lowered(

@@ -28,7 +28,7 @@ from star_jax.reporting import console, report
 from star_jax.reporting.meter import Meter
 from star_jax.runtime import multihost
 from star_jax.star import fused_round, phases
-from star_jax.star.build import Context, make_context
+from star_jax.star.build import Run, make_run
 from star_jax.storage import files, run_dir, versions
 from star_jax.storage.checkpoint import Checkpoints
 from star_jax.training.optimizer import steps_of_round
@@ -44,14 +44,16 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     Raises:
         SettingsError: `workdir` belongs to a run with other settings, or misses a round.
     """
-    context = make_context(settings, workdir, Console(quiet=not multihost.speaks()))
+    context = make_run(settings, workdir, Console(quiet=not multihost.is_primary()))
     console.print_data(context.console, context.problems.report())
     versions.say(context.console, context.folder)
     weights = Checkpoints(run_dir.weights(context.folder))
-    records = multihost.first(lambda: _finished(context))
+    records = multihost.on_primary(lambda: _finished(context))
     if records:
         _publish(context, records)  # the run may have been killed before it could
-    tested = not context.problems.test or multihost.first((context.folder / run_dir.TEST).exists)
+    tested = not context.problems.test or multihost.on_primary(
+        (context.folder / run_dir.TEST).exists
+    )
     if len(records) <= _last(settings, records) or not tested:
         try:
             _go_on(context, weights, records)
@@ -67,14 +69,14 @@ def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     return outcome
 
 
-def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> None:
+def _go_on(context: Run, weights: Checkpoints, records: list[Record]) -> None:
     """Adds the records of the rounds that are not done, from the base model on."""
     programs = context.programs
     meter = Meter(
         lambda: programs.device_seconds, programs.sampling.counts, lambda: programs.waited
     )
     sampled = not context.direct
-    multihost.first(lambda: run_dir.check_round(context.folder, len(records), samples=sampled))
+    multihost.on_primary(lambda: run_dir.check_round(context.folder, len(records), samples=sampled))
     phases.start(context)
     if not records:
         with meter.watch.phase("pretrain"):
@@ -95,7 +97,7 @@ def _go_on(context: Context, weights: Checkpoints, records: list[Record]) -> Non
         _publish(context, records)
 
 
-def _test(context: Context, weights: Checkpoints, records: list[Record]) -> None:
+def _test(context: Run, weights: Checkpoints, records: list[Record]) -> None:
     """The test set, once: by the model of the round that the held-out problems have chosen."""
     best = report.result(records)["best_round"]
     policy = policy_of(context, weights, best)
@@ -103,14 +105,14 @@ def _test(context: Context, weights: Checkpoints, records: list[Record]) -> None
     _write(context.folder / run_dir.TEST, {"round": best, **_score(context, samples)})
 
 
-def _prune(context: Context, weights: Checkpoints, records: list[Record]) -> None:
+def _prune(context: Run, weights: Checkpoints, records: list[Record]) -> None:
     """Removes the weights that neither the next round nor the test needs, if so wanted."""
     if context.settings.rounds.keep_weights == "best":
         needed = {0, records[-1]["round"], report.result(records)["best_round"]}
         weights.keep_only(needed)
 
 
-def _round(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Record:
+def _round(context: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Algorithm 1, lines 3 to 7: makes M_n of M_{n-1} and M; returns what there is to say of it.
 
     One model is on the devices at a time: each is read again where it is needed.
@@ -118,14 +120,14 @@ def _round(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Reco
     learn = _learn_in_steps if context.settings.mode == "fused" else _learn_at_once
     counts = learn(context, n, weights, meter)
     score = _evaluate(context, n, policy_of(context, weights, n), meter)
-    told = multihost.first(lambda: files.read_json(_outcome_of_training(context, n)))
+    told = multihost.on_primary(lambda: files.read_json(_outcome_of_training(context, n)))
     return {"round": n, **score, **counts, **told}
 
 
-def _learn_at_once(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Record:
+def _learn_at_once(context: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Generates for all problems, filters, then fine-tunes: mode "rounds"."""
     examples, counts = (_gold if context.direct else _bootstrap)(context, n, weights, meter)
-    examples = phases.fitting(context, n, examples)
+    examples = phases.drop_too_long(context, n, examples)
     chosen = context.settings.train
     steps = steps_of_round(n, chosen.first_steps, chosen.growth, chosen.max_steps)
     if not examples:
@@ -149,7 +151,7 @@ def _learn_at_once(context: Context, n: int, weights: Checkpoints, meter: Meter)
     return counts
 
 
-def _learn_in_steps(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Record:
+def _learn_in_steps(context: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Generates, filters and learns a batch of problems at a time: mode "fused".
 
     With a policy that is refreshed the learner goes on from M_{n-1}, not from M.
@@ -162,12 +164,12 @@ def _learn_in_steps(context: Context, n: int, weights: Checkpoints, meter: Meter
             _save(context, n, weights, done.params, done.loss, done.steps)
     found = fused_round.read(context, n)
     kept = ledger.keep(*found)
-    multihost.first(lambda: ledger.write_kept(context.round_folder(n), kept))
+    multihost.on_primary(lambda: ledger.write_kept(context.round_folder(n), kept))
     return summary.summarize(*found)
 
 
 def _save(
-    context: Context, n: int, weights: Checkpoints, params: Params, loss: float | None, steps: int
+    context: Run, n: int, weights: Checkpoints, params: Params, loss: float | None, steps: int
 ) -> None:
     """Saves M_n, after what there is to say of its training."""
     told = {"train_steps": steps, "train_loss": loss}
@@ -175,12 +177,12 @@ def _save(
     weights.save(n, params)
 
 
-def _outcome_of_training(context: Context, n: int) -> epath.Path:
+def _outcome_of_training(context: Run, n: int) -> epath.Path:
     return context.round_folder(n) / "train.json"
 
 
 def _bootstrap(
-    context: Context, n: int, weights: Checkpoints, meter: Meter
+    context: Run, n: int, weights: Checkpoints, meter: Meter
 ) -> tuple[list[Example], Record]:
     """Lines 3 to 6: rationale generation, rationalization, filter; the examples to train on."""
     settings = context.settings
@@ -195,15 +197,13 @@ def _bootstrap(
         with meter.watch.phase("rationalize"):
             rationalized = phases.sample(context, n, "rationalized", policy, failed)
     kept = ledger.keep(generated, rationalized)
-    multihost.first(lambda: ledger.write_kept(context.round_folder(n), kept))
+    multihost.on_primary(lambda: ledger.write_kept(context.round_folder(n), kept))
     with_shots = context.trains_on_examples(n)
     examples = context.prompter.training_examples(kept, settings.rationalize.rehearsal, with_shots)
     return examples, summary.summarize(generated, rationalized)
 
 
-def _gold(
-    context: Context, n: int, weights: Checkpoints, meter: Meter
-) -> tuple[list[Example], Record]:
+def _gold(context: Run, n: int, weights: Checkpoints, meter: Meter) -> tuple[list[Example], Record]:
     """The baseline without rationales: the round's problems with their gold answers."""
     del weights, meter
     with_shots = context.trains_on_examples(n)
@@ -212,7 +212,7 @@ def _gold(
     return examples, summary.summarize([], []) | {"tried": 0, "kept": len(examples)}
 
 
-def make_base(context: Context, weights: Checkpoints) -> None:
+def make_base(context: Run, weights: Checkpoints) -> None:
     """Makes M, or takes another run's, and keeps it as round 0's weights; not a pretrained one."""
     chosen = context.settings.pretrain
     if context.settings.model.source or weights.has(0):
@@ -227,7 +227,7 @@ def make_base(context: Context, weights: Checkpoints) -> None:
     weights.save(0, base)
 
 
-def model_of(context: Context, weights: Checkpoints, n: int) -> Params:
+def model_of(context: Run, weights: Checkpoints, n: int) -> Params:
     """M_n, as it was saved; a pretrained M from its source."""
     model = context.settings.model
     if n or not model.source:
@@ -240,26 +240,26 @@ def model_of(context: Context, weights: Checkpoints, n: int) -> Params:
         raise SettingsError(str(error)) from error
 
 
-def policy_of(context: Context, weights: Checkpoints, n: int) -> Params:
+def policy_of(context: Run, weights: Checkpoints, n: int) -> Params:
     """M_n, laid out for sampling; what it was laid out from is gone."""
     return context.programs.sampling.lay_out(model_of(context, weights, n))
 
 
-def _evaluate(context: Context, n: int, policy: Params, meter: Meter) -> Record:
+def _evaluate(context: Run, n: int, policy: Params, meter: Meter) -> Record:
     """Accuracy on the held-out problems, prompted as round n + 1 will prompt."""
     with meter.watch.phase("evaluate"):
         samples = phases.sample(context, n, "evaluation", policy, context.problems.held_out)
     return _score(context, samples)
 
 
-def _score(context: Context, samples: list[Sample]) -> Record:
+def _score(context: Run, samples: list[Sample]) -> Record:
     groups = [(sample.group, sample.correct) for sample in samples]
     inside = [sample for sample in samples if context.task.in_distribution(sample.group)]
     score = statistics.summary(groups, context.task.in_distribution)
     return score | {"evaluation": summary.agreement(inside)}
 
 
-def _evaluate_base(context: Context, n: int, weights: Checkpoints, meter: Meter) -> Record:
+def _evaluate_base(context: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Round 0: the base model without and with the hint."""
     base = policy_of(context, weights, n)
     score = _evaluate(context, 0, base, meter)
@@ -294,7 +294,7 @@ def _last(settings: Settings, records: list[Record]) -> int:
     return settings.rounds.count
 
 
-def _finished(context: Context) -> list[Record]:
+def _finished(context: Run) -> list[Record]:
     """The records of the rounds that are done, from 0 on."""
     records: list[Record] = []
     while (path := context.round_folder(len(records)) / _SUMMARY).exists():
@@ -302,7 +302,7 @@ def _finished(context: Context) -> list[Record]:
     return records
 
 
-def _publish(context: Context, records: list[Record]) -> None:
+def _publish(context: Run, records: list[Record]) -> None:
     """Writes the result and its plot, and removes the checkpoints of training that is done."""
 
     def publish() -> None:
@@ -311,15 +311,15 @@ def _publish(context: Context, records: list[Record]) -> None:
         report.plot(outcome, context.folder / report.PLOT, context.task.unit)
         phases.clear(context, records[-1]["round"])
 
-    multihost.first(publish)
+    multihost.on_primary(publish)
 
 
 def _write(path: epath.Path, value: Any) -> None:
     """Writes a JSON file, once for all processes."""
-    multihost.first(lambda: files.write_json(path, value))
+    multihost.on_primary(lambda: files.write_json(path, value))
 
 
-def _outcome(context: Context, records: list[Record]) -> Record:
+def _outcome(context: Run, records: list[Record]) -> Record:
     """What result.json holds."""
     tested = context.folder / run_dir.TEST
     return report.result(records) | ({"test": files.read_json(tested)} if tested.exists() else {})

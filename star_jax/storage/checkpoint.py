@@ -43,11 +43,11 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """The highest number saved, or None."""
-        return multihost.first(self._manager.latest_step)
+        return multihost.on_primary(self._manager.latest_step)
 
     def has(self, number: int) -> bool:
         """Whether checkpoint `number` is there, complete."""
-        return multihost.first(lambda: number in self._manager.all_steps())
+        return multihost.on_primary(lambda: number in self._manager.all_steps())
 
     def save(self, number: int, tree: Any) -> None:
         """Writes `tree` as checkpoint `number`; returns when it is on disk.
@@ -87,7 +87,7 @@ class Checkpoints:
 
     def keep_only(self, numbers: Collection[int]) -> None:
         """Deletes the other checkpoints."""
-        for number in multihost.first(lambda: list(self._manager.all_steps())):
+        for number in multihost.on_primary(lambda: list(self._manager.all_steps())):
             if number not in numbers:
                 self._manager.delete(number)
 

@@ -14,11 +14,11 @@ from star_jax.storage.checkpoint import Checkpoints
 from star_jax.training.optimizer import Schedule
 
 # (step, metrics): called after every update
-Heard = Callable[[int, dict[str, float]], None]
+OnStep = Callable[[int, dict[str, float]], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TrainPlan:
     """One stretch of training.
 
     Attributes:
@@ -46,12 +46,12 @@ class Plan:
     few_shot: Sequence[int] = ()
 
 
-def fit(
+def train(
     programs: Programs,
     start: Callable[[], Params],
-    plan: Plan,
-    heard: Heard,
-    resumed: Callable[[int], None],
+    plan: TrainPlan,
+    on_step: OnStep,
+    on_resume: Callable[[int], None],
 ) -> Params:
     """Trains from the weights `start` with a fresh optimizer, or goes on from the last checkpoint.
 
@@ -78,13 +78,13 @@ def fit(
         state = checkpoints.restore(done, programs.states[plan.kind])
     else:
         state = programs.begin(plan.kind, start())
-    resumed(done)
+    on_resume(done)
     batches = packing.batches(packed, plan.batch_size, plan.seed, plan.steps, done)
     waiting: list[tuple[int, Callable[[], dict[str, float]]]] = []
 
     def hear() -> None:
         for step, read in waiting:
-            heard(step, read())
+            on_step(step, read())
         waiting.clear()
 
     for step, batch in enumerate(batches, done + 1):

@@ -5,12 +5,12 @@ from typing import Literal
 
 import optax
 
-from star_jax.inference.scheduler import Shape
+from star_jax.inference.scheduler import Bucket
 from star_jax.tasks.answer_rule import AnswerRule
 
 
 @dataclasses.dataclass(frozen=True)
-class Learning:
+class UpdateSpec:
     """One kind of update: its optimizer and the shape of its batches.
 
     Attributes:
@@ -39,7 +39,7 @@ class Learning:
         return next(n for n in range(1, each + 1) if each % n == 0 and each // n <= limit)
 
 
-def filled(rows: int, shards: int, micro_batch: int) -> int:
+def padded_rows(rows: int, shards: int, micro_batch: int) -> int:
     """The fewest rows, from `rows` on, that devices share in equal micro-batches.
 
     Args:
@@ -53,7 +53,7 @@ def filled(rows: int, shards: int, micro_batch: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Fused:
+class FusedSpec:
     """The fused step (`star/fused_step.py`), in place of the update called "train".
 
     Attributes:
@@ -66,7 +66,7 @@ class Fused:
         refresh_every: see `StarConfig`.
     """
 
-    shape: Shape
+    bucket: Bucket
     answer_bytes: int
     rule: AnswerRule
     eos: int

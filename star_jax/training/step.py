@@ -14,7 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from star_jax.models import kv_cache
-from star_jax.models.attention import attend_segments, begun
+from star_jax.models.attention import attend_segments, segment_starts
 from star_jax.models.kv_cache import PrefixTokens
 from star_jax.models.loss import cross_entropy
 from star_jax.models.params import Params
@@ -74,7 +74,7 @@ def token_loss(
     if few_shot is not None:
         positions = positions + few_shot.length
         prefix = kv_cache.make_prefix(model, few_shot.tokens, few_shot.length)
-        begun_T = begun(batch.segments, mesh)
+        begun_T = segment_starts(batch.segments, mesh)
         attend = kv_cache.attend_segments(batch.segments, positions, prefix, begun_T)
         given = (prefix.keys, prefix.values)
 

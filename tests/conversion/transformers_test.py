@@ -75,7 +75,7 @@ def test_decoding_with_a_cache_gives_their_logits(models: Any, name: str, shared
     for row, padding in enumerate(late):
         prompts[row, padding:] = whole[row, shared : shared + PREFILLED - padding]
     logits, asked = prefill(config, params, jnp.asarray(prompts), jnp.asarray(late), prefix)
-    cache = kv_cache.begun(nnx.merge(toys.graph(config), params), asked, hf.LENGTH + 2 - PREFILLED)
+    cache = kv_cache.init(nnx.merge(toys.graph(config), params), asked, hf.LENGTH + 2 - PREFILLED)
     at = shared + PREFILLED - 1 - late
     while True:
         found = np.asarray(logits)[:, : hf.VOCAB]

@@ -21,7 +21,7 @@ from star_jax.data.token_bytes import TokenBytes, make_token_bytes
 from star_jax.data.tokenizer import ByteTokenizer, Tokenizer
 from star_jax.grading import device, device_text
 from star_jax.grading.grade import grade as host_grade
-from star_jax.star.build import Context
+from star_jax.star.build import Run
 from star_jax.tasks import Problem, Task
 from star_jax.tasks.answer_rule import AnswerRule, Ending
 from star_jax.tasks.arithmetic import Arithmetic
@@ -132,7 +132,7 @@ def written(
     text = jax.tree.map(np.asarray, text)
     made: Any = types.SimpleNamespace(model=types.SimpleNamespace(dtype="float32"))
     context: Any = types.SimpleNamespace(tokenizer=tokenizer, stop=stop, settings=made)
-    whole = [Context.text(context, row) for row in rows]
+    whole = [Run.text(context, row) for row in rows]
     host = [ending.cut(said) for said in whole]
     for said, piece, end in zip(host, text.bytes, text.length, strict=False):
         assert piece[:end].tobytes().decode(errors="replace") == said

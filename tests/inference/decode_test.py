@@ -13,7 +13,7 @@ import reference
 import toys
 from star_jax.inference import buckets
 from star_jax.inference.decode import Generated, Prompts, StopRule, decode, make_stop_rule
-from star_jax.inference.sampling import Selection
+from star_jax.inference.sampling import SamplingParams
 from star_jax.models import kv_cache
 from star_jax.models.params import Params
 from toys import END, SMALL, Scripted
@@ -46,7 +46,7 @@ def run(
     prefix: kv_cache.Prefix | None,
     *,
     budget: int,
-    selection: Selection,
+    selection: SamplingParams,
 ) -> Generated:
     model = nnx.merge(toys.graph(SMALL), params)
     return decode(model, prompts, prefix, budget=budget, stop=NO_TEXT, selection=selection)
@@ -83,7 +83,7 @@ class TestGreedy:
             tokens = jnp.asarray(before + [13] * 3, jnp.int32)
             prefix = make_prefix(PARAMS, tokens, jnp.int32(len(before)))
         prompts = padded(PROMPTS, list(range(6)), PLACES, 8)
-        out = run(PARAMS, prompts, prefix, budget=BUDGET, selection=Selection())
+        out = run(PARAMS, prompts, prefix, budget=BUDGET, selection=SamplingParams())
         plain = reference.weights(PARAMS)
         expected = [
             reference.greedy(SMALL, plain, before + prompt, BUDGET, END, REAL) for prompt in PROMPTS
@@ -92,12 +92,12 @@ class TestGreedy:
         assert out.finished.tolist() == [one[-1] == END for one in expected] + [True] * 2
         assert out.length[6:].tolist() == [0, 0]  # empty rows write nothing
         lengths = {len(one) for one in expected}  # it was a test of stops, blocks and budget
-        assert min(lengths) < buckets.ring(BUDGET).places < max(lengths) == BUDGET
+        assert min(lengths) < buckets.page_ring(BUDGET).page_length < max(lengths) == BUDGET
         assert max(len(set(one)) for one in expected) > 4
 
 
 class TestSampling:
-    SELECTION = Selection(1.0, top_k=12, top_p=0.95)
+    SELECTION = SamplingParams(1.0, top_k=12, top_p=0.95)
 
     @functools.cached_property
     def alone(self) -> dict[int, list[int]]:
@@ -134,7 +134,9 @@ class TestSampling:
         @jax.jit
         def flat() -> Generated:
             model = Scripted(script, SMALL.vocab).decoder()
-            return decode(model, prompts, None, budget=budget, stop=never, selection=Selection(0.3))
+            return decode(
+                model, prompts, None, budget=budget, stop=never, selection=SamplingParams(0.3)
+            )
 
         tokens = np.asarray(flat().tokens)
         counts = np.bincount(tokens.ravel(), minlength=SMALL.vocab) / tokens.size
@@ -176,7 +178,7 @@ class TestStop:
             prompts = padded([[1]] * TestStop.ROWS, [0] * TestStop.ROWS, 1, TestStop.ROWS)
             model = Scripted(script, 16).decoder()
             return decode(
-                model, prompts, None, budget=TestStop.BUDGET, stop=stop, selection=Selection()
+                model, prompts, None, budget=TestStop.BUDGET, stop=stop, selection=SamplingParams()
             )
 
         return jax.jit(written)
@@ -225,7 +227,7 @@ def test_a_row_without_numbers_ends_there_and_is_told():
     stop = make_stop_rule((END,), "", TestStop.PIECES, 16)
     prompts = padded([[1]] * 4, [0] * 4, 1, 4)
     model = Damaged(script, 16).decoder()
-    out = decode(model, prompts, None, budget=4, stop=stop, selection=Selection())
+    out = decode(model, prompts, None, budget=4, stop=stop, selection=SamplingParams())
     assert out.tokens.tolist() == [[3, -1, 0, 0], [-1, 0, 0, 0], [3, 3, END, 0], [3, 3, 3, -1]]
     assert out.length.tolist() == [4, 4, 3, 4]
     assert out.finished.tolist() == [False, False, True, False]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import toys
-from star_jax.inference.scheduler import Shape
+from star_jax.inference.scheduler import Bucket
 from star_jax.runtime import sharding
 
 
@@ -20,7 +20,7 @@ def test_no_shard_needs_what_another_has_to_go_on_in_fewer_slots(
     if len(jax.devices()) < count:
         pytest.skip("needs eight devices")
     grid = sharding.make_mesh(*axes, devices=jax.devices()[:count])
-    programs = toys.programs(grid, shapes=[Shape(80, 60, rows)], prefix=16, learning=None)
+    programs = toys.programs(grid, shapes=[Bucket(80, 60, rows)], prefix=16, learning=None)
     shrinks = [name for name in programs.sampling.programs() if name[0] == "shrink"]
     assert bool(shrinks) == (rows > (8 if count == 1 else 32))
     for name in shrinks:

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference
-from star_jax.inference.sampling import Selection, block, highest, is_broken, restrict, select
+from star_jax.inference.sampling import (
+    SamplingParams,
+    block,
+    highest,
+    is_broken,
+    restrict,
+    sample_tokens,
+)
 
 VOCAB = 8
 DRAWS = 20_000
@@ -27,13 +34,13 @@ ROWS = st.lists(
 TOP_P = [0.0513, 0.3107, 0.4969, 0.7723, 0.9017, 0.9991, 1.0]
 
 
-def frequencies(selection: Selection) -> np.ndarray:
-    tokens = select(jnp.broadcast_to(LOGITS, (DRAWS, VOCAB)), KEYS, selection)
+def frequencies(selection: SamplingParams) -> np.ndarray:
+    tokens = sample_tokens(jnp.broadcast_to(LOGITS, (DRAWS, VOCAB)), KEYS, selection)
     assert (tokens.shape, tokens.dtype) == ((DRAWS,), jnp.int32)
     return np.bincount(tokens, minlength=VOCAB) / DRAWS
 
 
-def expected(selection: Selection) -> np.ndarray:
+def expected(selection: SamplingParams) -> np.ndarray:
     logits = LOGITS.astype(np.float64) / selection.temperature
     left = reference.kept(logits.tolist(), selection.top_k, selection.top_p)
     return reference.softmax(np.where([n in left for n in range(VOCAB)], logits, -np.inf))
@@ -69,7 +76,7 @@ def test_the_highest_is_that_of_argmax(vocab: int, size: int):
 @given(ROWS)
 def test_greedy_is_the_first_of_the_most_likely(row: list[float]):
     keys = KEYS[:1]
-    assert select(jnp.asarray([row], jnp.float32), keys, Selection()).tolist() == [
+    assert sample_tokens(jnp.asarray([row], jnp.float32), keys, SamplingParams()).tolist() == [
         int(np.argmax(row))
     ]
 
@@ -77,16 +84,16 @@ def test_greedy_is_the_first_of_the_most_likely(row: list[float]):
 @pytest.mark.parametrize(
     "selection",
     [
-        Selection(1.0),
-        Selection(0.5),
-        Selection(2.0),
-        Selection(1.0, top_k=3),
-        Selection(0.7, top_p=0.9),
-        Selection(1.5, top_k=5, top_p=0.8),
+        SamplingParams(1.0),
+        SamplingParams(0.5),
+        SamplingParams(2.0),
+        SamplingParams(1.0, top_k=3),
+        SamplingParams(0.7, top_p=0.9),
+        SamplingParams(1.5, top_k=5, top_p=0.8),
     ],
     ids=str,
 )
-def test_draws_have_the_probabilities_of_the_formula(selection: Selection):
+def test_draws_have_the_probabilities_of_the_formula(selection: SamplingParams):
     found, wanted = frequencies(selection), expected(selection)
     assert not found[wanted == 0].any()
     spread = np.sqrt(wanted * (1 - wanted) / DRAWS)
@@ -94,9 +101,9 @@ def test_draws_have_the_probabilities_of_the_formula(selection: Selection):
 
 
 @pytest.mark.parametrize(
-    "selection", [Selection(1.0, top_k=1), Selection(3.0, top_p=0.01)], ids=str
+    "selection", [SamplingParams(1.0, top_k=1), SamplingParams(3.0, top_p=0.01)], ids=str
 )
-def test_where_one_token_is_left_it_is_the_most_likely(selection: Selection):
+def test_where_one_token_is_left_it_is_the_most_likely(selection: SamplingParams):
     assert frequencies(selection).tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
 
 
@@ -106,16 +113,16 @@ def test_top_k_of_more_than_the_vocabulary_keeps_all():
 
 def test_a_draw_follows_from_its_own_key():
     logits = jnp.broadcast_to(LOGITS, (64, VOCAB))
-    tokens = select(logits, KEYS[:64], Selection(1.0))
+    tokens = sample_tokens(logits, KEYS[:64], SamplingParams(1.0))
     order = np.random.default_rng(0).permutation(64)
-    assert (select(logits, KEYS[order], Selection(1.0)) == tokens[order]).all()
+    assert (sample_tokens(logits, KEYS[order], SamplingParams(1.0)) == tokens[order]).all()
 
 
 @pytest.mark.parametrize("selection", [{}, {"top_p": 0.9}, {"top_k": 3, "top_p": 0.5}], ids=str)
 @pytest.mark.parametrize("temperature", [1e-6, 1e-38, 5e-324])
 def test_the_smallest_temperatures_are_greedy(temperature: float, selection: dict[str, Any]):
     logits = jnp.asarray([LOGITS, LOGITS[::-1] * 1e4, LOGITS - 1e30, [0.0] * 7 + [1e-3]])
-    found = select(logits, KEYS[: len(logits)], Selection(temperature, **selection))
+    found = sample_tokens(logits, KEYS[: len(logits)], SamplingParams(temperature, **selection))
     assert found.tolist() == np.argmax(logits, axis=1).tolist()
 
 
@@ -126,7 +133,7 @@ def test_rare_tokens_are_drawn(dtype: str):
     row = np.log([1 - 63 * share, *[share] * 63]).astype(dtype)
     given, logits = np.exp(row.astype(np.float64)), jnp.broadcast_to(row, (DRAWS, 64))
     expected = DRAWS * (1 - given[0] / given.sum())
-    found = int((select(logits, KEYS, Selection(1.0)) > 0).sum())
+    found = int((sample_tokens(logits, KEYS, SamplingParams(1.0)) > 0).sum())
     assert abs(found - expected) < 4 * np.sqrt(expected)
 
 
@@ -134,10 +141,17 @@ def test_rare_tokens_are_drawn(dtype: str):
 @pytest.mark.parametrize("vocab", [8, 64, 640])
 @pytest.mark.parametrize(
     "selection",
-    [Selection(), Selection(0.7), Selection(1.0, top_k=3), Selection(1.0, top_p=0.9)],
+    [
+        SamplingParams(),
+        SamplingParams(0.7),
+        SamplingParams(1.0, top_k=3),
+        SamplingParams(1.0, top_p=0.9),
+    ],
     ids=str,
 )
-def test_a_row_whose_logits_are_no_numbers_is_told(value: float, vocab: int, selection: Selection):
+def test_a_row_whose_logits_are_no_numbers_is_told(
+    value: float, vocab: int, selection: SamplingParams
+):
     draws = np.random.default_rng(0)
     logits = draws.normal(size=(40, vocab)).astype(np.float32)
     logits[:, -3:] = -np.inf  # the padding of a vocabulary
@@ -145,6 +159,6 @@ def test_a_row_whose_logits_are_no_numbers_is_told(value: float, vocab: int, sel
     if np.isnan(value):
         logits[:20, :-3] = value  # where one hidden state is NaN, all are
     logits[39, :] = -np.inf
-    token = select(jnp.asarray(logits), KEYS[:40], selection)
+    token = sample_tokens(jnp.asarray(logits), KEYS[:40], selection)
     told = is_broken(jnp.asarray(logits), token)
     assert told.tolist() == [True] * 20 + [False] * 19 + [True]

@@ -8,20 +8,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from star_jax.inference import scheduler
-from star_jax.inference.scheduler import Chunk, Row, Shape
+from star_jax.inference.scheduler import Bucket, Chunk, Request
 
-SMALL, LONG, LARGE = Shape(8, 4, 3), Shape(8, 10, 2), Shape(20, 10, 2)
+SMALL, LONG, LARGE = Bucket(8, 4, 3), Bucket(8, 10, 2), Bucket(20, 10, 2)
 SHAPES = [LARGE, SMALL, LONG]
 SIZES = st.lists(st.tuples(st.integers(0, 10), st.integers(1, 20)), max_size=40)
 
 
-def rows(sizes: list[tuple[int, int]]) -> list[Row]:
-    return [Row(number, [7] * length, budget) for number, (length, budget) in enumerate(sizes)]
+def rows(sizes: list[tuple[int, int]]) -> list[Request]:
+    return [Request(number, [7] * length, budget) for number, (length, budget) in enumerate(sizes)]
 
 
 @settings(deadline=None)
 @given(SIZES, st.permutations(SHAPES))
-def test_every_row_is_in_one_chunk_that_holds_it(sizes: list[tuple[int, int]], shapes: list[Shape]):
+def test_every_row_is_in_one_chunk_that_holds_it(
+    sizes: list[tuple[int, int]], shapes: list[Bucket]
+):
     chunks = scheduler.plan(rows(sizes), shapes)
     numbers = [row.number for chunk in chunks for row in chunk.rows]
     assert sorted(numbers) == list(range(len(sizes)))
@@ -60,13 +62,13 @@ class Slots:
     """Row n writes n + 1 times its number, a token a step; number 3 never ends by itself."""
 
     def __init__(
-        self, shape: Shape, newcomers: int, fewer: tuple[int, ...] = (), refusals: int = 0
+        self, shape: Bucket, newcomers: int, fewer: tuple[int, ...] = (), refusals: int = 0
     ) -> None:
         self.newcomers, self.shape, self.count = newcomers, shape, shape.rows
         self.fewer, *self.further = *fewer, 0
         self.order: Sequence[int] = range(shape.rows)
         self.refusals = refusals
-        self.tokens = np.zeros((shape.rows, shape.budget), np.int32)
+        self.tokens = np.zeros((shape.rows, shape.max_new_tokens), np.int32)
         self.length = np.zeros(shape.rows, np.int32)
         self.number = np.full(shape.rows, -1)
         self.asked: list[tuple[list[int], list[int]]] = []
@@ -76,19 +78,19 @@ class Slots:
         most = np.where(self.number == 3, 99, self.number + 1)
         return (self.number < 0) | (self.length >= most)
 
-    def choose(self, rows: Sequence[Row]) -> list[int]:
+    def choose(self, rows: Sequence[Request]) -> list[int]:
         return [0, *range(len(rows) - 1, 0, -1)][: self.newcomers]
 
-    def admit(self, rows: Sequence[Row], places: Sequence[int]) -> None:
+    def admit(self, rows: Sequence[Request], places: Sequence[int]) -> None:
         assert 0 < len(rows) <= self.newcomers
         self.asked.append(([row.number for row in rows], list(places)))
         for row, place in zip(rows, places, strict=True):
-            assert self.finished()[place] or self.length[place] >= self.shape.budget
+            assert self.finished()[place] or self.length[place] >= self.shape.max_new_tokens
             self.number[place], self.length[place] = row.number, 0
 
     def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
         while True:
-            going = ~self.finished() & (self.length < self.shape.budget)
+            going = ~self.finished() & (self.length < self.shape.max_new_tokens)
             if np.sum(~going) >= wanted:
                 return self.tokens, self.length, self.finished()
             assert going.any()
@@ -112,9 +114,9 @@ class Slots:
 
 
 def test_complete_leaves_the_rest_empty():
-    chunk = Chunk(SMALL, (Row(5, [1, 2], 8), Row(3, [1, 2, 3, 4], 8)))
+    chunk = Chunk(SMALL, (Request(5, [1, 2], 8), Request(3, [1, 2, 3, 4], 8)))
     slots = Slots(SMALL, 3)
-    found = scheduler.complete(chunk, slots)
+    found = scheduler.run(chunk, slots)
     assert slots.asked == [([5, 3], [0, 1])]
     assert [dataclasses.astuple(completion) for completion in found] == [
         (5, [5] * 6, False, 0),
@@ -126,10 +128,10 @@ def test_complete_leaves_the_rest_empty():
 @pytest.mark.parametrize("newcomers", [1, 2])
 def test_a_slot_is_filled_again_while_others_go_on(newcomers: int):
     numbers = [7, 0, 3, 1, 1000, 2, 6, 5, 4, 0, 0, 7]
-    rows = tuple(Row(number, [1], 8) for number in numbers)
+    rows = tuple(Request(number, [1], 8) for number in numbers)
     heard: list[int] = []
     slots = Slots(SMALL, newcomers)
-    found = scheduler.complete(Chunk(SMALL, rows), slots, heard.append)
+    found = scheduler.run(Chunk(SMALL, rows), slots, heard.append)
     assert [one.number for one in found] == numbers
     for one in found:
         full = one.number in (3, 1000)
@@ -145,10 +147,10 @@ def test_a_slot_is_filled_again_while_others_go_on(newcomers: int):
 @pytest.mark.parametrize("refusals", [0, 2, 100])
 @pytest.mark.parametrize("count", [1, 3, 8, 13, 30])
 def test_the_last_rows_go_on_in_fewer_slots(count: int, refusals: int):
-    shape = Shape(40, 4, 8)
-    given = tuple(Row(number, [1], 40) for number in range(4, 4 + count))
+    shape = Bucket(40, 4, 8)
+    given = tuple(Request(number, [1], 40) for number in range(4, 4 + count))
     slots, still = Slots(shape, 2, (4, 2), refusals), Slots(shape, 2)
-    found = [scheduler.complete(Chunk(shape, given), these) for these in (slots, still)]
+    found = [scheduler.run(Chunk(shape, given), these) for these in (slots, still)]
     assert [(one.tokens, one.truncated) for one in found[0]] == [
         ([row.number] * (row.number + 1), False) for row in given
     ]
@@ -166,7 +168,7 @@ def test_the_last_rows_go_on_in_fewer_slots(count: int, refusals: int):
 
 def test_completions_are_told_by_their_rows_number():
     chunks = scheduler.plan(rows([(n % 5, 8) for n in range(11)]), SHAPES, refills=2)
-    found = [one for chunk in chunks for one in scheduler.complete(chunk, Slots(chunk.shape, 2))]
+    found = [one for chunk in chunks for one in scheduler.run(chunk, Slots(chunk.shape, 2))]
     assert {one.number: one.tokens for one in found} == {
         n: [n] * (8 if n >= 7 or n == 3 else n + 1) for n in range(11)
     }

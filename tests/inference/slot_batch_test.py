@@ -7,7 +7,7 @@ import pytest
 import reference
 import toys
 from star_jax.inference import buckets
-from star_jax.inference.scheduler import Row, Shape, complete, plan
+from star_jax.inference.scheduler import Bucket, Request, plan, run
 from star_jax.runtime import sharding
 from star_jax.star.programs import Programs
 from toys import BYTES
@@ -16,7 +16,7 @@ BUDGET, PLACES = 80, 60
 BEFORE = [5, 9, 100, 3, 20]
 SIZES = [60, 3, 17, 25, 1, 33, 9, 16, 15, 4, 2, 8, 51, 60, 11, 5, 6, 7, 20, 21, 1, 1]
 ROWS = [
-    Row(number, document.tokens.tolist(), BUDGET)
+    Request(number, document.tokens.tolist(), BUDGET)
     for number, document in enumerate(toys.documents(SIZES, 259))
 ]
 
@@ -35,7 +35,7 @@ def programs(request, monkeypatch) -> Programs:
     if len(jax.devices()) < count:
         pytest.skip("needs eight devices")
     grid = sharding.make_mesh(*axes, devices=jax.devices()[:count])
-    made = toys.programs(grid, shapes=[Shape(BUDGET, PLACES, rows)], prefix=16, learning=None)
+    made = toys.programs(grid, shapes=[Bucket(BUDGET, PLACES, rows)], prefix=16, learning=None)
     made.compile()
     return made
 
@@ -49,7 +49,7 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
     policy = sampling.policy(sampling.lay_out(params), BEFORE)
     (chunk,) = plan(ROWS, [shape], refills=3)
     slots = sampling.open(policy, (1, 2, 3), shape)
-    found = complete(chunk, slots)
+    found = run(chunk, slots)
     plain = reference.weights(weights)
     for one in found:
         prompt = BEFORE + list(ROWS[one.number].tokens)
@@ -57,7 +57,7 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
         assert (one.tokens, one.truncated) == (expected, expected[-1] != toys.END)
     lengths = sorted(len(one.tokens) for one in found)
     assert lengths[0] < 20 and lengths[-1] == BUDGET
-    assert buckets.ring(BUDGET) in (buckets.Ring(64, 2), buckets.Ring(32, 3))
+    assert buckets.page_ring(BUDGET) in (buckets.PageRing(64, 2), buckets.PageRing(32, 3))
     written = sum(lengths)
     assert sampling.busy == written - len(ROWS)  # first tokens are written before any step
     assert written / sampling.slot_steps > (0.3 if shape.rows <= 32 else 0.2)  # of 64, 22 have rows

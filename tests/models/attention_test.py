@@ -95,10 +95,10 @@ def test_packed_segments_are_attended_to_as_by_jaxs_own_attention(name: str, len
 def test_it_is_known_where_the_segments_begin():
     """Of the row in which that is the earliest."""
     np.testing.assert_array_equal(
-        attention.begun(jnp.array([[1, 1, 2, 2, 3, 0, 0], [1, 2, 2, 2, 2, 2, 3]]), None),
+        attention.segment_starts(jnp.array([[1, 1, 2, 2, 3, 0, 0], [1, 2, 2, 2, 2, 2, 3]]), None),
         [0, 0, 1, 1, 1, 1, 5],
     )
-    assert attention.begun(SEGMENTS, cast(Any, on("tpu"))) is None
+    assert attention.segment_starts(SEGMENTS, cast(Any, on("tpu"))) is None
 
 
 def on(kind: str) -> Any:

@@ -38,11 +38,11 @@ def on_model(function: Callable[..., Any]) -> Callable[..., Any]:
 
 make_prefix, prefill, step = map(on_model, (kv_cache.make_prefix, kv_cache.prefill, kv_cache.step))
 read_packed = on_model(
-    lambda model, tokens, segments, positions, end, start, places, prefix: kv_cache.read(
+    lambda model, tokens, segments, positions, end, start, places, prefix: kv_cache.prefill_packed(
         model, tokens, segments, positions, end, start, len(places), prefix
     )
 )
-begun = on_model(lambda model, asked, places: kv_cache.begun(model, asked, len(places)))
+begun = on_model(lambda model, asked, places: kv_cache.init(model, asked, len(places)))
 forward = on_model(
     lambda model, tokens: model.logits(
         model.hidden(tokens, jnp.arange(tokens.shape[1])[None], attend_segments(tokens * 0 + 1))[0]

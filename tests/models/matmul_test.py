@@ -11,7 +11,7 @@ from flax import nnx
 import toys
 from star_jax.models.abstract_params import abstract_params, graph
 from star_jax.models.config import ModelConfig
-from star_jax.models.matmul import looked_up, product, products
+from star_jax.models.matmul import embed, matmul, matmuls
 from star_jax.models.params import Params, init_params
 from star_jax.runtime import sharding
 from star_jax.training import step
@@ -33,7 +33,7 @@ def drawn(x: tuple[int, ...], weight: tuple[int, ...]) -> tuple[jax.Array, jax.A
 def test_float32_is_the_plain_product(x, weight, rows, wide):
     a, b = drawn(x, weight)
     expected = np.tensordot(a, b, ((-1,), (1,)) if rows else 1)
-    np.testing.assert_allclose(product(a, b, wide=wide, rows=rows), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(matmul(a, b, wide=wide, rows=rows), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -45,7 +45,7 @@ def test_products_with_several_weights_are_each_a_product(
     draws = np.random.default_rng(0)
     x = jnp.asarray(draws.normal(size=(2, 5, 24)), dtype)
     weights = [jnp.asarray(draws.normal(size=(24, n, 8)), jnp.float32) for n in widths]
-    found, back = jax.vjp(lambda x, weights: products(x, weights, wide=wide), x, weights)
+    found, back = jax.vjp(lambda x, weights: matmuls(x, weights, wide=wide), x, weights)
     towards = [jnp.asarray(draws.normal(size=one.shape), dtype) for one in found]
     of_x, of_weights = back(towards)
     rtol, atol = (1e-5, 1e-5) if dtype == jnp.float32 else (2e-2, 0.1)
@@ -76,10 +76,10 @@ def test_wide_products_are_those_of_float32_of_the_same_numbers(x, weight, rows,
 
     @jax.jit
     def wide(a: jax.Array, b: jax.Array) -> jax.Array:
-        return product(a, b, wide=True, rows=rows)
+        return matmul(a, b, wide=True, rows=rows)
 
     def plain(a: jax.Array, b: jax.Array) -> jax.Array:
-        return product(a, b, wide=False, rows=rows)
+        return matmul(a, b, wide=False, rows=rows)
 
     found, back = jax.vjp(wide, a, b)
     expected, plainly = jax.vjp(plain, *(y.astype(jnp.float32) for y in (a, b)))
@@ -146,19 +146,19 @@ def test_eight_devices_find_the_same_gradient(config: ModelConfig):
 class TestLookedUp:
     def test_rows_in_another_type(self):
         table = jnp.arange(12.0).reshape(4, 3) / 7
-        found = looked_up(table, jnp.array([[3, 0]]), jnp.bfloat16)
+        found = embed(table, jnp.array([[3, 0]]), jnp.bfloat16)
         np.testing.assert_array_equal(found, table[jnp.array([[3, 0]])].astype(jnp.bfloat16))
 
     def test_a_token_that_is_everywhere_is_counted_every_time(self):
         # in bfloat16 a sum of ones ends at 256
         count, table = 600, jnp.ones((4, 3))
         index = jnp.full(count, 2)
-        gradient = jax.grad(lambda t: jnp.sum(looked_up(t, index, jnp.bfloat16)))(table)
+        gradient = jax.grad(lambda t: jnp.sum(embed(t, index, jnp.bfloat16)))(table)
         np.testing.assert_array_equal(gradient, np.eye(4)[:, 2:3] * np.full(3, count))
 
     def test_its_gradient_is_not_moved_out_of_a_loop(self):
         def loss(table: jax.Array, index: jax.Array) -> jax.Array:
-            return jnp.sum(looked_up(table, index, jnp.float32) ** 2)
+            return jnp.sum(embed(table, index, jnp.float32) ** 2)
 
         traced = str(jax.make_jaxpr(jax.grad(loss))(jnp.ones((4, 3)), jnp.array([2, 2])))
         assert traced.index("scatter-add") < traced.index("optimization_barrier")

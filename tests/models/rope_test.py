@@ -14,7 +14,7 @@ from toys import SMALL
 def rotate(
     x: jax.Array, positions: jax.Array, config: ModelConfig, local: bool = False
 ) -> jax.Array:
-    return rope.rotate(x, rope.turns(positions, config, local), config)
+    return rope.rotate(x, rope.sin_cos(positions, config, local), config)
 
 
 @pytest.mark.parametrize("base", [10_000.0, 100.0])
@@ -99,7 +99,7 @@ def test_turns_that_are_computed_once_are_the_same_to_the_bit(rotary_base: float
     config = dataclasses.replace(SMALL, rotary=8, rotary_base=rotary_base)
     positions = jnp.asarray([[0, 1, 2, 500, 4_000], [7, 100_000, 3, 1, 0]], jnp.int32)
     found, expected = (
-        rope.turns(positions, dataclasses.replace(config, cpu=cpu)) for cpu in (True, False)
+        rope.sin_cos(positions, dataclasses.replace(config, cpu=cpu)) for cpu in (True, False)
     )
     assert found is not None and expected is not None
     for one, other in zip(found, expected, strict=True):

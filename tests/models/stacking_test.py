@@ -22,7 +22,7 @@ def test_a_scan_computes_what_blocks_one_after_the_other_do(config, keep: Keep):
 
     def loss(params, apart: bool):
         model = nnx.merge(toys.graph(config), params)
-        model = model.apart() if apart else model
+        model = model.unstacked() if apart else model
         x, _ = model.hidden(TOKENS, POSITIONS, attend_segments(TOKENS * 0 + 1), keep=keep)
         return jnp.sum(x * jnp.cos(jnp.arange(x.size).reshape(x.shape)))
 
@@ -40,7 +40,7 @@ def test_a_program_holds_one_period_of_the_layers(apart):
 
         def run(params):
             model = nnx.merge(graph, params)
-            model = model.apart() if apart else model
+            model = model.unstacked() if apart else model
             return model.hidden(TOKENS, POSITIONS, attend_segments(TOKENS * 0 + 1))[0]
 
         return jax.jit(run).lower(params).as_text().count("stablehlo.dot_general")
@@ -106,7 +106,7 @@ def test_what_is_put_into_a_layer_is_there_and_nowhere_else(layer):
     new = jnp.ones((2, 1, 2))
     put = stacking.put(stack, layer, new, (0, 2, 0))
     assert (stacking.take(put, layer)[:, 2] == 1).all() and jnp.sum(jnp.asarray(put)) == 4
-    apart = stacking.put(stacking.apart(stack), 1, new, (0, 2, 0))
+    apart = stacking.put(stacking.unstack(stack), 1, new, (0, 2, 0))
     assert jnp.array_equal(jnp.stack(list(apart)), jnp.asarray(put))
 
 
@@ -118,7 +118,7 @@ def test_moved_values_are_the_same_to_the_bit_and_never_turned_to_another_type(d
     def move(old: jax.Array, new: jax.Array) -> jax.Array:
         return old.at[rows].set(new)
 
-    program = jax.jit(functools.partial(stacking.moved, move)).lower(old, new).compile()
+    program = jax.jit(functools.partial(stacking.move_bits, move)).lower(old, new).compile()
     found, expected = (np.asarray(x).view(np.uint8) for x in (program(old, new), old))
     assert (np.delete(found, 4, 0) == np.delete(expected, 4, 0)).all()
     assert (found[4] == np.asarray(new[0]).view(np.uint8)).all()

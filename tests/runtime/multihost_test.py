@@ -239,8 +239,8 @@ def test_a_model_is_read_in_parts_and_exported_whole(tmp_path: pathlib.Path, nam
 
 
 def test_alone_nothing_is_waited_for():
-    assert (multihost.index(), multihost.count(), multihost.speaks()) == (0, 1, True)
+    assert (multihost.index(), multihost.count(), multihost.is_primary()) == (0, 1, True)
     multihost.barrier()
-    assert multihost.first(lambda: "said") == "said"
+    assert multihost.on_primary(lambda: "said") == "said"
     with pytest.raises(ZeroDivisionError):
-        multihost.first(lambda: 1 // 0)
+        multihost.on_primary(lambda: 1 // 0)

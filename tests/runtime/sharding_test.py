@@ -89,7 +89,10 @@ def test_place_splits_the_batch_over_data_and_fsdp_and_copies_the_rest():
     made = sharding.make_mesh(2, 2, 2)
     assert sharding.batch_multiple(made) == 4
     rows = np.arange(24).reshape(8, 3)
-    split, whole = sharding.place(made, rows, "batch"), sharding.place(made, {"x": rows})["x"]
+    split, whole = (
+        sharding.device_put(made, rows, "batch"),
+        sharding.device_put(made, {"x": rows})["x"],
+    )
     assert {shard.data.shape for shard in split.addressable_shards} == {(2, 3)}
     assert {shard.data.shape for shard in whole.addressable_shards} == {(8, 3)}
     assert len(split.sharding.device_set) == 8 and whole.sharding.is_fully_replicated
@@ -100,7 +103,7 @@ def test_place_splits_the_batch_over_data_and_fsdp_and_copies_the_rest():
 def test_one_process_holds_and_owns_all_rows():
     made = sharding.make_mesh(2, 2, 2)
     rows = np.arange(24, dtype=np.int32).reshape(8, 3)
-    assert (sharding.held(sharding.place(made, rows, "batch")) == rows).all()
+    assert (sharding.to_host(sharding.device_put(made, rows, "batch")) == rows).all()
     assert sharding.owners(made, 8) == [0] * 8
 
 
@@ -115,7 +118,7 @@ def test_one_process_holds_and_owns_all_rows():
 )
 def test_an_axis_that_does_not_divide_is_whole(shape: tuple[int, ...], expected: tuple):
     made = sharding.make_mesh(1, 2, 4)
-    found = sharding.fitting(made, shape, ("embed", "kv_heads", "head_dim"))
+    found = sharding.divisible_sharding(made, shape, ("embed", "kv_heads", "head_dim"))
     assert found.spec == PartitionSpec(*expected)
 
 

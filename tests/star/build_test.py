@@ -9,13 +9,13 @@ from rich.console import Console
 import fakes
 from star_jax.config.validation import SettingsError
 from star_jax.star import build
-from star_jax.star.build import Context
+from star_jax.star.build import Run
 
 eight_devices = pytest.mark.skipif(len(jax.devices()) != 8, reason="needs eight devices")
 
 
-def made(folder: pathlib.Path, changes: dict[str, Any] | None = None) -> Context:
-    return build.make_context(fakes.tiny(changes), folder, Console(file=io.StringIO()))
+def made(folder: pathlib.Path, changes: dict[str, Any] | None = None) -> Run:
+    return build.make_run(fakes.tiny(changes), folder, Console(file=io.StringIO()))
 
 
 @pytest.mark.parametrize(

@@ -25,34 +25,34 @@ def test_every_problem_fits_a_shape_with_its_hint(
     found = made(tmp_path, lengths | digits | {"method": method, "evaluate.problems": held_out})
     for problems in (found.problems.held_out, found.problems.train(1), found.problems.train(2)):
         rows = [
-            scheduler.Row(
+            scheduler.Request(
                 number,
                 found.prompter.row(problem, hint=True),
-                found.budget(problem),
+                found.max_new_tokens(problem),
             )
             for number, problem in enumerate(problems)
         ]
-        chunks = scheduler.plan(rows, found.shapes)
+        chunks = scheduler.plan(rows, found.buckets)
         assert sum(len(chunk.rows) for chunk in chunks) == len(problems)
-    assert len(found.shapes) == 2
-    assert found.shapes[0] < found.shapes[1], "what is trained on runs in the cheaper shape"
+    assert len(found.buckets) == 2
+    assert found.buckets[0] < found.buckets[1], "what is trained on runs in the cheaper shape"
 
 
 def test_without_problems_out_of_distribution_there_is_one_shape(tmp_path: pathlib.Path):
-    (shape,) = made(tmp_path).shapes
+    (shape,) = made(tmp_path).buckets
     assert shape.rows == 16
 
 
 @pytest.mark.parametrize(("problems", "rows"), [(3, 32), (40, 48), (500, 128)])
 def test_there_are_no_more_rows_than_questions(tmp_path: pathlib.Path, problems: int, rows: int):
-    (shape,) = made(tmp_path, {"rounds.problems": problems, "sampler.rows": 128}).shapes
+    (shape,) = made(tmp_path, {"rounds.problems": problems, "sampler.rows": 128}).buckets
     assert shape.rows == rows, "19 are held out"
 
 
 def test_a_budget_of_ones_own_is_for_all(tmp_path: pathlib.Path):
     found = made(tmp_path, {"sampler.max_new_tokens": 20, "task.ood_digits": 3})
-    assert [shape.budget for shape in found.shapes] == [20, 20]
-    assert {found.budget(problem) for problem in found.problems.held_out} == {20}
+    assert [shape.max_new_tokens for shape in found.buckets] == [20, 20]
+    assert {found.max_new_tokens(problem) for problem in found.problems.held_out} == {20}
 
 
 @toys.eight_devices
@@ -61,7 +61,7 @@ def test_few_problems_out_of_distribution_still_split_over_the_devices(
     tmp_path: pathlib.Path, unseen: int
 ):
     found = made(tmp_path, {"task.ood_digits": 3, "evaluate.ood_problems": unseen})
-    assert found.shapes[1].rows == 16
+    assert found.buckets[1].rows == 16
 
 
 class TestRows:
@@ -80,14 +80,14 @@ class TestRows:
         self, tmp_path: pathlib.Path, monkeypatch, fitting: int, problems: int, rows: int
     ):
         monkeypatch.setattr(memory, "rows_that_fit", lambda *args, **sizes: fitting)
-        (shape,) = made(tmp_path, {"sampler.rows": 0, "rounds.problems": problems}).shapes
+        (shape,) = made(tmp_path, {"sampler.rows": 0, "rounds.problems": problems}).buckets
         assert shape.rows == rows
 
     def test_stay_what_they_were_whatever_memory_is_free(self, tmp_path: pathlib.Path, monkeypatch):
         changes: dict[str, Any] = {"sampler.rows": 0, "rounds.problems": 1000}
         for fitting in (48, 16, 1000):
             monkeypatch.setattr(memory, "rows_that_fit", lambda *args, n=fitting, **sizes: n)
-            assert made(tmp_path, changes).shapes[0].rows == 48
+            assert made(tmp_path, changes).buckets[0].rows == 48
         assert files.read_json(tmp_path / capacity.ROWS) == {"rows": 48}
 
     def test_are_not_written_down_where_the_settings_say_them(self, tmp_path: pathlib.Path):

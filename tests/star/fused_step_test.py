@@ -20,15 +20,15 @@ from star_jax.data.packing import Example, example
 from star_jax.data.prompts import rehearsed
 from star_jax.grading import device
 from star_jax.inference.decode import make_stop_rule
-from star_jax.inference.scheduler import Shape, left_padded
+from star_jax.inference.scheduler import Bucket, left_padded
 from star_jax.models.kv_cache import PrefixTokens
 from star_jax.models.params import Params
 from star_jax.runtime import sharding
-from star_jax.star.fused_step import Padded, Rehearsed, StarBatch, StarMetrics
+from star_jax.star.fused_step import PaddedRows, Rehearsed, StarBatch, StarMetrics
 from star_jax.star.programs import Programs
 from star_jax.tasks.jsonl import Jsonl
 from star_jax.training import state
-from star_jax.training.spec import Fused, Learning, filled
+from star_jax.training.spec import FusedSpec, UpdateSpec, padded_rows
 from star_jax.training.state import StarState
 from toys import ONE_LAYER, eight_devices
 
@@ -38,7 +38,7 @@ PIECES += [b".\n\n4", b"\n", "é".encode()[:1], "é".encode()[1:]]
 BEGIN, END, STOP = 1, 2, "\n\n"
 TASK = Jsonl("unused", rule="number", pattern=".")  # a completion ends with the line of a point
 MICRO_BATCH = 2
-SHAPE = Shape(budget=12, prompt=7, rows=8)
+SHAPE = Bucket(max_new_tokens=12, prompt_length=7, rows=8)
 SEEDS = (2, 3, 10, 14, 21, 27)  # with which some rows are right at once, some with the hint
 FEW_SHOT = ([5, 9, 13, 3, 20], [5, 9, 13, 7, 3, 20])
 
@@ -61,7 +61,7 @@ def made(
 ) -> Programs:
     """The fused step with plain gradient descent: what it adds to the weights is the gradient."""
     rows = SHAPE.rows + len(rehearsed(SHAPE.rows - 1, rehearsal))
-    rows = filled(rows, devices[0] * devices[1], MICRO_BATCH)
+    rows = padded_rows(rows, devices[0] * devices[1], MICRO_BATCH)
     grid = sharding.make_mesh(*devices, devices=jax.devices()[: int(np.prod(devices))])
     rule = TASK.byte_rule()
     assert rule is not None
@@ -72,8 +72,8 @@ def made(
         selection=toys.GREEDY,
         shapes=[],
         prefix=8 if shown else 0,
-        learning={"train": Learning(optax.identity(), rows, 20, MICRO_BATCH)},
-        fused=Fused(SHAPE, 16, rule, END, again=rows - SHAPE.rows, refresh_every=refresh),
+        learning={"train": UpdateSpec(optax.identity(), rows, 20, MICRO_BATCH)},
+        fused=FusedSpec(SHAPE, 16, rule, END, again=rows - SHAPE.rows, refresh_every=refresh),
         show=shown,
         fresh=False,
     )
@@ -125,8 +125,8 @@ class Questions:
         return [[BEGIN, *row] for row in self.plain]
 
 
-def padded(rows: list[list[int]], count: int = SHAPE.rows) -> Padded:
-    return Padded(*left_padded(rows, replace(SHAPE, rows=count)))
+def padded(rows: list[list[int]], count: int = SHAPE.rows) -> PaddedRows:
+    return PaddedRows(*left_padded(rows, replace(SHAPE, rows=count)))
 
 
 class ByHand:
@@ -143,7 +143,9 @@ class ByHand:
         self.again = rehearsed(SHAPE.rows - 1, rehearsal)
         self.weights = reference.weights(self.params)
         draw = functools.partial(draws.integers, 3, len(PIECES))
-        plain = [draw(draws.integers(1, SHAPE.prompt)).tolist() for _ in range(SHAPE.rows - 1)]
+        plain = [
+            draw(draws.integers(1, SHAPE.prompt_length)).tolist() for _ in range(SHAPE.rows - 1)
+        ]
         hinted = [[*row, int(draw())] for row in plain]
         self.written = [self.write([*before[0], *row]) for row in plain]
         self.hinted = [self.write([*before[1], *row]) for row in hinted]
@@ -164,8 +166,8 @@ class ByHand:
 
     def write(self, prompt: list[int]) -> tuple[list[int], bool]:
         count = len(PIECES)
-        tokens = reference.greedy(ONE_LAYER, self.weights, prompt, SHAPE.budget, END, count)
-        return reference.stopped(PIECES, tokens, END, STOP.encode(), SHAPE.budget)
+        tokens = reference.greedy(ONE_LAYER, self.weights, prompt, SHAPE.max_new_tokens, END, count)
+        return reference.stopped(PIECES, tokens, END, STOP.encode(), SHAPE.max_new_tokens)
 
     @staticmethod
     def whole(tokens: list[int]) -> str:

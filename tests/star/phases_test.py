@@ -16,22 +16,22 @@ from star_jax.grading import ledger
 from star_jax.grading.ledger import Kind
 from star_jax.reporting import report
 from star_jax.star import build, phases
-from star_jax.star.build import Context
+from star_jax.star.build import Run
 from star_jax.tasks import Problem
-from star_jax.training.loop import Plan
+from star_jax.training.loop import TrainPlan
 
 WEIGHTS = object()
 
 
-def made(folder: pathlib.Path, changes: dict[str, Any] | None = None) -> Context:
-    return build.make_context(fakes.tiny(changes), folder, Console(file=io.StringIO()))
+def made(folder: pathlib.Path, changes: dict[str, Any] | None = None) -> Run:
+    return build.make_run(fakes.tiny(changes), folder, Console(file=io.StringIO()))
 
 
-def on(devices: fakes.Devices, context: Context) -> Context:
+def on(devices: fakes.Devices, context: Run) -> Run:
     return dataclasses.replace(context, programs=cast(Any, devices))
 
 
-def gold(context: Context, problems: list[Problem]) -> dict[str, str]:
+def gold(context: Run, problems: list[Problem]) -> dict[str, str]:
     """The right completion of every question."""
     complete = context.task.completion
     return {problem.question: complete(problem.rationale, problem.answer) for problem in problems}
@@ -42,22 +42,22 @@ def asked(prompt: str) -> str:
 
 
 def sample(
-    context: Context, problems: list[Problem], kind: Kind = "samples", round_: int = 1
+    context: Run, problems: list[Problem], kind: Kind = "samples", round_: int = 1
 ) -> list[Sample]:
     return phases.sample(context, round_, kind, WEIGHTS, problems)
 
 
 @pytest.fixture
-def tiny(tmp_path: pathlib.Path) -> Context:
+def tiny(tmp_path: pathlib.Path) -> Run:
     return made(tmp_path)
 
 
 @pytest.fixture
-def problems(tiny: Context) -> list[Problem]:
+def problems(tiny: Run) -> list[Problem]:
     return tiny.task.train(0, 1, 40)
 
 
-def test_samples_come_in_the_order_of_the_problems(tiny: Context, problems: list[Problem]):
+def test_samples_come_in_the_order_of_the_problems(tiny: Run, problems: list[Problem]):
     right = gold(tiny, problems)
     devices = fakes.Devices(lambda prompt, number: right[asked(prompt)])
     samples = sample(on(devices, tiny), problems)
@@ -69,7 +69,7 @@ def test_samples_come_in_the_order_of_the_problems(tiny: Context, problems: list
     ]
 
 
-def test_the_last_chunk_is_smaller_and_not_dropped(tiny: Context, problems: list[Problem]):
+def test_the_last_chunk_is_smaller_and_not_dropped(tiny: Run, problems: list[Problem]):
     devices = fakes.Devices(lambda prompt, number: "")
     sample(on(devices, tiny), problems)
     assert [len(rows) for *_, rows in devices.calls] == [16, 16, 8]
@@ -78,7 +78,7 @@ def test_the_last_chunk_is_smaller_and_not_dropped(tiny: Context, problems: list
     assert shards == [f"samples-0000{index}.jsonl" for index in range(3)]
 
 
-def test_what_hits_the_budget_is_never_kept(tiny: Context, problems: list[Problem]):
+def test_what_hits_the_budget_is_never_kept(tiny: Run, problems: list[Problem]):
     # A right answer that goes on and on: where it breaks off, it still reads as right.
     right = gold(tiny, problems)
     devices = fakes.Devices(lambda prompt, number: right[asked(prompt)] + " " * 99 * (number % 2))
@@ -89,9 +89,7 @@ def test_what_hits_the_budget_is_never_kept(tiny: Context, problems: list[Proble
 
 
 @pytest.mark.parametrize("lasts", [0, 1, 2])
-def test_it_goes_on_at_the_chunk_where_it_stopped(
-    tiny: Context, problems: list[Problem], lasts: int
-):
+def test_it_goes_on_at_the_chunk_where_it_stopped(tiny: Run, problems: list[Problem], lasts: int):
     def answer(prompt: str, number: int) -> str:
         return f"{prompt}{number}"
 
@@ -108,7 +106,7 @@ def test_it_goes_on_at_the_chunk_where_it_stopped(
     assert samples == sample(on(again, tiny), problems), "what is done is only read"
 
 
-def test_phases_draw_from_streams_of_their_own(tiny: Context, problems: list[Problem]):
+def test_phases_draw_from_streams_of_their_own(tiny: Run, problems: list[Problem]):
     seeds = set()
     for kind in (kinds := get_args(Kind)):
         devices = fakes.Devices(lambda prompt, number: "")
@@ -121,7 +119,7 @@ def test_phases_draw_from_streams_of_their_own(tiny: Context, problems: list[Pro
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
-def test_a_hint_gives_the_answer_away(tiny: Context, problems: list[Problem], kind: Kind):
+def test_a_hint_gives_the_answer_away(tiny: Run, problems: list[Problem], kind: Kind):
     hint = kind in ("rationalized", "hinted")
     prompts: list[str] = []
     devices = fakes.Devices(lambda prompt, number: prompts.append(prompt) or "")
@@ -153,11 +151,11 @@ def test_the_few_shot_prompt_is_computed_once_and_only_where_it_is_needed(
 def test_problems_that_the_programs_do_not_hold_are_left_out_and_told(tmp_path: pathlib.Path):
     said = io.StringIO()
     changes = {"task.max_digits": 2, "rounds.problems": 40}
-    tiny = build.make_context(fakes.tiny(changes), tmp_path, Console(file=said, width=200))
+    tiny = build.make_run(fakes.tiny(changes), tmp_path, Console(file=said, width=200))
     everything = tiny.problems.train(2)
     assert phases.questions(tiny, 2) == everything and not said.getvalue()
     places = max(tiny.prompter.length(problem) for problem in everything) - 1
-    shape = dataclasses.replace(tiny.shapes[0], prompt=places)
+    shape = dataclasses.replace(tiny.buckets[0], prompt=places)
     small = dataclasses.replace(tiny, shapes=(shape,))
     found = phases.questions(small, 2)
     assert found == [p for p in everything if tiny.prompter.length(p) <= places] != []
@@ -165,7 +163,7 @@ def test_problems_that_the_programs_do_not_hold_are_left_out_and_told(tmp_path: 
     assert f"round 2: {left} of 40 problems are longer than those" in said.getvalue()
 
 
-def test_samples_of_other_problems_are_refused(tiny: Context, problems: list[Problem]):
+def test_samples_of_other_problems_are_refused(tiny: Run, problems: list[Problem]):
     devices = fakes.Devices(lambda prompt, number: "")
     sample(on(devices, tiny), problems, "evaluation")
     with pytest.raises(ValueError, match="evaluation sample is of problem .* has the data changed"):
@@ -184,10 +182,10 @@ class Fit:
     """Stands in for `fit`: goes through the steps from `start`, and notes the plan."""
 
     start: int = 0
-    plan: Plan | None = None
+    plan: TrainPlan | None = None
     loss: float = 1.0
 
-    def __call__(self, programs: Any, start: Any, plan: Plan, heard: Any, resumed: Any) -> Any:
+    def __call__(self, programs: Any, start: Any, plan: TrainPlan, heard: Any, resumed: Any) -> Any:
         self.plan = plan
         resumed(self.start)
         for step in range(self.start + 1, plan.steps + 1):
@@ -195,7 +193,7 @@ class Fit:
         return start()
 
 
-def train(tiny: Context, round_: int, steps: int) -> float:
+def train(tiny: Run, round_: int, steps: int) -> float:
     problem = tiny.task.train(0, 1, 1)[0]
     graded = ledger.make_sample(
         *(tiny.task, problem, 1, False, tiny.task.completion(problem.rationale, problem.answer)),
@@ -208,23 +206,23 @@ def train(tiny: Context, round_: int, steps: int) -> float:
     return loss
 
 
-def lines(tiny: Context) -> list[tuple[str, int, int]]:
+def lines(tiny: Run) -> list[tuple[str, int, int]]:
     metrics = report.read_metrics(tiny.folder / report.METRICS)
     return [(line["phase"], line["round"], line["step"]) for line in metrics]
 
 
 def test_texts_that_are_too_long_to_train_on_are_left_out(tmp_path: pathlib.Path):
     said = io.StringIO()
-    tiny = build.make_context(fakes.tiny(), tmp_path, Console(file=said, width=200))
+    tiny = build.make_run(fakes.tiny(), tmp_path, Console(file=said, width=200))
     short, long = (packing.example([1], [5] * size) for size in (127, 128))
-    assert phases.fitting(tiny, 3, [short, long, short]) == [short, short]
+    assert phases.drop_too_long(tiny, 3, [short, long, short]) == [short, short]
     assert "round 3: 1 of 3 texts have more than the 128 tokens of train.length" in said.getvalue()
     said.truncate(0)
-    assert phases.fitting(tiny, 3, [short]) == [short] and not said.getvalue().strip("\0")
+    assert phases.drop_too_long(tiny, 3, [short]) == [short] and not said.getvalue().strip("\0")
 
 
 def test_training_leaves_a_line_every_ten_steps_and_at_the_end(
-    tiny: Context, monkeypatch: pytest.MonkeyPatch
+    tiny: Run, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(phases, "fit", Fit())
     assert train(tiny, 1, 12) == 1 / 12
@@ -234,7 +232,7 @@ def test_training_leaves_a_line_every_ten_steps_and_at_the_end(
 
 
 def test_training_that_diverges_ends_the_run_before_it_is_noted(
-    tiny: Context, monkeypatch: pytest.MonkeyPatch
+    tiny: Run, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(phases, "fit", Fit(loss=float("nan")))
     says = r"round 1, step 1 of 12: .*diverged, loss not finite.*lower config\.train\.learning_rate"
@@ -243,13 +241,13 @@ def test_training_that_diverges_ends_the_run_before_it_is_noted(
     assert not (tiny.folder / report.METRICS).exists()
 
 
-def test_a_model_without_logits_ends_the_run(tiny: Context):
+def test_a_model_without_logits_ends_the_run(tiny: Run):
     with pytest.raises(SettingsError, match="logits are NaN or infinite at token 3"):
         tiny.text([70, 71, -1, 0, 0])
 
 
 def test_going_on_drops_the_lines_of_steps_that_are_done_again(
-    tiny: Context, monkeypatch: pytest.MonkeyPatch
+    tiny: Run, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(phases, "fit", Fit())
     train(tiny, 1, 12)
@@ -261,9 +259,7 @@ def test_going_on_drops_the_lines_of_steps_that_are_done_again(
         assert lines(tiny) == expected
 
 
-def test_training_orders_its_examples_anew_every_round(
-    tiny: Context, monkeypatch: pytest.MonkeyPatch
-):
+def test_training_orders_its_examples_anew_every_round(tiny: Run, monkeypatch: pytest.MonkeyPatch):
     fits = [Fit(), Fit()]
     plans = []
     for round_, fit in enumerate(fits, 1):
@@ -276,9 +272,7 @@ def test_training_orders_its_examples_anew_every_round(
     assert (plans[0].kind, plans[0].steps, plans[0].save_every) == ("train", 5, 4)
 
 
-def test_pretraining_learns_from_the_corpus_of_the_seed(
-    tiny: Context, monkeypatch: pytest.MonkeyPatch
-):
+def test_pretraining_learns_from_the_corpus_of_the_seed(tiny: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(phases, "fit", fit := Fit())
     assert phases.pretrain(tiny, lambda: WEIGHTS) is WEIGHTS
     assert fit.plan
@@ -288,7 +282,7 @@ def test_pretraining_learns_from_the_corpus_of_the_seed(
 
 @pytest.mark.parametrize("round_", [0, 1])
 def test_clear_removes_what_training_left_of_this_round_alone(
-    tiny: Context, monkeypatch: pytest.MonkeyPatch, round_: int
+    tiny: Run, monkeypatch: pytest.MonkeyPatch, round_: int
 ):
     phases.clear(tiny, round_)  # nothing to remove is fine
     folders = []

@@ -12,8 +12,8 @@ from star_jax.data import packing
 from star_jax.data.token_bytes import make_token_bytes
 from star_jax.data.tokenizer import ByteTokenizer
 from star_jax.grading import device
-from star_jax.inference.sampling import Selection
-from star_jax.inference.scheduler import Completion, Row, Shape, complete, plan
+from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.scheduler import Bucket, Completion, Request, plan, run
 from star_jax.models.params import Params
 from star_jax.reporting.meter import CompilationCount
 from star_jax.runtime import sharding as sharding_lib
@@ -22,18 +22,18 @@ from star_jax.storage import checkpoint
 from star_jax.tasks.answer_rule import AnswerRule
 from toys import BYTES, eight_devices
 
-SHAPE = Shape(budget=6, prompt=10, rows=8)
+SHAPE = Bucket(max_new_tokens=6, prompt_length=10, rows=8)
 PREFIX = [5, 9, 100, 3, 20]
 PACKED = packing.pack(toys.documents([24, 9, 13, 5, 17, 24, 20, 3, 11, 8, 22, 6], 259), 24)
 ROWS = [
-    Row(number, document.tokens.tolist(), SHAPE.budget)
+    Request(number, document.tokens.tolist(), SHAPE.max_new_tokens)
     for number, document in enumerate(toys.documents([3, 10, 7, 1, 5, 4, 2, 4, 9, 6, 5], 259))
 ]
 SEED = (1, 2, 3)
 
 
 @functools.cache
-def made(devices: tuple[int, int, int], selection: Selection = toys.GREEDY) -> Programs:
+def made(devices: tuple[int, int, int], selection: SamplingParams = toys.GREEDY) -> Programs:
     grid = sharding_lib.make_mesh(*devices, devices=jax.devices()[: int(np.prod(devices))])
     greedy = selection == toys.GREEDY
     programs = toys.programs(
@@ -59,7 +59,7 @@ def start(programs: Programs, seed: int = 0) -> Params:
 def sample(
     programs: Programs,
     params: Params,
-    rows: list[Row],
+    rows: list[Request],
     before: list[int] | None = None,
     seed: tuple[int, int, int] = SEED,
     greedy: bool = False,
@@ -69,7 +69,7 @@ def sample(
     found = [
         dataclasses.replace(one, slot=0)
         for chunk in plan(rows, [SHAPE], refills=3)
-        for one in complete(chunk, sampling.open(policy, seed, chunk.shape))
+        for one in run(chunk, sampling.open(policy, seed, chunk.shape))
     ]
     return sorted(found, key=lambda one: one.number)
 
@@ -111,7 +111,7 @@ def test_greedy_samples_are_those_of_full_forward_passes(before: list[int]):
     weights = reference.weights(toys.params(BYTES))
     for row, found in zip(ROWS, sample(programs, start(programs), ROWS, before), strict=True):
         expected = reference.greedy(
-            BYTES, weights, before + list(row.tokens), row.budget, toys.END, 259
+            BYTES, weights, before + list(row.tokens), row.max_new_tokens, toys.END, 259
         )
         assert found == Completion(row.number, expected, truncated=expected[-1] != toys.END, slot=0)
 
@@ -199,7 +199,7 @@ def test_weights_follow_from_the_seed():
 
 
 class TestDraws:
-    PROGRAMS = staticmethod(functools.partial(made, ONE, Selection(1.0, top_k=50, top_p=0.99)))
+    PROGRAMS = staticmethod(functools.partial(made, ONE, SamplingParams(1.0, top_k=50, top_p=0.99)))
 
     def test_follow_from_seed_and_number(self):
         programs = self.PROGRAMS()
@@ -213,7 +213,7 @@ class TestDraws:
 
     def test_differ_between_rows_of_one_prompt(self):
         programs = self.PROGRAMS()
-        rows = [Row(number, [1, 50, 60], SHAPE.budget) for number in range(8)]
+        rows = [Request(number, [1, 50, 60], SHAPE.max_new_tokens) for number in range(8)]
         found = sample(programs, start(programs), rows)
         assert len({tuple(one.tokens) for one in found}) == 8
 
@@ -252,7 +252,7 @@ def test_rows_are_graded_wherever_they_lie(devices: int, markup: tuple[str, ...]
         tokens[i, : len(text)] = tokenizer.encode(text)
     gold = device.gold(["12", "1200", "8", "1", "12", "-1.5", "2", "0"])
     grid = sharding_lib.make_mesh(devices, 1, 1, devices=jax.devices()[:devices])
-    arrays = [sharding_lib.place(grid, array, "batch") for array in (tokens, length, *gold)]
+    arrays = [sharding_lib.device_put(grid, array, "batch") for array in (tokens, length, *gold)]
     grade = jax.jit(functools.partial(device.grade, AnswerRule("last number"), known, b"\n\n"))
     right, *_ = grade(*arrays)
     assert right.tolist() == [True, True, False, False, True, True, False, True]

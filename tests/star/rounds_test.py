@@ -195,7 +195,7 @@ def test_round_0_is_the_base_model(whole: Run):
 
 def test_everything_is_compiled_before_round_1(whole: Run):
     first, *rest = (record["compilations"] for record in whole.rounds)
-    made = build.make_context(fakes.tiny(UNSEEN), whole.folder, Console(file=io.StringIO()))
+    made = build.make_run(fakes.tiny(UNSEEN), whole.folder, Console(file=io.StringIO()))
     assert first >= len(made.programs)
     assert rest == [0, 0]
 
@@ -257,7 +257,7 @@ class Killed(BaseException):
 
 
 def test_killed_at_every_file_it_still_ends_the_same(whole: Run, tmp_path, monkeypatch, capsys):
-    made = build.make_context(fakes.tiny(UNSEEN), whole.folder, Console(file=io.StringIO()))
+    made = build.make_run(fakes.tiny(UNSEEN), whole.folder, Console(file=io.StringIO()))
     made.programs.compile()
     replace, seen = os.replace, set[tuple[str, str]]()
 
@@ -374,7 +374,7 @@ def test_rounds_that_keep_nothing_are_survived_and_patience_ends_them(tmp_path, 
     dropped = run.rounds[1]["dropped"]
     assert sum(sum(reasons.values()) for reasons in dropped.values()) > 0
     weights = Checkpoints(tmp_path / "checkpoints" / "rounds")
-    made = build.make_context(fakes.tiny(changes), tmp_path, Console(file=io.StringIO()))
+    made = build.make_run(fakes.tiny(changes), tmp_path, Console(file=io.StringIO()))
     found = [fingerprint(weights.restore(n, made.programs.params)) for n in (0, 1, 2)]
     assert found[0] == found[1] == found[2]
     for sample in run.samples(1, "samples"):

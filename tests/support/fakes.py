@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from star_jax.config import validation
 from star_jax.data.tokenizer import ByteTokenizer
 from star_jax.inference import scheduler
-from star_jax.inference.scheduler import Shape
+from star_jax.inference.scheduler import Bucket
 from star_jax.tasks.arithmetic import Arithmetic
 
 TOKENIZER = ByteTokenizer(Arithmetic.markup)
@@ -148,7 +148,7 @@ class Devices:
 
     def __init__(self, answer: Callable[[str, int], str], lasts: int = 10**9) -> None:
         self.answer, self.lasts = answer, lasts
-        self.calls: list[tuple[Any, Any, Any, Shape, list[int]]] = []
+        self.calls: list[tuple[Any, Any, Any, Bucket, list[int]]] = []
         self.prefixes: list[list[int]] = []
         self.greedy: list[bool] = []
 
@@ -167,11 +167,11 @@ class Devices:
             self.prefixes.append(few_shot)
         return params, "prefix" if few_shot else None
 
-    def owners(self, shape: Shape) -> list[int]:
+    def owners(self, shape: Bucket) -> list[int]:
         return [0] * shape.rows
 
     def open(
-        self, policy: tuple[Any, Any], seed: tuple[int, int, int], shape: Shape
+        self, policy: tuple[Any, Any], seed: tuple[int, int, int], shape: Bucket
     ) -> "FakeSlots":
         if len(self.calls) == self.lasts:
             raise KeyboardInterrupt
@@ -182,22 +182,22 @@ class Devices:
 class FakeSlots:
     """Rows in it have written all they will as soon as they are admitted."""
 
-    def __init__(self, devices: Devices, shape: Shape) -> None:
+    def __init__(self, devices: Devices, shape: Bucket) -> None:
         self.count, self.order = shape.rows, range(shape.rows)
         self.fewer, self._devices, self._shape = 0, devices, shape
-        self._tokens = np.zeros((shape.rows, shape.budget), np.int32)
+        self._tokens = np.zeros((shape.rows, shape.max_new_tokens), np.int32)
         self._length, self._finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
 
-    def choose(self, rows: Sequence[scheduler.Row]) -> list[int]:
+    def choose(self, rows: Sequence[scheduler.Request]) -> list[int]:
         return list(range(len(rows)))
 
-    def admit(self, rows: Sequence[scheduler.Row], places: Sequence[int]) -> None:
+    def admit(self, rows: Sequence[scheduler.Request], places: Sequence[int]) -> None:
         for row, place in zip(rows, places, strict=True):
             self._devices.calls[-1][-1].append(row.number)
             text = self._devices.answer(TOKENIZER.decode(list(row.tokens)), row.number)
             ids = [*TOKENIZER.encode(text), TOKENIZER.eos_id]
-            length = self._length[place] = min(len(ids), self._shape.budget)
-            self._finished[place] = len(ids) <= self._shape.budget
+            length = self._length[place] = min(len(ids), self._shape.max_new_tokens)
+            self._finished[place] = len(ids) <= self._shape.max_new_tokens
             self._tokens[place, :length] = ids[:length]
 
     def shrink(self, places: Any) -> Any:

@@ -16,22 +16,22 @@ from jax.sharding import Mesh
 from star_jax.data.packing import Example, Packed
 from star_jax.data.tokenizer import ByteTokenizer
 from star_jax.inference.decode import make_stop_rule
-from star_jax.inference.sampling import Selection
-from star_jax.inference.scheduler import Shape
+from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.scheduler import Bucket
 from star_jax.models import abstract_params, stacking
 from star_jax.models.attention import Attend, Layer
 from star_jax.models.config import ModelConfig, RopeScaling, for_mesh
 from star_jax.models.params import Params, init_params
-from star_jax.models.stacking import Kept
+from star_jax.models.stacking import Carry
 from star_jax.models.transformer import Decoder
 from star_jax.runtime import sharding
 from star_jax.star.programs import Programs
 from star_jax.training import step
 from star_jax.training.optimizer import make_optimizer
-from star_jax.training.spec import Learning
+from star_jax.training.spec import UpdateSpec
 
 END = 2  # end-of-text
-GREEDY = Selection()
+GREEDY = SamplingParams()
 SMALL = ModelConfig(
     layers=2, width=16, heads=2, head_dim=8, hidden=24, rotary=4, vocab=32, context=256
 )
@@ -53,7 +53,7 @@ def optimizer() -> optax.GradientTransformation:
     return make_optimizer(clip=1.0)
 
 
-LEARNING = Learning(optimizer(), batch_size=8, length=24, micro_batch=0)
+LEARNING = UpdateSpec(optimizer(), batch_size=8, length=24, micro_batch=0)
 
 
 def params(config: ModelConfig, seed: int = 0) -> Params:
@@ -115,10 +115,10 @@ class Scripted:
         tokens_BxT: jax.Array,
         positions_BxT: jax.Array,
         attend: Attend,
-        kept: Kept,
-        given: Kept = (),
+        kept: Carry,
+        given: Carry = (),
         layout: Any = None,
-    ) -> tuple[jax.Array, Kept]:
+    ) -> tuple[jax.Array, Carry]:
         rows, length = tokens_BxT.shape
         nothing = jnp.zeros((rows, 1, length, 1))
         own = tuple(stacking.take(x, 0) for x in given)
@@ -134,10 +134,10 @@ def programs(
     mesh: Mesh,
     *,
     config: ModelConfig = BYTES,
-    shapes: Sequence[Shape] = (),
+    shapes: Sequence[Bucket] = (),
     prefix: int = 0,
-    selection: Selection = GREEDY,
-    learning: Learning | None = LEARNING,
+    selection: SamplingParams = GREEDY,
+    learning: UpdateSpec | None = LEARNING,
     show: bool = False,
 ) -> Programs:
     """Of a model with the vocabulary of `BYTES`, not compiled yet; `learning` is called "train"."""

@@ -13,7 +13,7 @@ from star_jax.models.params import Params
 from star_jax.reporting.meter import CompilationCount
 from star_jax.star import finite
 from star_jax.star.programs import Programs
-from star_jax.training.loop import Plan, fit
+from star_jax.training.loop import TrainPlan, train
 from star_jax.training.optimizer import constant
 from toys import BYTES
 
@@ -39,8 +39,8 @@ class Listener:
         if step == self.dies:
             raise Killed
 
-    def fit(self, programs: Programs, plan: Plan) -> dict[str, bytes]:
-        return contents(fit(programs, start, plan, self.hear, self.begun.append))
+    def fit(self, programs: Programs, plan: TrainPlan) -> dict[str, bytes]:
+        return contents(train(programs, start, plan, self.hear, self.begun.append))
 
 
 def start() -> Params:
@@ -61,9 +61,9 @@ def programs() -> Programs:
 
 
 @pytest.fixture
-def plan(tmp_path: pathlib.Path) -> Plan:
+def plan(tmp_path: pathlib.Path) -> TrainPlan:
     folder = epath.Path(tmp_path / "training")
-    return Plan(
+    return TrainPlan(
         "train", EXAMPLES, 24, 8, steps=10, seed=1, schedule=SCHEDULE, save_every=3, folder=folder
     )
 
@@ -73,7 +73,7 @@ def whole(programs: Programs, tmp_path_factory: pytest.TempPathFactory):
     """An uninterrupted run, without checkpoints: its metrics and its weights."""
     folder = epath.Path(tmp_path_factory.mktemp("whole"))
     listener = Listener()
-    plan = Plan(
+    plan = TrainPlan(
         "train", EXAMPLES, 24, 8, steps=10, seed=1, schedule=SCHEDULE, save_every=100, folder=folder
     )
     weights = listener.fit(programs, plan)
@@ -108,7 +108,7 @@ def test_every_step_is_heard_and_something_is_learned(whole):
     ],
 )
 def test_killed_and_resumed_is_as_if_nothing_had_been(
-    programs: Programs, plan: Plan, whole, deaths: list[int], begun: list[int]
+    programs: Programs, plan: TrainPlan, whole, deaths: list[int], begun: list[int]
 ):
     heard, weights = whole
     found = []
@@ -123,19 +123,19 @@ def test_killed_and_resumed_is_as_if_nothing_had_been(
     assert last.heard == heard[begun[-1] :]
 
 
-def test_the_newest_checkpoint_is_kept(programs: Programs, plan: Plan):
+def test_the_newest_checkpoint_is_kept(programs: Programs, plan: TrainPlan):
     Listener().fit(programs, plan)
     assert [path.name for path in plan.folder.iterdir()] == ["9"]
 
 
-def test_every_fit_starts_with_a_fresh_optimizer(programs: Programs, plan: Plan, whole):
+def test_every_fit_starts_with_a_fresh_optimizer(programs: Programs, plan: TrainPlan, whole):
     # the released code goes on with the pretraining run's Adam moments
     other = replace(plan, seed=5, folder=plan.folder / "other")
     assert Listener().fit(programs, other) != whole[1]
     assert Listener().fit(programs, replace(plan, folder=plan.folder / "again")) == whole[1]
 
 
-def test_nothing_is_compiled(programs: Programs, plan: Plan, whole):
+def test_nothing_is_compiled(programs: Programs, plan: TrainPlan, whole):
     del whole
     compilations = CompilationCount()
     with pytest.raises(Killed):
@@ -152,7 +152,9 @@ def test_nothing_is_compiled(programs: Programs, plan: Plan, whole):
         (toys.documents([4, 24], 9000), "example 0 holds token [0-9]{3,}, and the model has rows"),
     ],
 )
-def test_what_cannot_be_trained_on_is_an_error(programs: Programs, plan: Plan, examples, says: str):
+def test_what_cannot_be_trained_on_is_an_error(
+    programs: Programs, plan: TrainPlan, examples, says: str
+):
     with pytest.raises(ValueError, match=says):
         Listener().fit(programs, replace(plan, examples=examples))
 
@@ -165,7 +167,7 @@ def test_what_cannot_be_trained_on_is_an_error(programs: Programs, plan: Plan, e
     ],
 )
 def test_nothing_of_a_training_that_diverged_is_saved(
-    programs: Programs, plan: Plan, damaged: bool, rate: float, saved: list[str]
+    programs: Programs, plan: TrainPlan, damaged: bool, rate: float, saved: list[str]
 ):
     def begin() -> Params:
         return jax.tree.map(lambda x: x * (jnp.nan if damaged else 1), START)
@@ -175,5 +177,5 @@ def test_nothing_of_a_training_that_diverged_is_saved(
 
     every = replace(plan, save_every=1, schedule=lambda step: rate if step == 3 else 1e-3)
     with pytest.raises(SettingsError, match=f"step {len(saved) and 4 or 1}: training has diverged"):
-        fit(programs, begin, every, heard, lambda step: None)
+        train(programs, begin, every, heard, lambda step: None)
     assert [path.name for path in plan.folder.iterdir()] == saved

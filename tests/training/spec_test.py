@@ -3,7 +3,7 @@
 import pytest
 
 import toys
-from star_jax.training.spec import Learning, filled
+from star_jax.training.spec import UpdateSpec, padded_rows
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from star_jax.training.spec import Learning, filled
 def test_micro_batches_are_as_large_as_allowed(
     batch_size: int, micro_batch: int, shards: int, parts: int
 ):
-    learning = Learning(toys.optimizer(), batch_size, 24, micro_batch)
+    learning = UpdateSpec(toys.optimizer(), batch_size, 24, micro_batch)
     assert learning.accumulation(shards) == parts
 
 
@@ -31,9 +31,11 @@ def test_no_fewer_rows_fill_as_many_micro_batches(micro_batch: int, shards: int)
     """Against a search: the fewest rows that take no more micro-batches than any have to."""
 
     def parts(rows: int) -> int:
-        return Learning(toys.optimizer(), rows, 24, micro_batch).accumulation(shards)
+        return UpdateSpec(toys.optimizer(), rows, 24, micro_batch).accumulation(shards)
 
     for rows in range(1, 60):
         enough = [more for more in range(rows, rows + 80) if more % shards == 0]
         least = min(map(parts, enough))
-        assert filled(rows, shards, micro_batch) == next(n for n in enough if parts(n) == least)
+        assert padded_rows(rows, shards, micro_batch) == next(
+            n for n in enough if parts(n) == least
+        )
