@@ -19,23 +19,24 @@ def main(argv: Sequence[str]) -> None:
     """Refuses what cannot be run, then runs it.
 
     Args:
-      argv: the program's name; `command_line.parse` lets nothing else through.
+      argv: the program's name; `flags.parse` lets nothing else through.
     """
     del argv
     logging.set_verbosity(logging.WARNING)  # Orbax says a page at every save
     config_file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
     workdir = _WORKDIR.value or f"runs/{pathlib.Path(config_file).stem}"
-    place = distributed.given()
+    processes = distributed.given()
     try:
-        distributed.check(*place)
-        chosen = validation.from_config(_CONFIG.value)
-        run_dir.check(chosen, workdir)
+        distributed.check(*processes)
+        settings = validation.from_config(_CONFIG.value)
+        run_dir.check(settings, workdir)
         # jax takes seconds to import: what is refused must not wait for it.
-        with distributed.together(*place):
-            from star_jax.star import programs, rounds
+        with distributed.together(*processes):
+            from star_jax.runtime import compile
+            from star_jax.star import rounds
 
-            programs.use_cache(f"{workdir}/cache")
-            rounds.run(chosen, workdir)
+            compile.use_cache(f"{workdir}/cache")
+            rounds.run_rounds(settings, workdir)
     except validation.SettingsError as error:
         refuse(error)
     except KeyboardInterrupt:

@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from star_jax.reporting import report
+from star_jax.reporting import plot as plots
+from star_jax.reporting.result import RESULT
 from star_jax.storage import files
 
 COLORS = ("#0072B2", "#D55E00", "#008060", "#707070")  # after Okabe and Ito
@@ -47,9 +48,9 @@ def load(path: pathlib.Path) -> Run:
     Raises:
         ValueError: none has come to a result there.
     """
-    if not (path / report.RESULT).exists():
-        raise ValueError(f"{path}: no {report.RESULT}; give the folder of a run that has begun")
-    rounds = files.read_json(path / report.RESULT)["rounds"]
+    if not (path / RESULT).exists():
+        raise ValueError(f"{path}: no {RESULT}; give the folder of a run that has begun")
+    rounds = files.read_json(path / RESULT)["rounds"]
     return Run(name(files.read_json(path / "config.json")), rounds)
 
 
@@ -69,19 +70,19 @@ def plot(runs: Sequence[Run], path: pathlib.Path) -> None:
     _panel(panels[0], runs, [run.updates for run in runs], "updates")
     _panel(panels[1], runs, [run.problems for run in runs], "problems tried")
     panels[0].legend(loc="lower right", frameon=False, labelcolor="linecolor")
-    panels[0].set_ylabel("held-out accuracy (%)", color=report.MUTED)
-    report.save(figure, path)
+    panels[0].set_ylabel("held-out accuracy (%)", color=plots.MUTED)
+    plots.save(figure, path)
 
 
 def _panel(axes: Axes, runs: Sequence[Run], counts: Sequence[list[int]], what: str) -> None:
-    report.dress(axes, f"Accuracy over 1-5 digits, by {what}")
+    plots.dress(axes, f"Accuracy over 1-5 digits, by {what}")
     for run, xs, color in zip(runs, counts, itertools.cycle(COLORS), strict=False):
         ys = [100 * record["accuracy"] for record in run.rounds]
         title = f"{run.name}: {ys[-1]:.1f} %"
         axes.plot(xs, ys, color=color, linewidth=2.0, marker="o", markersize=4, label=title)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel(f"{what}, of all rounds so far", color=report.MUTED)
+    axes.set_xlabel(f"{what}, of all rounds so far", color=plots.MUTED)
 
 
 def table(runs: Sequence[Run]) -> str:

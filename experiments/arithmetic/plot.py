@@ -19,7 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from star_jax.reporting import report
+from star_jax.reporting import plot as plots
+from star_jax.reporting.result import RESULT
 from star_jax.storage import files
 
 # Folder name -> (title, colour of Okabe and Ito's palette), in the order of the plots.
@@ -47,14 +48,12 @@ def load(folder: pathlib.Path) -> list[Run]:
         ValueError: there is none.
     """
     runs = []
-    for path in folder.glob(f"*/{report.RESULT}"):
+    for path in folder.glob(f"*/{RESULT}"):
         match = re.fullmatch(r"(\w+)-seed(\d+)", path.parent.name)
         if match and match[1] in ARMS:
             runs.append(Run(match[1], int(match[2]), files.read_json(path)["rounds"]))
     if not runs:
-        raise ValueError(
-            f"{folder}: no <arm>-seed<k>/{report.RESULT} with an arm of {', '.join(ARMS)}"
-        )
+        raise ValueError(f"{folder}: no <arm>-seed<k>/{RESULT} with an arm of {', '.join(ARMS)}")
     return sorted(runs, key=lambda run: (list(ARMS).index(run.arm), run.seed))
 
 
@@ -108,45 +107,45 @@ def plot_digits(runs: Sequence[Run], path: pathlib.Path) -> None:
     figure = Figure(figsize=(1.0 + 4.0 * len(arms), 3.9), dpi=160, layout="constrained")
     panels = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
     for axes, (arm, seeds) in zip(panels, arms.items(), strict=True):
-        report.dress(axes, ARMS[arm][0])
+        plots.dress(axes, ARMS[arm][0])
         groups = list(seeds[0].rounds[0]["accuracy_by_class"])
         labels = []
-        for group, color in zip(groups, report.ordered_colors(len(groups)), strict=True):
+        for group, color in zip(groups, plots.ordered_colors(len(groups)), strict=True):
             end = draw(axes, seeds, lambda r, g=group: r["accuracy_by_class"][g], color)
             if end:
-                labels.append(report.Label(end, report.group_label(group, "digits"), color))
-        report.label_ends(axes, labels, gap=7)
-        axes.set_xlabel("round", color=report.MUTED)
-    panels[0].set_ylabel("held-out accuracy (%)", color=report.MUTED)
-    report.save(figure, path)
+                labels.append(plots.Label(end, plots.group_label(group, "digits"), color))
+        plots.label_ends(axes, labels, gap=7)
+        axes.set_xlabel("round", color=plots.MUTED)
+    panels[0].set_ylabel("held-out accuracy (%)", color=plots.MUTED)
+    plots.save(figure, path)
 
 
 def plot_overall(runs: Sequence[Run], path: pathlib.Path) -> None:
     """Accuracy over all of 1-5 digits against the round, an arm a line, and the paper's figures."""
     figure = Figure(figsize=(8.4, 4.6), dpi=160, layout="constrained")
     axes = figure.subplots()
-    report.dress(axes, "Held-out accuracy over 1-5 digits (%)")
+    plots.dress(axes, "Held-out accuracy over 1-5 digits (%)")
     last = max(run.rounds[-1]["round"] for run in runs)
     labels = []
     for share, name in ((PAPER_STAR, "paper, STaR"), (PAPER_DIRECT, "paper, direct")):
         axes.axhline(100 * share, color="#8A8A8A", linewidth=1.0, linestyle=(0, (4, 2)))
         text = f"{name} {100 * share:.1f} %"
-        labels.append(report.Label((last, 100 * share), text, report.MUTED))
+        labels.append(plots.Label((last, 100 * share), text, plots.MUTED))
     for arm, seeds in by_arm(runs).items():
         title, color = ARMS[arm]
         end = draw(axes, seeds, lambda r: r["accuracy"], color)
         if end:
-            labels.append(report.Label(end, f"{title} {end[1]:.1f} %", color, bold=True))
-    report.label_ends(axes, labels)
-    axes.set_xlabel("round", color=report.MUTED)
-    report.save(figure, path)
+            labels.append(plots.Label(end, f"{title} {end[1]:.1f} %", color, bold=True))
+    plots.label_ends(axes, labels)
+    axes.set_xlabel("round", color=plots.MUTED)
+    plots.save(figure, path)
 
 
 def plot_wrong_steps(runs: Sequence[Run], path: pathlib.Path) -> None:
     """The share of kept rationales with a wrong scratchpad step, by how they were written."""
     figure = Figure(figsize=(8.4, 3.9), dpi=160, layout="constrained")
     axes = figure.subplots()
-    report.dress(axes, "Kept rationales with a wrong step (%)")
+    plots.dress(axes, "Kept rationales with a wrong step (%)")
     labels = []
     kinds = (
         ("rationalize", "rationalized", "--", "rationalized"),
@@ -158,14 +157,14 @@ def plot_wrong_steps(runs: Sequence[Run], path: pathlib.Path) -> None:
         if arm in arms:
             end = draw(axes, arms[arm], wrong_share(kind), ARMS[arm][1], linestyle)
             if end:
-                labels.append(report.Label(end, name, ARMS[arm][1]))
+                labels.append(plots.Label(end, name, ARMS[arm][1]))
     highest = max((float(np.max(line.get_ydata())) for line in axes.lines), default=0.0)
     top = max(5.0, 1.1 * highest)  # the shares may be small, and are what is to be seen
     axes.set_ylim(-0.03 * top, top)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    report.label_ends(axes, labels, gap=0.065 * top)
-    axes.set_xlabel("round", color=report.MUTED)
-    report.save(figure, path)
+    plots.label_ends(axes, labels, gap=0.065 * top)
+    axes.set_xlabel("round", color=plots.MUTED)
+    plots.save(figure, path)
 
 
 def wrong_share(kind: str) -> Callable[[dict[str, Any]], float | None]:

@@ -27,7 +27,7 @@ from star_jax.data.token_bytes import make_token_bytes
 from star_jax.data.tokenizer import HuggingFaceTokenizer
 from star_jax.grading import device
 from star_jax.grading.grade import grade as host_grade
-from star_jax.star import programs
+from star_jax.runtime.compile import Signature, lower
 from star_jax.tasks import Problem, Task
 
 _SAMPLING = ("generate", "rationalize", "evaluate")  # what result.json has seconds of
@@ -71,7 +71,8 @@ def measure(run: pathlib.Path) -> dict[str, Any]:
         for own in (False, True):
             answers = golds[path, own]
             arrays = device.gold([*answers, *[""] * (rows - len(lines))], room)
-            program = program or programs.lowered(grade, padded, length, *arrays).compile()
+            signature = Signature((padded, length, *arrays))
+            program = program or lower(grade, signature).compile()
             begun = time.perf_counter()
             got, *_ = jax.device_get(program(padded, length, *arrays))
             seconds.append(time.perf_counter() - begun)

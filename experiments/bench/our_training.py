@@ -20,11 +20,10 @@ from experiments.bench import peer_training
 from experiments.bench.peer_training import CLIP, LEARNING_RATE
 from star_jax.conversion import load
 from star_jax.data.packing import Packed
-from star_jax.inference.decode import make_stop_rule
-from star_jax.inference.sampling import SamplingParams
 from star_jax.runtime import sharding
-from star_jax.star.programs import Programs
+from star_jax.runtime.compile import Compiler
 from star_jax.training.optimizer import make_optimizer
+from star_jax.training.programs import UpdatePrograms
 from star_jax.training.spec import UpdateSpec
 
 Remat = Literal["none", "blocks"]
@@ -36,27 +35,20 @@ class Ours:
     def __init__(
         self, model: str, batch: Packed, micro_batch: int, remat: Remat, dtype: str = "float32"
     ) -> None:
-        """Opens the model, for batches of one shape; arguments as in `Learning` and `load`."""
+        """Opens the model, for batches of one shape; arguments as in `UpdateSpec` and `load`."""
         grid = sharding.make_mesh(devices=jax.devices()[:1])
         loaded = load.load(model, grid, dtype=dtype)
         rows, length = batch.tokens.shape
         optimizer = make_optimizer(clip=CLIP)
-        self._programs = Programs(
-            loaded.config,
-            grid,
-            stop=make_stop_rule((), "", [b""], loaded.config.vocab),  # nothing is sampled
-            selection=SamplingParams(),
-            shapes=(),
-            prefix=0,
-            learning={"train": UpdateSpec(optimizer, rows, length, micro_batch, remat)},
-            fresh=False,
-        )
-        self._programs.compile()
-        self._state = self._programs.begin("train", loaded.params)
+        spec = UpdateSpec(optimizer, rows, length, micro_batch, remat)
+        compiler = Compiler()
+        self._programs = UpdatePrograms(compiler, loaded.config, grid, spec)
+        compiler.finish()
+        self._state = self._programs.begin(loaded.params)
 
     def update(self, batch: Packed) -> float:
         """One update; returns the loss before it, in nats per weighted token."""
-        self._state, metrics = self._programs.update("train", self._state, batch, LEARNING_RATE)
+        self._state, metrics = self._programs.update(self._state, batch, LEARNING_RATE)
         return metrics()["loss"]
 
 

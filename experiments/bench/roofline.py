@@ -27,7 +27,7 @@ from rich.table import Table
 
 from star_jax.conversion import load
 from star_jax.models.config import ModelConfig
-from star_jax.star.programs import lowered
+from star_jax.runtime.compile import Signature, lower
 
 DECODE = (32, 64, 128, 256)  # rows of a decoding step
 TRAIN = (2048, 8192)  # tokens of a batch
@@ -86,7 +86,7 @@ class Products:
         """Times passes of `rows` rows, compilation apart; `passes` of them make a token."""
         x = jnp.ones((rows, self.config.width))
         given = (x, self._layers, self._head)
-        run = functools.partial(lowered(_pass, *given).compile(), *given)
+        run = functools.partial(lower(_pass, Signature(given)).compile(), *given)
         jax.block_until_ready(run())
         times = []
         for _ in range(repeats):

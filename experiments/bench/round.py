@@ -69,7 +69,7 @@ def ours(context: Run, compile_seconds: list[float]) -> Side:
 
     def side() -> tuple[int, float]:
         with tempfile.TemporaryDirectory() as folder:
-            records = rounds.run(context.settings, folder)["rounds"]
+            records = rounds.run_rounds(context.settings, folder)["rounds"]
             compile_seconds.append(records[0]["seconds"]["compile"])
             ledger = pathlib.Path(folder) / "rounds/0001"
             written = sum(

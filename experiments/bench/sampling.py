@@ -32,12 +32,16 @@ from experiments.bench.workload import Questions
 from star_jax.conversion import load
 from star_jax.data.tokenizer import HuggingFaceTokenizer
 from star_jax.inference import scheduler
-from star_jax.inference.decode import make_stop_rule
+from star_jax.inference.buckets import Bucket
+from star_jax.inference.programs import SamplingPrograms
 from star_jax.inference.sampling import SamplingParams
-from star_jax.inference.scheduler import Bucket, Request
+from star_jax.inference.scheduler import Request, SlotUsage
+from star_jax.inference.slot_batch import DeviceSlots
+from star_jax.inference.spec import SamplingSpec
+from star_jax.inference.stop_rule import make_stop_rule
 from star_jax.runtime import sharding
+from star_jax.runtime.compile import Compiler
 from star_jax.star.capacity import rounded
-from star_jax.star.programs import Programs
 
 
 class Ours:
@@ -59,32 +63,32 @@ class Ours:
         """
         self._params, self._questions = loaded.params, questions
         longest = max(map(len, questions.encode()))
-        self._shape = Bucket(questions.budget, rounded(longest), rows)
+        self._bucket = Bucket(questions.budget, rounded(longest), rows)
         pieces, vocab = questions.tokenizer.token_bytes(), loaded.config.vocab
-        self._programs = Programs(
-            loaded.config,
-            sharding.make_mesh(devices=jax.devices()[:1]),
-            stop=make_stop_rule(questions.ends, questions.stop, pieces[:vocab], vocab),
-            selection=SamplingParams(),
-            shapes=(self._shape,),
-            prefix=rounded(len(questions.prefix)),
-            learning={},
-            fresh=False,
+        spec = SamplingSpec(
+            (self._bucket,),
+            make_stop_rule(questions.ends, questions.stop, pieces[:vocab], vocab),
+            SamplingParams(),
+            prefix_length=rounded(len(questions.prefix)),
         )
+        compiler, mesh = Compiler(), sharding.make_mesh(devices=jax.devices()[:1])
+        self._programs = SamplingPrograms(compiler, loaded.config, mesh, spec)
+        self._usage = SlotUsage()
         begun = time.perf_counter()
-        self._programs.compile()
+        compiler.finish()
         self.compile_seconds = time.perf_counter() - begun
         self.rows: list[list[int]] = []
 
     def run(self) -> tuple[int, float]:
         """Answers all questions; a side of the comparison."""
         begun = time.perf_counter()
-        questions, sampling = self._questions, self._programs.sampling
+        questions, programs = self._questions, self._programs
         asked = [Request(i, row, questions.budget) for i, row in enumerate(questions.encode())]
-        policy = sampling.policy(sampling.lay_out(self._params), questions.prefix)
-        slots = sampling.open(policy, (0, 0, 0), self._shape)
-        [chunk] = scheduler.plan(asked, (self._shape,), refills=len(asked))
-        written = scheduler.run(chunk, slots)
+        policy = programs.policy(programs.lay_out(self._params), questions.prefix)
+        slots = DeviceSlots(programs, policy, (0, 0, 0), self._bucket)
+        [chunk] = scheduler.plan(asked, (self._bucket,), refills=len(asked))
+        written, usage = scheduler.run(chunk, slots)
+        self._usage.add(usage)
         self.rows = [one.tokens for one in sorted(written, key=lambda one: one.number)]
         for tokens in self.rows:
             questions.tokenizer.decode(tokens)
@@ -93,8 +97,7 @@ class Ours:
     @property
     def slots_occupied(self) -> float:
         """Of all runs so far."""
-        steps, busy = self._programs.sampling.counts()
-        return busy / steps
+        return self._usage.busy / self._usage.steps
 
 
 def best(folder: pathlib.Path, questions: Questions, settings: Sequence[Setting]) -> Setting:

@@ -18,12 +18,17 @@ import numpy as np
 
 from experiments.bench.peer_training import peak_mib
 from star_jax.inference import scheduler
-from star_jax.inference.decode import make_stop_rule
+from star_jax.inference.buckets import Bucket
+from star_jax.inference.programs import SamplingPrograms
 from star_jax.inference.sampling import SamplingParams
-from star_jax.inference.scheduler import Bucket, Request
+from star_jax.inference.scheduler import Request
+from star_jax.inference.slot_batch import DeviceSlots
+from star_jax.inference.spec import SamplingSpec
+from star_jax.inference.stop_rule import make_stop_rule
 from star_jax.models.config import ModelConfig
 from star_jax.runtime import sharding
-from star_jax.star.programs import Programs
+from star_jax.runtime.compile import Compiler
+from star_jax.training.programs import InitProgram
 
 VOCAB = 4096
 HEAD = 64
@@ -71,30 +76,25 @@ def measure(point: Point) -> Measured:
         layers=point.layers, width=point.width, heads=point.width // HEAD, head_dim=HEAD,
         hidden=4 * point.width, rotary=HEAD // 2, vocab=VOCAB, context=8192,
     )  # fmt: skip
-    shape = Bucket(point.tokens, point.prompt, point.rows)
-    programs = Programs(
-        config,
-        sharding.make_mesh(devices=jax.devices()[:1]),
-        stop=make_stop_rule((), "", [b"a"] * VOCAB, VOCAB),
-        selection=SamplingParams(),
-        shapes=(shape,),
-        prefix=point.prompt,
-        learning={},
-    )
+    bucket = Bucket(point.tokens, point.prompt, point.rows)
+    stop = make_stop_rule((), "", [b"a"] * VOCAB, VOCAB)
+    spec = SamplingSpec((bucket,), stop, SamplingParams(), prefix_length=point.prompt)
+    compiler, mesh = Compiler(), sharding.make_mesh(devices=jax.devices()[:1])
+    init = InitProgram(compiler, config, mesh)
+    programs = SamplingPrograms(compiler, config, mesh, spec)
     begun = time.perf_counter()
-    programs.compile()
+    compiler.finish()
     compiled = time.perf_counter() - begun
-    sampling = programs.sampling
-    weights = sampling.lay_out(programs.init(0))
+    weights = programs.lay_out(init(0))
     drawn = np.random.default_rng(0).integers(VOCAB, size=(1 + point.questions, point.prompt))
     shown, *asked = drawn.tolist()
 
     def sample(questions: Sequence[list[int]]) -> float:
         begun = time.perf_counter()
-        policy = sampling.policy(weights, shown)
+        policy = programs.policy(weights, shown)
         rows = [Request(number, tokens, point.tokens) for number, tokens in enumerate(questions)]
-        for chunk in scheduler.plan(rows, (shape,), refills=len(rows)):
-            scheduler.run(chunk, sampling.open(policy, (0, 0, 0), shape))
+        for chunk in scheduler.plan(rows, (bucket,), refills=len(rows)):
+            scheduler.run(chunk, DeviceSlots(programs, policy, (0, 0, 0), bucket))
         return time.perf_counter() - begun
 
     sample(asked[: point.rows])

@@ -50,12 +50,11 @@ def begin(given: argparse.Namespace) -> Started:
     from star_jax.inference import scheduler
     from star_jax.inference.slot_batch import DeviceSlots
     from star_jax.reporting.meter import CompilationCount
-    from star_jax.star import phases, programs, rounds
+    from star_jax.runtime.compile import use_cache
+    from star_jax.star import weights
     from star_jax.star.build import make_run
-    from star_jax.storage import run_dir
-    from star_jax.storage.checkpoint import Checkpoints
 
-    programs.use_cache(f"{given.begin}/cache")
+    use_cache(f"{given.begin}/cache")
     compilations = CompilationCount()
     config = gsm8k.get_config("smollm2")
     batch_size, length = map(int, given.batch.split("x"))
@@ -68,16 +67,16 @@ def begin(given: argparse.Namespace) -> Started:
         "train.length": length,
     }
     config.update_from_flattened_dict(changes)
-    context = make_run(validation.from_config(config), given.begin, Console(quiet=True))
-    phases.start(context)
-    weights = rounds.policy_of(context, Checkpoints(run_dir.weights(context.folder)), 0)
-    sampling, shape = context.programs.sampling, context.buckets[0]
-    policy = sampling.policy(weights, context.prompter.few_shot(False))
+    run = make_run(validation.from_config(config), given.begin, Console(quiet=True))
+    run.programs.compiler.start()
+    base = weights.restore_policy(run, weights.open_weights(run), 0)
+    programs, bucket = run.programs.sampling, run.buckets[0]
+    policy = programs.policy(base, run.prompter.few_shot(False))
     asked = [
         scheduler.Request(
-            number, context.prompter.row(problem, False, shown=True), shape.max_new_tokens
+            number, run.prompter.row(problem, False, shown=True), bucket.max_new_tokens
         )
-        for number, problem in enumerate(context.problems.held_out[: shape.rows])
+        for number, problem in enumerate(run.problems.held_out[: bucket.rows])
     ]
 
     class AdmittedError(Exception):
@@ -86,14 +85,16 @@ def begin(given: argparse.Namespace) -> Started:
     class First(DeviceSlots):
         """Slots that stop there."""
 
-        def admit(self, rows: Sequence[scheduler.Request], places: Sequence[int]) -> None:
-            super().admit(rows, places)
+        def admit(self, requests: Sequence[scheduler.Request], slots: Sequence[int]) -> None:
+            super().admit(requests, slots)
             raise AdmittedError
 
     with contextlib.suppress(AdmittedError):
-        scheduler.run(scheduler.plan(asked, [shape])[0], First(sampling, policy, (0, 0, 0), shape))
+        scheduler.run(
+            scheduler.plan(asked, [bucket])[0], First(programs, policy, (0, 0, 0), bucket)
+        )
     first = time.time()
-    context.programs.compile()
+    run.programs.compiler.finish()
     return Started(first, compilations.total)
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from star_jax.inference import stop_rule
 from star_jax.models.config import for_mesh
 from star_jax.training.optimizer import make_optimizer
 
@@ -27,13 +28,18 @@ from jax.sharding import Mesh
 from experiments.tpu_compile import hlo
 from experiments.tpu_compile.chips import DEVICES, OPTIONS, Device
 from star_jax.inference import buckets, decode
+from star_jax.inference.buckets import Bucket
+from star_jax.inference.programs import SamplingPrograms
 from star_jax.inference.sampling import SamplingParams
-from star_jax.inference.scheduler import Bucket
+from star_jax.inference.spec import SamplingSpec
+from star_jax.models.abstract_params import abstract_params
 from star_jax.models.config import ModelConfig, RopeScaling
 from star_jax.runtime import sharding
-from star_jax.star.programs import Programs, lowered
+from star_jax.runtime.compile import Compiler, Signature, lower
+from star_jax.star.fused_programs import FusedPrograms, FusedSpec
 from star_jax.tasks.answer_rule import AnswerRule
-from star_jax.training.spec import FusedSpec, UpdateSpec
+from star_jax.training.programs import UpdatePrograms
+from star_jax.training.spec import UpdateSpec
 
 LLAMA = ModelConfig(
     layers=32, width=4096, heads=32, kv_heads=8, head_dim=128, hidden=14336, rotary=128,
@@ -110,18 +116,7 @@ CELLS: dict[tuple[str, str], Work] = {
 }
 
 
-def names(work: Work) -> dict[str, Any]:
-    """The programs of the table, by what `Programs.lower` calls them."""
-    shape = Bucket(work.budget, work.prompt, work.rows)
-    return {
-        "decode": None,  # no program of a run, which has slots: `lower_decode`
-        "advance": ("advance", shape, buckets.page_ring(work.budget).pages, True),
-        "train": ("update", "train"),
-        "star_step": ("star", True),
-    }
-
-
-PROGRAMS = tuple(names(Work()))
+PROGRAMS = ("decode", "advance", "train", "star_step")
 
 
 def devices(topology: str) -> list[Any]:
@@ -140,32 +135,35 @@ def devices(topology: str) -> list[Any]:
     return list(found.devices)
 
 
-def make_programs(model: str, mesh: Mesh, work: Work, program: str = "decode") -> Programs:
-    """The programs of a run, as `context.make_context` makes them, without text.
+def lower_program(model: str, mesh: Mesh, work: Work, program: str = "decode") -> tuple[Any, Any]:
+    """Lowers one of `PROGRAMS` as a run would, without text; also gives its weights' shapes.
 
     The fused step is one of a run in that mode, on `work.questions`.
     """
     rows = work.questions if program == "star_step" else work.rows
-    shape = Bucket(work.budget, work.prompt, rows)
-    rule = AnswerRule("number first", "#### ", first=True)
-    fused = FusedSpec(shape, answer_bytes=16, rule=rule, eos=0) if program == "star_step" else None
-    batch = rows if fused else work.batch
-    length = work.prompt + work.budget + 1 if fused else work.length
-    micro, remat = 0 if fused else work.micro, "blocks" if work.remat == "blocks" else "none"
+    bucket = Bucket(work.budget, work.prompt, rows)
     config = for_mesh(MODELS[model], mesh, dtype="bfloat16")
     tokens = config.vocab - config.padding
     table = [b"a" * TOKEN_BYTES] * tokens
-    return Programs(
-        config,
-        mesh,
-        stop=decode.make_stop_rule([tokens - 1], "\n\n", table, config.vocab),
-        selection=SamplingParams(),
-        shapes=[shape],
-        prefix=work.prefix,
-        learning={"train": UpdateSpec(make_optimizer(clip=1.0), batch, length, micro, remat)},
-        fused=fused,
-        fresh=False,
-    )
+    stop = stop_rule.make_stop_rule([tokens - 1], "\n\n", table, config.vocab)
+    spec = SamplingSpec([bucket], stop, SamplingParams(), prefix_length=work.prefix)
+    compiler = Compiler()
+    sampling = SamplingPrograms(compiler, config, mesh, spec)
+    if program == "decode":
+        return _lower_decode(sampling, work), sampling.weights
+    if program == "advance":
+        pages = buckets.page_ring(work.budget).pages
+        return sampling.advance[bucket, pages, True].lower(), sampling.weights
+    optimizer = make_optimizer(clip=1.0)
+    if program == "train":
+        remat = "blocks" if work.remat == "blocks" else "none"
+        update = UpdateSpec(optimizer, work.batch, work.length, work.micro, remat)
+        UpdatePrograms(compiler, config, mesh, update)
+    else:
+        update = UpdateSpec(optimizer, rows, work.prompt + work.budget + 1, 0)
+        rule = AnswerRule("number first", "#### ", first=True)
+        FusedPrograms(compiler, sampling, update, FusedSpec(bucket, 16, rule, eos=0))
+    return compiler.programs[-1].lower(), abstract_params(config, mesh)
 
 
 def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[str, Any]:
@@ -176,13 +174,11 @@ def compile_cell(model: str, topology: str, program: str, work: Work) -> dict[st
     cell: dict[str, Any] = {"model": model, "topology": topology, "program": program}
     cell |= {"devices": len(there), "device_kind": there[0].device_kind}
     cell |= {"work": dataclasses.asdict(work), "hbm_per_device": device.hbm_bytes}
-    programs, name = make_programs(model, grid, work, program), names(work)[program]
-    weights = programs.params if program in ("train", "star_step") else programs.sampling.weights
+    lowered, weights = lower_program(model, grid, work, program)
     cell["weight_bytes"] = weight_bytes(weights)
-    program_ = lower_decode(programs, work) if program == "decode" else programs.lower(name)
     begun = time.perf_counter()
     try:
-        compiled = program_.compile()
+        compiled = lowered.compile()
     except Exception as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -228,18 +224,23 @@ def borrowed(cell: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return cell | found | speed(cell["program"], Work(**cell["work"]), seconds, cell["devices"])
 
 
-def lower_decode(programs: Programs, work: Work) -> Any:
-    """What all slots do if they begin at once, behind a few-shot prompt that has been read."""
-    sampling = programs.sampling
+def _lower_decode(sampling: SamplingPrograms, work: Work) -> Any:
+    """What all slots do if they begin at once, after a few-shot prompt that has been read."""
 
     def run(weights: Any, prompts: Any, prefix: Any) -> Any:
         return decode.decode(
-            sampling.model(weights), prompts, prefix, budget=work.budget,
-            stop=sampling.stop, selection=sampling.selection, layout=sampling.layout(work.rows),
-        )  # fmt: skip
+            sampling.model(weights),
+            prompts,
+            prefix,
+            max_new_tokens=work.budget,
+            stop=sampling.spec.stop,
+            selection=sampling.spec.params,
+            layout=sampling.layout(work.rows),
+        )
 
-    prompts = sampling.abstract_prompts(work.rows, Bucket(work.budget, work.prompt, work.rows))
-    return lowered(run, sampling.weights, prompts, sampling.abstract_prefix())
+    prompts = sampling.abstract_prompts(work.rows, work.prompt)
+    arguments = (sampling.weights, prompts, sampling.abstract_prefix())
+    return lower(run, Signature(arguments))
 
 
 def weight_bytes(weights: Any) -> int:

@@ -264,3 +264,15 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         nested = isinstance(value, Mapping)
         flat |= _flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
     return flat
+
+
+def check_samples(settings: Settings, samples: int) -> None:
+    """Refuses several samples a question that would all be the same.
+
+    Raises:
+        SettingsError: the temperature is 0.
+    """
+    if samples > 1 and settings.sampler.temperature == 0:
+        raise SettingsError(
+            f"--samples={samples}: all would be the same; set --config.sampler.temperature=0.7"
+        )

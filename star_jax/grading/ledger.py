@@ -14,8 +14,6 @@ from star_jax.grading.grade import Rule, Verdict, grade
 from star_jax.storage import files
 from star_jax.tasks.task import Problem, Task
 
-Kind = Literal["samples", "rationalized", "evaluation", "hinted", "test", "votes"]
-
 _KEPT = "kept.jsonl"
 
 
@@ -116,36 +114,36 @@ def _by_id(samples: Sequence[Sample]) -> dict[str, Sample]:
 
 
 def write_shard(
-    folder: epath.PathLike, kind: Kind, index: int, samples: Sequence[Sample]
+    folder: epath.PathLike, phase: str, index: int, samples: Sequence[Sample]
 ) -> epath.Path:
-    """Writes folder/<kind>-<index>.jsonl whole and returns its path; `index` counts from 0."""
-    path = _shard(folder, kind, index)
+    """Writes folder/<phase>-<index>.jsonl whole and returns its path; `index` counts from 0."""
+    path = _shard(folder, phase, index)
     _write(path, samples)
     return path
 
 
 def write_part(
-    folder: epath.PathLike, kind: Kind, index: int, process: int, samples: Sequence[Sample]
+    folder: epath.PathLike, phase: str, index: int, process: int, samples: Sequence[Sample]
 ) -> None:
     """Writes those samples of a shard that one of several processes has graded."""
-    _write(files.part(_shard(folder, kind, index), process), samples)
+    _write(files.part(_shard(folder, phase, index), process), samples)
 
 
 def join_parts(
-    folder: epath.PathLike, kind: Kind, index: int, owners: Sequence[int]
+    folder: epath.PathLike, phase: str, index: int, owners: Sequence[int]
 ) -> list[Sample]:
     """Makes a shard, as `write_shard` does, of its parts, which are removed; returns its samples.
 
     Args:
         folder: of the round.
-        kind: of the shard.
+        phase: of the shard; see `star/phase.py`.
         index: of the shard.
         owners: of each sample, in their order, the process in whose part it is.
 
     Raises:
         FileNotFoundError: a part is missing.
     """
-    path = _shard(folder, kind, index)
+    path = _shard(folder, phase, index)
     parts = {owner: files.part(path, owner) for owner in sorted(set(owners))}
     if missing := [part for part in parts.values() if not part.exists()]:
         raise FileNotFoundError(
@@ -160,39 +158,39 @@ def join_parts(
     return samples
 
 
-def shard_count(folder: epath.PathLike, kind: Kind) -> int:
+def shard_count(folder: epath.PathLike, phase: str) -> int:
     """Number of shards written so far: the index of the next.
 
     Raises:
         FileNotFoundError: one is missing before the last.
     """
     folder = epath.Path(folder)
-    pattern = re.compile(rf"{kind}-(\d{{5,}})\.jsonl")
+    pattern = re.compile(rf"{phase}-(\d{{5,}})\.jsonl")
     names = (path.name for path in folder.iterdir()) if folder.exists() else ()
     found = {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
     for index in range(len(found)):
         if index not in found:
             raise FileNotFoundError(
-                f"{os.fspath(folder / f'{kind}-{index:05d}.jsonl')} is missing though later ones "
+                f"{os.fspath(folder / f'{phase}-{index:05d}.jsonl')} is missing though later ones "
                 "are there: restore it, or delete the round's folder to do the round again"
             )
     return len(found)
 
 
-def read_shards(folder: epath.PathLike, kind: Kind) -> list[Sample]:
+def read_shards(folder: epath.PathLike, phase: str) -> list[Sample]:
     """The samples of all shards, in the order they were written; [] if there are none.
 
     Raises:
         FileNotFoundError: a shard is missing before the last.
         ValueError: a line is torn or wrong; the message names file, line and field.
     """
-    shards = range(shard_count(folder, kind))
-    paths = (epath.Path(folder) / f"{kind}-{index:05d}.jsonl" for index in shards)
+    shards = range(shard_count(folder, phase))
+    paths = (epath.Path(folder) / f"{phase}-{index:05d}.jsonl" for index in shards)
     return [sample for path in paths for sample in _read(path)]
 
 
-def _shard(folder: epath.PathLike, kind: Kind, index: int) -> epath.Path:
-    return epath.Path(folder) / f"{kind}-{index:05d}.jsonl"
+def _shard(folder: epath.PathLike, phase: str, index: int) -> epath.Path:
+    return epath.Path(folder) / f"{phase}-{index:05d}.jsonl"
 
 
 def write_kept(folder: epath.PathLike, samples: Sequence[Sample]) -> None:

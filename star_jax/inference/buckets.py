@@ -3,12 +3,29 @@
 import dataclasses
 from collections.abc import Sequence
 
-from star_jax.inference.scheduler import Bucket
-
 _BLOCK = 64  # the places of a ring's block are a multiple of it
 _MOST_BLOCKS = 4  # of a ring
 _HALVINGS = 2  # times that slots become half as many, once no row waits for one
 _FEWEST = 8  # slots that each shard keeps at least
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Bucket:
+    """The static shape of the programs that some rows are sampled with.
+
+    Attributes:
+        max_new_tokens: of a row.
+        prompt_length: most tokens of a prompt, few-shot prompt not counted.
+        rows: decoded at a time on all devices; each has a slot.
+    """
+
+    max_new_tokens: int
+    prompt_length: int
+    rows: int
+
+    def holds(self, prompt_length: int, max_new_tokens: int) -> bool:
+        """Whether a row of this prompt and max_new_tokens fits."""
+        return prompt_length <= self.prompt_length and max_new_tokens <= self.max_new_tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +46,11 @@ class PageRing:
         return self.page_length * self.pages
 
 
-def page_ring(budget: int) -> PageRing:
+def page_ring(max_new_tokens: int) -> PageRing:
     """The blocks for so many new tokens."""
-    most = -(-budget // _MOST_BLOCKS)
-    places = min(budget, -(-most // _BLOCK) * _BLOCK)
-    return PageRing(places, -(-budget // places))
+    most = -(-max_new_tokens // _MOST_BLOCKS)
+    places = min(max_new_tokens, -(-most // _BLOCK) * _BLOCK)
+    return PageRing(places, -(-max_new_tokens // places))
 
 
 def fewer(shape: Bucket, shards: int) -> list[Bucket]:

@@ -4,44 +4,21 @@ Rows live in slots. `admit` puts newcomers into some of them, whatever the other
 `advance` writes tokens until so many have ended. `decode` is the whole for rows that all begin at
 once, as one program.
 
-Shapes: B rows, P prompt places, N budget in new tokens, V vocabulary, K places of the stop window,
+Shapes: B rows, P prompt places, N max_new_tokens, V vocabulary, K places of the stop window,
 R newcomers.
 """
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from star_jax.data.token_bytes import TokenBytes, make_token_bytes
 from star_jax.inference import buckets
 from star_jax.inference.sampling import BROKEN, SamplingParams, is_broken, sample_tokens
+from star_jax.inference.stop_rule import StopRule, match
 from star_jax.models import kv_cache
 from star_jax.models.transformer import ANY, Decoder, Layout
-
-
-@dataclasses.dataclass(frozen=True)
-class StopRule:
-    """When a row is finished, besides its budget.
-
-    Attributes:
-        ends: tokens that end a row, such as end-of-text and end-of-turn.
-        text: bytes that end a row as soon as they are complete; empty for none.
-        token_bytes: of the tokenizer; ids beyond its tokens are never drawn.
-    """
-
-    ends: tuple[int, ...]
-    text: bytes
-    token_bytes: TokenBytes
-
-
-def make_stop_rule(
-    ends: Sequence[int], text: str, token_bytes: Sequence[bytes], vocab: int
-) -> StopRule:
-    """Makes the rule for a model with `vocab` rows, of which `token_bytes` are the first."""
-    return StopRule(tuple(ends), text.encode(), make_token_bytes(token_bytes, vocab))
 
 
 @jax.tree_util.register_dataclass
@@ -123,7 +100,7 @@ class RowState:
     number: jax.Array
 
     def ended(self) -> jax.Array:
-        """[B] bool: it has met its stop or its budget, or is empty."""
+        """[B] bool: it has met its stop or `max_new_tokens`, or is empty."""
         return self.generated.finished | (self.generated.length >= self.generated.tokens.shape[1])
 
 
@@ -156,21 +133,23 @@ def decode(
     prompts: Prompts,
     prefix: kv_cache.Prefix | None,
     *,
-    budget: int,
+    max_new_tokens: int,
     stop: StopRule,
     selection: SamplingParams,
     apart: bool = False,
     layout: Layout = ANY,
 ) -> Generated:
-    """Writes up to `budget` tokens a row, until every row has met its stop.
+    """Writes up to `max_new_tokens` tokens a row, until every row has met its stop.
 
     With `apart` the layers are taken out of their stack first: a second copy of the weights, and
     faster on a CPU.
     """
     if apart:
         model, prefix = model.unstacked(), kv_cache.unstacked(prefix) if prefix else None
-    slots = prefill_slots(model, prompts, prefix, budget=budget, stop=stop, selection=selection)
-    for more in range(buckets.page_ring(budget).pages):
+    slots = prefill_slots(
+        model, prompts, prefix, max_new_tokens=max_new_tokens, stop=stop, selection=selection
+    )
+    for more in range(buckets.page_ring(max_new_tokens).pages):
         if more:
             ring = slots.cache.ring
             slots = with_ring(slots, (kv_cache.empty_like(ring[0]), *ring))
@@ -181,12 +160,12 @@ def decode(
 
 
 def empty_slots(
-    model: Decoder, rows: int, places: int, *, budget: int, stop: StopRule
+    model: Decoder, rows: int, places: int, *, max_new_tokens: int, stop: StopRule
 ) -> SlotState:
     """Slots without rows: `places` for prompts, and one block of the ring."""
     number, finished = jnp.zeros((rows,), jnp.int32), jnp.ones((rows,), bool)
-    unwritten = _unwritten(number, finished, budget=budget, stop=stop)
-    cache = kv_cache.empty_cache(model, rows, places, buckets.page_ring(budget).page_length)
+    unwritten = _unwritten(number, finished, max_new_tokens=max_new_tokens, stop=stop)
+    cache = kv_cache.empty_cache(model, rows, places, buckets.page_ring(max_new_tokens).page_length)
     return SlotState(unwritten, cache, jnp.int32(0))
 
 
@@ -195,17 +174,19 @@ def prefill_slots(
     prompts: Prompts,
     prefix: kv_cache.Prefix | None,
     *,
-    budget: int,
+    max_new_tokens: int,
     stop: StopRule,
     selection: SamplingParams,
 ) -> SlotState:
     """Slots that all get a row, which may be empty; each writes its first token."""
     finished = prompts.start >= prompts.tokens.shape[1]
-    rows = _unwritten(prompts.number, finished, budget=budget, stop=stop)
+    rows = _unwritten(prompts.number, finished, max_new_tokens=max_new_tokens, stop=stop)
     logits, asked = kv_cache.prefill(model, prompts.tokens, prompts.start, prefix)
     rows = _write(rows, logits, row_keys(prompts.seed, rows.number), stop, selection)
     return SlotState(
-        rows, kv_cache.init(model, asked, buckets.page_ring(budget).page_length), jnp.int32(0)
+        rows,
+        kv_cache.init(model, asked, buckets.page_ring(max_new_tokens).page_length),
+        jnp.int32(0),
     )
 
 
@@ -224,8 +205,8 @@ def admit(
     logits, asked = kv_cache.prefill_packed(
         model, new.tokens, new.segments, new.positions, new.end, new.start, places, prefix
     )
-    budget = slots.rows.generated.tokens.shape[1]
-    rows = _unwritten(number, asked.start >= places, budget=budget, stop=stop)
+    max_new_tokens = slots.rows.generated.tokens.shape[1]
+    rows = _unwritten(number, asked.start >= places, max_new_tokens=max_new_tokens, stop=stop)
     rows = _write(rows, logits, row_keys(new.seed, number), stop, selection)
 
     def put(old: jax.Array, x: jax.Array) -> jax.Array:
@@ -320,33 +301,17 @@ def _write(
     written = jnp.where(broken, BROKEN, token)
     tokens = jnp.where(here & ~done[:, None], written[:, None], old.tokens)
     length = jnp.where(broken, old.tokens.shape[1], old.length + ~done)
-    matched, tail = _match(rows.tail, token, stop)
+    matched, tail = match(rows.tail, token, stop)
     ended = jnp.any(token[:, None] == jnp.asarray(stop.ends, jnp.int32), axis=1)
     finished = old.finished | (~done & ~broken & (ended | matched))
     return RowState(token, Generated(tokens, length, finished), tail, rows.number)
 
 
 def _unwritten(
-    number_B: jax.Array, finished_B: jax.Array, *, budget: int, stop: StopRule
+    number_B: jax.Array, finished_B: jax.Array, *, max_new_tokens: int, stop: StopRule
 ) -> RowState:
     """Rows that have written nothing yet."""
     none = jnp.zeros_like(number_B)
-    generated = Generated(jnp.zeros((*none.shape, budget), jnp.int32), none, finished_B)
+    generated = Generated(jnp.zeros((*none.shape, max_new_tokens), jnp.int32), none, finished_B)
     tail = jnp.zeros((*none.shape, max(len(stop.text) - 1, 0)), jnp.uint8)
     return RowState(none, generated, tail, number_B)
-
-
-def _match(tail_BxK: jax.Array, token_B: jax.Array, stop: StopRule) -> tuple[jax.Array, jax.Array]:
-    """Does the stop string end inside this token? Exact on bytes, wherever the tokens are cut."""
-    if not stop.text:
-        return jnp.zeros(token_B.shape, bool), tail_BxK
-    kept = tail_BxK.shape[1]
-    added = jnp.asarray(stop.token_bytes.lengths)[token_B]
-    stream = jnp.concatenate((tail_BxK, jnp.asarray(stop.token_bytes.table)[token_B]), axis=1)
-    text = jnp.frombuffer(stop.text, jnp.uint8)
-    offsets = jnp.arange(stream.shape[1] - len(stop.text) + 1)
-    pieces = stream[:, offsets[:, None] + jnp.arange(len(stop.text))]
-    complete = offsets + len(stop.text) <= kept + added[:, None]
-    matched = jnp.any(jnp.all(pieces == text, axis=-1) & complete, axis=-1)
-    tail = jnp.take_along_axis(stream, added[:, None] + jnp.arange(kept), axis=1)
-    return matched, tail

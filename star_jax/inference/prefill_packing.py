@@ -1,4 +1,4 @@
-"""How the prompts of newcomers are packed to be read together, whatever their lengths.
+"""Packs prompts of different lengths into one prefill batch.
 
 They lie one after the other, as examples do in training (`data/packing.py`): one program reads them
 all, and little of it is padding.
@@ -11,16 +11,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from star_jax.inference.scheduler import Bucket, Request
+from star_jax.inference.buckets import Bucket
+from star_jax.inference.scheduler import Request
 
-_WAVES = 32  # slots of a shard / this: so many prompts are awaited before they are read together
-_LEAST = 4  # prompts awaited at least
+_WAVES = 32  # slots of a shard / this: so many prompts make a prefill batch
+_LEAST = 4  # prompts of a batch at least
 _TILE = 16  # those tokens are a multiple of it
 
 
 @dataclasses.dataclass(frozen=True)
 class PrefillBudget:
-    """What newcomers' prompts are read in together.
+    """The static shape of a prefill batch.
 
     Attributes:
         groups: G, one a shard.
@@ -32,11 +33,14 @@ class PrefillBudget:
     tokens: int
     rows: int
 
-    def pack(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
-        """Which prompts are read together, and the group of each.
+    def assign(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
+        """Chooses prompts that are read together; returns the number and the group of each.
 
-        First comes the first of them, and then always the longest that there is room for: prompts
-        of different lengths leave less of it.
+        The first prompt is chosen first, then always the longest that fits: prompts of different
+        lengths leave less padding.
+
+        Args:
+            lengths: of the prompts that wait, in tokens.
         """
         free, seats = [self.tokens] * self.groups, [self.rows] * self.groups
         longest = sorted(range(len(lengths)), key=lambda one: -lengths[one])
@@ -67,24 +71,37 @@ def prefill_budget(shape: Bucket, shards: int, most: int) -> PrefillBudget:
 
 
 def pack(
-    rows: Sequence[Request], places: Sequence[int], shape: Bucket, room: PrefillBudget
-) -> tuple[NDArray[np.int32], ...]:
-    """The arrays of `decode.Newcomers`, without the seed, for rows that get these slots.
+    requests: Sequence[Request], slots: Sequence[int], bucket: Bucket, budget: PrefillBudget
+) -> dict[str, NDArray[np.int32]]:
+    """The arrays of `decode.PrefillBatch`, without the seed, for requests that get these slots.
 
-    The rows are in the order that `Room.share_out` has chosen them in.
+    Args:
+        requests: in the order that `PrefillBudget.assign` has chosen them in.
+        slots: the slot of each.
+        bucket: shape of the slots.
+        budget: shape of the batch.
     """
-    tokens, segments, positions = np.zeros((3, room.groups, room.tokens), np.int32)
-    end, start, number, slot = np.zeros((4, room.groups, room.rows), np.int32)
-    start[:], slot[:] = shape.prompt_length, shape.rows
-    filled, seats = [0] * room.groups, [0] * room.groups
-    groups = room.pack([len(row.tokens) for row in rows])
-    for row, place, (_, group) in zip(rows, places, groups, strict=True):
-        at = group, seats[group]
-        inside = group, slice(filled[group], filled[group] + len(row.tokens))
-        tokens[inside], segments[inside] = row.tokens, 1 + seats[group]
-        positions[inside] = np.arange(len(row.tokens))
-        filled[group] += len(row.tokens)
-        seats[group] += 1
-        end[at], start[at] = filled[group], shape.prompt_length - len(row.tokens)
-        number[at], slot[at] = row.number, place
-    return tokens, segments, positions, end, start, number, slot
+    tokens, segments, positions = np.zeros((3, budget.groups, budget.tokens), np.int32)
+    end, start, number, slot = np.zeros((4, budget.groups, budget.rows), np.int32)
+    start[:], slot[:] = bucket.prompt_length, bucket.rows
+    filled, prompts = [0] * budget.groups, [0] * budget.groups
+    groups = budget.assign([len(request.tokens) for request in requests])
+    for request, own_slot, (_, group) in zip(requests, slots, groups, strict=True):
+        length = len(request.tokens)
+        inside = group, slice(filled[group], filled[group] + length)
+        tokens[inside], segments[inside] = request.tokens, 1 + prompts[group]
+        positions[inside] = np.arange(length)
+        filled[group] += length
+        own = group, prompts[group]
+        prompts[group] += 1
+        end[own], start[own] = filled[group], bucket.prompt_length - length
+        number[own], slot[own] = request.number, own_slot
+    return {
+        "tokens": tokens,
+        "segments": segments,
+        "positions": positions,
+        "end": end,
+        "start": start,
+        "number": number,
+        "slot": slot,
+    }

@@ -1,14 +1,13 @@
-"""Sampling on the devices: its programs, which open slots (`inference/slot_batch.py`) run.
+"""The compiled programs of sampling: the pure functions of `inference/decode.py`, for each bucket.
 
-They are made of the pure functions of `inference/decode.py`, one of each for a shape, and compiled
-ahead by `star/programs.py`.
+`inference/slot_batch.py` calls them.
 """
 
 import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,148 +15,184 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from star_jax.inference import buckets, decode, prefill_packing
-from star_jax.inference.decode import PrefillBatch, Prompts, SlotState, StopRule
+from star_jax.inference.buckets import Bucket
+from star_jax.inference.decode import PrefillBatch, Prompts, SlotState
 from star_jax.inference.sampling import SamplingParams
-from star_jax.inference.scheduler import Bucket
-from star_jax.inference.slot_batch import DeviceSlots, Policy
-from star_jax.models import kv_cache, stacking
+from star_jax.inference.spec import SamplingSpec
+from star_jax.models import kv_cache, prefix_tokens, stacking
 from star_jax.models.abstract_params import abstract_params, graph, with_shardings
 from star_jax.models.config import ModelConfig
-from star_jax.models.kv_cache import PrefixTokens
+from star_jax.models.kv_cache import KVPage, Prefix
 from star_jax.models.params import Params, as_policy
+from star_jax.models.prefix_tokens import PrefixTokens
 from star_jax.models.transformer import ANY, Decoder, Layout
 from star_jax.runtime import sharding
+from star_jax.runtime.compile import Compiler, Program, Signature
 
 _KV = ("layers", "batch", "kv_heads", None, None)  # of a row: head_dim and length in either order
 _PREFIX = ("layers", "kv_heads", "head_dim", "length")
 
-# (function, arguments, out=, donate=) -> the lowered program, as `programs.lowered`
-Lower = Callable[..., Any]
-# (name, arguments) -> what that program gives
-Run = Callable[..., Any]
+Greedy = jax.Array | None  # [] bool, whatever the temperature; None where that is 0
 
 
-class Sampling:
-    """The programs of sampling.
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What rows are sampled with.
 
     Attributes:
-        shared: whether rows have the few-shot prompt before them: one or both.
-        mesh, stop, selection, run: as given.
-        shapes: to sample in.
-        shards: that slots are shared out to.
-        read_at_a_time: tokens of prompts, of a shard: more where waves wait for the host.
+        weights: as `SamplingPrograms.lay_out` gives them.
+        prefix: keys and values of the few-shot prompt, computed once; None without one.
+        greedy: [] bool, takes the likeliest token whatever the temperature; None where that is 0.
+    """
+
+    weights: Params
+    prefix: Prefix | None
+    greedy: Greedy = None
+
+
+class Progress(NamedTuple):
+    """What the host reads after each call of an "advance" program.
+
+    Attributes:
+        length: [B] int32, tokens that each row has written.
+        finished: [B] bool, which rows have stopped by themselves.
+        steps: [] int32, decoding steps since the slots were opened.
+        busy: [] int32, those of them in which a slot's row wrote, summed over slots.
+    """
+
+    length: jax.Array
+    finished: jax.Array
+    steps: jax.Array
+    busy: jax.Array
+
+
+Admit = Program[[Params, SlotState, PrefillBatch, Prefix | None, Greedy], SlotState]
+Advance = Program[
+    [Params, SlotState, Prefix | None, jax.Array, jax.Array, Greedy], tuple[SlotState, Progress]
+]
+
+
+class SamplingPrograms:
+    """The programs of sampling, added to a compiler in the order of their first use.
+
+    Attributes:
+        config, mesh, spec: as given.
+        shards: devices that the slots are split over.
+        prefill_tokens: most tokens of prompts that a shard reads at a time.
         weights: shapes of the weights as they are sampled with.
-        slot_steps: steps of all slots so far.
-        busy: those of them that a row was in.
+        open: of a bucket: empty slots.
+        admit: of a bucket, with a prefix or without: puts prompts into slots.
+        advance: of a bucket, for a number of pages, with a prefix or without: writes tokens.
+        empty_page: of a bucket: an empty page like the given one.
+        shrink: of a bucket, for a number of pages: the rows in fewer slots.
 
     Args:
+        compiler: that compiles the programs.
         config: of the decoder.
         mesh: all devices.
-        shapes: to sample in.
-        prefix: places of the few-shot prompt; 0 for runs that have none.
-        bare: whether some rows do without it.
-        stop, selection: how rows end and draw.
-        lower, run: of `Programs`.
+        spec: what to compile for.
     """
 
     def __init__(
-        self,
-        config: ModelConfig,
-        mesh: Mesh,
-        *,
-        shapes: Sequence[Bucket],
-        prefix: int,
-        bare: bool,
-        stop: StopRule,
-        selection: SamplingParams,
-        lower: Lower,
-        run: Run,
+        self, compiler: Compiler, config: ModelConfig, mesh: Mesh, spec: SamplingSpec
     ) -> None:
-        self.mesh, self.config, self.run = mesh, config, run
+        self.config, self.mesh, self.spec = config, mesh, spec
         self.shards = sharding.batch_multiple(mesh)
-        self.read_at_a_time = 512 if sharding.of_cpus(mesh) else 2048
-        self._lower, self.stop, self.selection = lower, stop, selection
-        self._prefix, self.shapes = prefix, shapes
-        self.shared = tuple(sorted({bool(prefix), bool(prefix) and not bare}))
+        # More where the devices would wait for the host.
+        self.prefill_tokens = 512 if sharding.of_cpus(mesh) else 2048
+        self._compiler = compiler
         self._params = abstract_params(config, mesh)
         self._graph, self.weights = graph(config), self._params
-        self._laid_out = stacking.is_unstacked_on(mesh) or config.dtype != config.weights
-        if self._laid_out:
-            self._graph, weights = nnx.split(nnx.eval_shape(self._lay_out, self._params))
+        self._lay_out: Program[[Params], Params] | None = None
+        if stacking.is_unstacked_on(mesh) or config.dtype != config.weights:
+            self._graph, weights = nnx.split(nnx.eval_shape(self._unstacked_policy, self._params))
             self.weights = with_shardings(weights, mesh)
-        self._shaped = functools.partial(sharding.abstract, mesh)
-        self.slot_steps = self.busy = 0
+            self._lay_out = self._add_lay_out()
+        self._prefix = self._add_prefix() if spec.prefix_length else None
+        self.open: dict[Bucket, Program[[Params], SlotState]] = {}
+        self.empty_page: dict[Bucket, Program[[KVPage], KVPage]] = {}
+        self.shrink: dict[tuple[Bucket, int], Program[[SlotState, jax.Array], SlotState]] = {}
+        self.admit: dict[tuple[Bucket, bool], Admit] = {}
+        self.advance: dict[tuple[Bucket, int, bool], Advance] = {}
+        for with_prefix, bucket in itertools.product(reversed(spec.with_prefix), spec.buckets):
+            self._add_bucket(bucket, with_prefix)
 
-    def counts(self) -> tuple[int, int]:
-        """`slot_steps` and `busy`."""
-        return self.slot_steps, self.busy
-
-    def programs(self) -> dict[Any, Callable[[], Any]]:
-        """What is to be compiled, lowered when it is called: first what the first step needs."""
-        found: dict[Any, Callable[[], Any]] = {}
-        if self._laid_out:
-            found["lay out"] = self._lower_lay_out
-        if self._prefix:
-            found["prefix"] = self._lower_prefix
-        for shared, shape in itertools.product(reversed(self.shared), self.shapes):
-            found["open", shape] = functools.partial(self._lower_open, shape)
-            found["admit", shape, shared] = functools.partial(self._lower_admit, shape, shared)
-            most = buckets.page_ring(shape.max_new_tokens).pages
-            for blocks in range(1, most + 1):
-                if blocks == 2:
-                    found["block", shape] = functools.partial(self._lower_block, shape)
-                found["advance", shape, blocks, shared] = functools.partial(
-                    self._lower_advance, shape, blocks, shared
-                )
-            for before, after in itertools.pairwise((shape, *buckets.fewer(shape, self.shards))):
-                for blocks in range(1 if before == shape else most, most + 1):
-                    found["shrink", before, blocks] = functools.partial(
-                        self._lower_shrink, before, blocks, after
-                    )
-                found["advance", after, most, shared] = functools.partial(
-                    self._lower_advance, after, most, shared
-                )
-        return found
+    def _add_bucket(self, bucket: Bucket, with_prefix: bool) -> None:
+        first = bucket not in self.open
+        if first:
+            self.open[bucket] = self._add_open(bucket)
+        self.admit[bucket, with_prefix] = self._add_admit(bucket, with_prefix)
+        most = buckets.page_ring(bucket.max_new_tokens).pages
+        for pages in range(1, most + 1):
+            if pages == 2 and first:
+                self.empty_page[bucket] = self._add_empty_page(bucket)
+            self.advance[bucket, pages, with_prefix] = self._add_advance(bucket, pages, with_prefix)
+        for before, after in itertools.pairwise((bucket, *buckets.fewer(bucket, self.shards))):
+            for pages in range(1 if before == bucket else most, most + 1) if first else ():
+                self.shrink[before, pages] = self._add_shrink(before, pages, after)
+            self.advance[after, most, with_prefix] = self._add_advance(after, most, with_prefix)
 
     def lay_out(self, params: Params) -> Params:
         """The weights as they are sampled with: matrices in the type of the computation.
 
-        On a CPU the layers are apart too.
+        On a CPU the layers are unstacked too.
         """
-        return self.run("lay out", params) if self._laid_out else params
+        return self._lay_out(params) if self._lay_out else params
 
     def policy(
         self, weights: Params, few_shot: Sequence[int] = (), *, greedy: bool = False
     ) -> Policy:
-        """What samples with `weights`, laid out, behind the few-shot prompt of these tokens.
+        """What samples with `weights`, laid out, after the few-shot prompt of these tokens.
 
         With `greedy` it takes the likeliest token, whatever the temperature.
         """
-        prefix = self.run("prefix", weights, self.few_shot(few_shot)) if few_shot else None
-        chosen = (
-            sharding.device_put(self.mesh, np.bool_(greedy)) if self.selection.temperature else None
-        )
-        return Policy(weights, prefix, chosen)
+        prefix = None
+        if few_shot and self._prefix:
+            prefix = self._prefix(weights, self.prefix_tokens(few_shot))
+        flag = sharding.device_put(self.mesh, np.bool_(greedy)) if self.spec.draws else None
+        return Policy(weights, prefix, flag)
 
-    def few_shot(self, tokens: Sequence[int]) -> PrefixTokens:
+    def prefix_tokens(self, tokens: Sequence[int]) -> PrefixTokens:
         """The tokens of a few-shot prompt on the devices."""
-        padded = np.zeros((self._prefix,), np.int32)
-        padded[: len(tokens)] = tokens
-        return PrefixTokens(
-            *(sharding.device_put(self.mesh, x) for x in (padded, np.int32(len(tokens))))
-        )
+        return prefix_tokens.device_put(self.mesh, tokens, self.spec.prefix_length)
 
-    def abstract_few_shot(self) -> PrefixTokens:
-        """Its shapes."""
-        return PrefixTokens(self._shaped((self._prefix,), np.int32), self._shaped((), np.int32))
-
-    def open(self, policy: Policy, seed: tuple[int, int, int], shape: Bucket) -> DeviceSlots:
-        """Slots without rows; `seed` and a row's number key its draws."""
-        return DeviceSlots(self, policy, seed, shape)
+    def owners(self, rows: int) -> list[int]:
+        """Of each row of a batch, the process that reads what it wrote."""
+        return sharding.owners(self.mesh, rows)
 
     def model(self, weights: Params) -> Decoder:
         """The decoder with weights that are laid out."""
         return nnx.merge(self._graph, weights)
+
+    def layout(self, rows: int) -> Layout:
+        """Of a step's activations: split as the weights they meet, where these are by width.
+
+        Activations then go over the links and weights do not: of a layer some 44 E bytes a row
+        instead of 24 E E. That is less for up to about E / 2 rows.
+        """
+
+        def lay(x: jax.Array) -> jax.Array:
+            return sharding.split(self.mesh, x, "rows", None, "embed")
+
+        few = rows // self.mesh.shape["data"] <= self.config.width // 2
+        return Layout(lay, lay) if few and self.mesh.shape["fsdp"] > 1 else ANY
+
+    def abstract_prefix(self, with_prefix: bool = True) -> Prefix | None:
+        """Shapes of the few-shot prompt's keys and values; None without one."""
+        if not with_prefix:
+            return None
+        tokens = prefix_tokens.abstract(self.mesh, self.spec.prefix_length)
+        shapes = jax.eval_shape(self._read, self.weights, tokens)
+        return self._placed(shapes, lambda rank: _PREFIX[-rank:] if rank else ())
+
+    def abstract_prompts(self, rows: int, prompt_length: int) -> Prompts:
+        """Shapes of so many prompts, padded to one length."""
+        each = self._abstract((rows,), np.int32, "batch")
+        tokens = self._abstract((rows, prompt_length), np.int32, "batch")
+        return Prompts(tokens, each, each, self._abstract((3,), np.uint32))
+
+    def _abstract(self, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
+        return sharding.abstract(self.mesh, shape, dtype, *axes)
 
     def _placed(self, tree: Any, axes: Callable[[int], tuple[str | None, ...]]) -> Any:
         """Shapes with shardings; `axes` are those of a leaf by its rank."""
@@ -168,119 +203,146 @@ class Sampling:
 
         return jax.tree.map(place, tree)
 
-    def abstract_prefix(self, shared: bool = True) -> kv_cache.Prefix | None:
-        """The few-shot prompt's shapes; None unless it is `shared`."""
-        if not shared:
-            return None
-        shapes = jax.eval_shape(self._read, self.weights, self.abstract_few_shot())
-        return self._placed(shapes, lambda rank: _PREFIX[-rank:] if rank else ())
-
-    def abstract_prompts(self, rows: int, shape: Bucket) -> Prompts:
-        """Shapes of so many prompts."""
-        each = self._shaped((rows,), np.int32, "batch")
-        tokens = self._shaped((rows, shape.prompt_length), np.int32, "batch")
-        return Prompts(tokens, each, each, self._shaped((3,), np.uint32))
-
-    def _abstract_slots(self, shape: Bucket, blocks: int = 1) -> SlotState:
+    def _abstract_slots(self, bucket: Bucket, pages: int = 1) -> SlotState:
         def axes(rank: int) -> tuple[str | None, ...]:
             return _KV[-rank:] if rank >= len(_KV) - 1 else ("batch", None)[:rank]
 
-        found = jax.eval_shape(lambda weights: self._empty(weights, shape), self.weights)
-        slots = self._placed(found, axes)
-        return decode.with_ring(slots, slots.cache.ring * blocks)
+        empty = functools.partial(self._empty, bucket)
+        slots = self._placed(jax.eval_shape(empty, self.weights), axes)
+        return decode.with_ring(slots, slots.cache.ring * pages)
 
-    def _empty(self, weights: Params, shape: Bucket) -> SlotState:
-        given: dict[str, Any] = {"budget": shape.max_new_tokens, "stop": self.stop}
-        return decode.empty_slots(self.model(weights), shape.rows, shape.prompt_length, **given)
+    def _empty(self, bucket: Bucket, weights: Params) -> SlotState:
+        return decode.empty_slots(
+            self.model(weights),
+            bucket.rows,
+            bucket.prompt_length,
+            max_new_tokens=bucket.max_new_tokens,
+            stop=self.spec.stop,
+        )
 
-    def _read(self, weights: Params, shown: PrefixTokens) -> kv_cache.Prefix:
-        return kv_cache.make_prefix(self.model(weights), shown.tokens, shown.length)
+    def _read(self, weights: Params, tokens: PrefixTokens) -> Prefix:
+        return kv_cache.make_prefix(self.model(weights), tokens.tokens, tokens.length)
 
-    def _lay_out(self, params: Params) -> Decoder:
-        policy = as_policy(params, self.config.dtype)
-        model = nnx.merge(graph(self.config), policy)
-        return model.apart() if stacking.is_unstacked_on(self.mesh) else model
+    def _unstacked_policy(self, params: Params) -> Decoder:
+        model = nnx.merge(graph(self.config), as_policy(params, self.config.dtype))
+        return model.unstacked() if stacking.is_unstacked_on(self.mesh) else model
 
-    def layout(self, rows: int) -> Layout:
-        """Of a step's activations: split as the weights they meet, where these are by width.
-
-        Activations then go over the links and weights do not: of a layer some 44 E bytes a row,
-        in the place of 24 E E. That is less for up to about E / 2 rows.
-        """
-
-        def lay(x: jax.Array) -> jax.Array:
-            return sharding.split(self.mesh, x, "rows", None, "embed")
-
-        few = rows // self.mesh.shape["data"] <= self.config.width // 2
-        return Layout(lay, lay) if few and self.mesh.shape["fsdp"] > 1 else ANY
-
-    def _lower_lay_out(self) -> Any:
-        def lay_out(params: Params) -> Params:
-            return nnx.split(self._lay_out(params))[1]
-
-        return self._lower(lay_out, self._params, out=self.weights)
-
-    def _lower_prefix(self) -> Any:
-        shown, out = self.abstract_few_shot(), self.abstract_prefix()
-        return self._lower(self._read, self.weights, shown, out=out)
-
-    def _lower_open(self, shape: Bucket) -> Any:
-        def open_(weights: Params) -> SlotState:
-            return self._empty(weights, shape)
-
-        return self._lower(open_, self.weights, out=self._abstract_slots(shape))
-
-    def _lower_block(self, shape: Bucket) -> Any:
-        [block] = self._abstract_slots(shape).cache.ring
-        return self._lower(kv_cache.empty_like, block, out=block)
-
-    def _lower_shrink(self, shape: Bucket, blocks: int, after: Bucket) -> Any:
-        most = buckets.page_ring(shape.max_new_tokens).pages
-        slots, out = self._abstract_slots(shape, blocks), self._abstract_slots(after, most)
-        places = self._shaped((after.rows,), np.int32, "batch")
-
-        def shrink(slots: SlotState, places: Any) -> SlotState:
-            return decode.shrink(slots, places, most, self.shards)
-
-        return self._lower(shrink, slots, places, out=out)
-
-    def _how(self, greedy: jax.Array | None) -> dict[str, Any]:
-        """How rows end and draw."""
-        return {"stop": self.stop, "selection": dataclasses.replace(self.selection, greedy=greedy)}
+    def _params_at(self, greedy: Greedy) -> SamplingParams:
+        return dataclasses.replace(self.spec.params, greedy=greedy)
 
     def _abstract_greedy(self) -> Any:
-        return self._shaped((), np.bool_) if self.selection.temperature else None
+        return self._abstract((), np.bool_) if self.spec.draws else None
 
-    def _lower_admit(self, shape: Bucket, shared: bool) -> Any:
+    def _add_lay_out(self) -> Program[[Params], Params]:
+        def lay_out(params: Params) -> Params:
+            return nnx.split(self._unstacked_policy(params))[1]
+
+        return self._compiler.add(
+            "lay out", lay_out, lambda: Signature((self._params,), self.weights)
+        )
+
+    def _add_prefix(self) -> Program[[Params, PrefixTokens], Prefix]:
+        def signature() -> Signature:
+            tokens = prefix_tokens.abstract(self.mesh, self.spec.prefix_length)
+            return Signature((self.weights, tokens), self.abstract_prefix())
+
+        return self._compiler.add("prefix", self._read, signature)
+
+    def _add_open(self, bucket: Bucket) -> Program[[Params], SlotState]:
+        def open_(weights: Params) -> SlotState:
+            return self._empty(bucket, weights)
+
+        return self._compiler.add(
+            f"open {bucket}",
+            open_,
+            lambda: Signature((self.weights,), self._abstract_slots(bucket)),
+        )
+
+    def _add_empty_page(self, bucket: Bucket) -> Program[[KVPage], KVPage]:
+        def signature() -> Signature:
+            [page] = self._abstract_slots(bucket).cache.ring
+            return Signature((page,), page)
+
+        return self._compiler.add(f"empty page {bucket}", kv_cache.empty_like, signature)
+
+    def _add_shrink(
+        self, before: Bucket, pages: int, after: Bucket
+    ) -> Program[[SlotState, jax.Array], SlotState]:
+        most = buckets.page_ring(before.max_new_tokens).pages
+
+        def shrink(slots: SlotState, kept: jax.Array) -> SlotState:
+            return decode.shrink(slots, kept, most, self.shards)
+
+        def signature() -> Signature:
+            kept = self._abstract((after.rows,), np.int32, "batch")
+            slots = self._abstract_slots(before, pages)
+            return Signature((slots, kept), self._abstract_slots(after, most))
+
+        return self._compiler.add(f"shrink {before} of {pages} pages", shrink, signature)
+
+    def _add_admit(self, bucket: Bucket, with_prefix: bool) -> Admit:
         def admit(
-            weights: Params, slots: SlotState, new: PrefillBatch, prefix: Any, greedy: Any
+            weights: Params,
+            slots: SlotState,
+            new: PrefillBatch,
+            prefix: Prefix | None,
+            greedy: Greedy,
         ) -> SlotState:
-            how = self._how(greedy)
-            return decode.admit(self.model(weights), slots, new, prefix, **how)
+            model, params = self.model(weights), self._params_at(greedy)
+            return decode.admit(model, slots, new, prefix, stop=self.spec.stop, selection=params)
 
-        slots = decode.with_ring(self._abstract_slots(shape), ())
-        room = prefill_packing.prefill_budget(shape, self.shards, self.read_at_a_time)
-        token = self._shaped((room.groups, room.tokens), np.int32, "batch")
-        each = self._shaped((room.groups, room.rows), np.int32, "batch")
-        seed = self._shaped((3,), np.uint32)
-        new = PrefillBatch(token, token, token, each, each, each, each, seed)
-        given = (self.weights, slots, new, self.abstract_prefix(shared), self._abstract_greedy())
-        return self._lower(admit, *given, out=slots, donate=(1,))
+        def signature() -> Signature:
+            slots = decode.with_ring(self._abstract_slots(bucket), ())
+            budget = prefill_packing.prefill_budget(bucket, self.shards, self.prefill_tokens)
+            token = self._abstract((budget.groups, budget.tokens), np.int32, "batch")
+            each = self._abstract((budget.groups, budget.rows), np.int32, "batch")
+            seed = self._abstract((3,), np.uint32)
+            new = PrefillBatch(
+                tokens=token,
+                segments=token,
+                positions=token,
+                end=each,
+                start=each,
+                number=each,
+                slot=each,
+                seed=seed,
+            )
+            prefix, greedy = self.abstract_prefix(with_prefix), self._abstract_greedy()
+            return Signature((self.weights, slots, new, prefix, greedy), slots, donate=(1,))
 
-    def _lower_advance(self, shape: Bucket, blocks: int, shared: bool) -> Any:
+        return self._compiler.add(f"admit {bucket} {with_prefix=}", admit, signature)
+
+    def _add_advance(self, bucket: Bucket, pages: int, with_prefix: bool) -> Advance:
         def advance(
-            weights: Params, slots: SlotState, prefix: Any, seed: Any, wanted: Any, greedy: Any
-        ) -> Any:
-            how = self._how(greedy) | {"layout": self.layout(shape.rows), "wanted": wanted}
-            slots = decode.advance(self.model(weights), slots, prefix, seed, **how)
-            generated = slots.rows.generated
-            told = (generated.length, generated.finished, slots.cache.cursor, slots.busy)
-            return slots, told
+            weights: Params,
+            slots: SlotState,
+            prefix: Prefix | None,
+            seed: jax.Array,
+            wanted: jax.Array,
+            greedy: Greedy,
+        ) -> tuple[SlotState, Progress]:
+            slots = decode.advance(
+                self.model(weights),
+                slots,
+                prefix,
+                seed,
+                stop=self.spec.stop,
+                selection=self._params_at(greedy),
+                wanted=wanted,
+                layout=self.layout(bucket.rows),
+            )
+            written = slots.rows.generated
+            return slots, Progress(written.length, written.finished, slots.cache.cursor, slots.busy)
 
-        slots = self._abstract_slots(shape, blocks)
-        seed, count = self._shaped((3,), np.uint32), self._shaped((), np.int32)
-        length, finished = (self._shaped((shape.rows,), kind) for kind in (np.int32, np.bool_))
-        told = (length, finished, count, count)
-        given = (self.weights, slots, self.abstract_prefix(shared), seed, count)
-        given += (self._abstract_greedy(),)
-        return self._lower(advance, *given, out=(slots, told), donate=(1,))
+        def signature() -> Signature:
+            slots = self._abstract_slots(bucket, pages)
+            seed, count = self._abstract((3,), np.uint32), self._abstract((), np.int32)
+            length, finished = (self._abstract((bucket.rows,), t) for t in (np.int32, np.bool_))
+            progress = Progress(length, finished, count, count)
+            prefix, greedy = self.abstract_prefix(with_prefix), self._abstract_greedy()
+            arguments = (self.weights, slots, prefix, seed, count, greedy)
+            return Signature(arguments, (slots, progress), donate=(1,))
+
+        return self._compiler.add(
+            f"advance {bucket} of {pages} pages {with_prefix=}", advance, signature
+        )

@@ -14,24 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclasses.dataclass(frozen=True, order=True)
-class Bucket:
-    """The static shape of one sampling program.
-
-    Attributes:
-        budget: most new tokens of a row.
-        prompt: places for the prompt, few-shot prompt not counted.
-        rows: slots: questions decoded at a time, over all devices.
-    """
-
-    max_new_tokens: int
-    prompt_length: int
-    rows: int
-
-    def holds(self, row: "Request") -> bool:
-        """Whether a row of this prompt and budget fits."""
-        return len(row.tokens) <= self.prompt_length and row.max_new_tokens <= self.max_new_tokens
+from star_jax.inference.buckets import Bucket
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +51,28 @@ class Completion:
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Rows that are decoded one after another in the slots of a shape."""
+    """Requests that are decoded one after another in the slots of a bucket."""
 
-    shape: Bucket
-    rows: tuple[Request, ...]
+    bucket: Bucket
+    requests: tuple[Request, ...]
+
+
+@dataclasses.dataclass
+class SlotUsage:
+    """How busy slots were.
+
+    Attributes:
+        steps: decoding steps, summed over slots.
+        busy: those of them in which a slot's row wrote.
+    """
+
+    steps: int = 0
+    busy: int = 0
+
+    def add(self, other: "SlotUsage") -> None:
+        """Adds what other slots did."""
+        self.steps += other.steps
+        self.busy += other.busy
 
 
 class SlotBatch(Protocol):
@@ -81,18 +82,20 @@ class SlotBatch(Protocol):
         count: B.
         order: all of them, in the order in which free ones are taken.
         fewer: slots after the next `shrink`; 0 where there is none.
+        usage: how busy the slots were so far.
     """
 
     count: int
     order: Sequence[int]
     fewer: int
+    usage: SlotUsage
 
-    def choose(self, rows: Sequence[Request]) -> list[int]:
-        """Numbers of the rows to admit next, together and in this order; 0 is one of them."""
+    def choose(self, requests: Sequence[Request]) -> list[int]:
+        """Numbers of the requests to admit next, together and in this order; 0 is one of them."""
         ...
 
-    def admit(self, rows: Sequence[Request], places: Sequence[int]) -> None:
-        """Puts rows into slots."""
+    def admit(self, requests: Sequence[Request], slots: Sequence[int]) -> None:
+        """Puts requests into slots."""
         ...
 
     def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -103,8 +106,8 @@ class SlotBatch(Protocol):
         """
         ...
 
-    def shrink(self, places: Sequence[int]) -> Sequence[int]:
-        """Goes on with the rows in `places` in fewer slots, if it can; tells where they are now."""
+    def shrink(self, slots: Sequence[int]) -> Sequence[int]:
+        """Goes on with the rows in `slots` in fewer of them, if it can; returns where each is."""
         ...
 
 
@@ -121,7 +124,9 @@ def plan(rows: Sequence[Request], shapes: Sequence[Bucket], refills: int = 1) ->
     """
     by_shape: dict[Bucket, list[Request]] = {shape: [] for shape in sorted(shapes)}
     for row in sorted(rows, key=lambda row: (len(row.tokens), row.number)):
-        fitting = next((shape for shape in by_shape if shape.holds(row)), None)
+        fitting = next(
+            (shape for shape in by_shape if shape.holds(len(row.tokens), row.max_new_tokens)), None
+        )
         if fitting is None:
             raise ValueError(
                 f"row {row.number} has a prompt of {len(row.tokens)} tokens and a budget of "
@@ -149,40 +154,47 @@ def left_padded(rows: Sequence[Sequence[int]], shape: Bucket) -> tuple[NDArray, 
 
 
 def run(
-    chunk: Chunk, slots: SlotBatch, heard: Callable[[int], object] = lambda count: None
-) -> list[Completion]:
-    """Decodes one chunk; completions come in the order of its rows.
+    chunk: Chunk, slots: SlotBatch, on_ended: Callable[[int], object] = lambda count: None
+) -> tuple[list[Completion], SlotUsage]:
+    """Decodes one chunk.
 
     Args:
         chunk: what to decode.
-        slots: of its shape, all free.
-        heard: is told how many rows have ended, whenever some have.
+        slots: of its bucket, all free.
+        on_ended: called with how many rows have ended, whenever some have.
+
+    Returns:
+        Completions in the order of the chunk's requests, and how busy the slots were.
     """
-    budget = chunk.shape.max_new_tokens
-    waiting = list(chunk.rows)
-    wave: list[int] = []  # of those that wait, to be admitted next
-    inside: dict[int, tuple[Request, int]] = {}  # by place; and the slot it was admitted to
-    found: dict[int, Completion] = {}
-    while waiting or inside:
-        free = [place for place in slots.order if place not in inside]
-        while waiting and len(wave := slots.choose(waiting[: slots.count])) <= len(free):
-            places, free = free[: len(wave)], free[len(wave) :]
-            rows = [waiting[one] for one in wave]
-            slots.admit(rows, places)
-            inside |= {place: (row, place) for place, row in zip(places, rows, strict=True)}
-            chosen = set(wave)
-            waiting = [row for one, row in enumerate(waiting) if one not in chosen]
-        while not waiting and len(inside) <= slots.fewer:
+    max_new_tokens = chunk.bucket.max_new_tokens
+    waiting = list(chunk.requests)
+    batch: list[int] = []  # of those that wait, to be admitted next
+    running: dict[int, tuple[Request, int]] = {}  # by slot; and the slot it was admitted to
+    completed: dict[int, Completion] = {}
+    while waiting or running:
+        free = [slot for slot in slots.order if slot not in running]
+        while waiting and len(batch := slots.choose(waiting[: slots.count])) <= len(free):
+            admitted, free = free[: len(batch)], free[len(batch) :]
+            requests = [waiting[one] for one in batch]
+            slots.admit(requests, admitted)
+            running |= {
+                slot: (request, slot) for slot, request in zip(admitted, requests, strict=True)
+            }
+            taken = set(batch)
+            waiting = [request for one, request in enumerate(waiting) if one not in taken]
+        while not waiting and len(running) <= slots.fewer:
             before = slots.count
-            inside = dict(zip(slots.shrink(list(inside)), inside.values(), strict=True))
+            running = dict(zip(slots.shrink(list(running)), running.values(), strict=True))
             if slots.count == before:
                 break
-        least = slots.count - len(inside) + max(1, len(inside) - slots.fewer)
-        tokens, length, finished = slots.advance(len(wave) if waiting else least)
-        ended = [place for place in inside if finished[place] or length[place] >= budget]
-        for place in ended:
-            row, slot = inside.pop(place)
-            written = tokens[place, : length[place]].tolist()
-            found[row.number] = Completion(row.number, written, not finished[place], slot)
-        heard(len(ended))
-    return [found[row.number] for row in chunk.rows]
+        least = slots.count - len(running) + max(1, len(running) - slots.fewer)
+        tokens, length, finished = slots.advance(len(batch) if waiting else least)
+        ended = [slot for slot in running if finished[slot] or length[slot] >= max_new_tokens]
+        for slot in ended:
+            request, admitted_to = running.pop(slot)
+            written = tokens[slot, : length[slot]].tolist()
+            completed[request.number] = Completion(
+                request.number, written, not finished[slot], admitted_to
+            )
+        on_ended(len(ended))
+    return [completed[request.number] for request in chunk.requests], slots.usage

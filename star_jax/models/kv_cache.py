@@ -46,20 +46,6 @@ class Prefix:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class PrefixTokens:
-    """The tokens of a few-shot prompt, which all rows share.
-
-    Attributes:
-        tokens: [S] int32, padded on the right.
-        length: [] int32, how many of them are real; 0: there is no prompt.
-    """
-
-    tokens: jax.Array
-    length: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
 class KVPage:
     """Keys and values that rows have of their own: a part of the ring.
 

@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from star_jax.reporting import report
+from star_jax.reporting.metrics import METRICS
+from star_jax.reporting.plot import PLOT
+from star_jax.reporting.result import RESULT
 
 PHASES = ("generate", "rationalize", "train", "evaluate")
 DASH = "–"
@@ -277,9 +279,9 @@ def closing(console: Console, workdir: epath.PathLike) -> None:
     """Names the files of the run folder that are worth a look, those that exist."""
     folder = epath.Path(workdir)
     worth = {
-        report.PLOT: "accuracy and wrong steps over the rounds",
-        report.RESULT: "every round's numbers",
-        report.METRICS: "the numbers during training",
+        PLOT: "accuracy and wrong steps over the rounds",
+        RESULT: "every round's numbers",
+        METRICS: "the numbers during training",
         "rounds/0001/samples-00000.jsonl": "what the model wrote, and why it was kept or not",
         "rounds/0001/rationalized-00000.jsonl": "the same, written with the answer as a hint",
         "config.json": "the settings",

@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 
+from star_jax.inference.slot_batch import SlotUsage
 from star_jax.reporting.console import PHASES
+from star_jax.runtime.compile import Compiler
 
 
 @dataclasses.dataclass
@@ -58,35 +60,31 @@ class Meter:
     """What is measured of a round.
 
     Args:
-        device_seconds: says how long programs have run on the devices so far.
-        slots: says how many steps sampling's slots have made so far, and how many with a row in it.
-        waited: says how long programs have been waited for to be compiled so far.
+        compiler: of the programs that run, and are waited for.
+        usage: of sampling's slots, added up as the run goes on.
     """
 
-    def __init__(
-        self,
-        device_seconds: Callable[[], float],
-        slots: Callable[[], tuple[int, int]] = lambda: (0, 0),
-        waited: Callable[[], float] = lambda: 0.0,
-    ) -> None:
-        self._device_seconds, self._compilations = device_seconds, CompilationCount()
-        self._slots, self._waited = slots, waited
+    def __init__(self, compiler: Compiler, usage: SlotUsage) -> None:
+        self._compiler, self._usage = compiler, usage
+        self._compilations = CompilationCount()
         self.restart()
 
     def restart(self) -> None:
         """Begins to measure the next round."""
-        self.watch = Stopwatch({}, self._waited)
-        self._compiling = self._waited()
+        self.watch = Stopwatch({}, lambda: self._compiler.waited)
+        self._waited = self._compiler.waited
         self._compiled = self._compilations.total
-        self._device, self._stepped = self._device_seconds(), self._slots()
+        self._device_seconds = self._compiler.device_seconds
+        self._before = dataclasses.replace(self._usage)
         self._begun = time.perf_counter()
 
     def read(self) -> dict[str, Any]:
         """The measurements so far; `host_share` is of the time that nothing was compiled in."""
         total = time.perf_counter() - self._begun
-        waited = self._waited() - self._compiling
-        device = self._device_seconds() - self._device
-        steps, busy = (now - then for now, then in zip(self._slots(), self._stepped, strict=True))
+        waited = self._compiler.waited - self._waited
+        device = self._compiler.device_seconds - self._device_seconds
+        steps = self._usage.steps - self._before.steps
+        busy = self._usage.busy - self._before.busy
         seconds = dict.fromkeys(PHASES, 0.0) | self.watch.seconds
         seconds |= ({"compile": waited} if waited else {}) | {"total": total}
         return {

@@ -1,7 +1,5 @@
-"""What a run works with, built once from its settings: task, tokenizer, mesh, programs, folder."""
+"""Builds a run from its settings: task, tokenizer, model, mesh, programs, folder."""
 
-import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
@@ -9,91 +7,33 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from star_jax import tasks
+from star_jax.config import schema
 from star_jax.config.validation import Settings, SettingsError, differences, to_dict
 from star_jax.conversion import load, run_checkpoint
 from star_jax.data import tokenizer_loading
 from star_jax.data.problems import FILE, Problems, changed, gather
 from star_jax.data.prompts import Prompter, documents, rehearsed
 from star_jax.data.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
-from star_jax.inference.decode import make_stop_rule
+from star_jax.inference.buckets import Bucket
+from star_jax.inference.programs import SamplingPrograms
 from star_jax.inference.sampling import SamplingParams
-from star_jax.inference.scheduler import Bucket
+from star_jax.inference.spec import SamplingSpec
+from star_jax.inference.stop_rule import make_stop_rule
 from star_jax.models.config import ModelConfig, for_mesh
 from star_jax.runtime import multihost, sharding
-from star_jax.star import capacity, finite
+from star_jax.runtime.compile import Compiler
+from star_jax.star import capacity
 from star_jax.star.capacity import rounded
-from star_jax.star.programs import Programs
+from star_jax.star.fused_programs import FusedPrograms, FusedSpec
+from star_jax.star.run import Run, RunPrograms
 from star_jax.storage import files
-from star_jax.storage.run_dir import ledger, open_folder
-from star_jax.tasks import Problem, Task
+from star_jax.storage.run_dir import open_folder
+from star_jax.tasks import Task
 from star_jax.training.optimizer import make_optimizer
-from star_jax.training.spec import FusedSpec, UpdateSpec, padded_rows
+from star_jax.training.programs import InitProgram, UpdatePrograms
+from star_jax.training.spec import UpdateSpec, padded_rows
 
 _SOME = 500  # documents of a corpus that are looked at before anything is made of it
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """Everything but the weights.
-
-    Attributes:
-        settings: validated.
-        folder: of the run.
-        console: for tables and progress.
-        prompter: the text side: task, tokenizer and few-shot examples.
-        problems: what is trained on, held out and tested on, without those that are too long.
-        model: shape of the decoder.
-        programs: the device side; not compiled yet.
-        shapes: of the sampling programs.
-        stop: text that ends a completion; "" for none.
-    """
-
-    settings: Settings
-    folder: epath.Path
-    console: Console
-    prompter: Prompter
-    problems: Problems
-    model: ModelConfig
-    programs: Programs
-    buckets: tuple[Bucket, ...]
-    stop: str
-
-    @property
-    def task(self) -> Task:
-        """What is learned."""
-        return self.prompter.task
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Of the model."""
-        return self.prompter.tokenizer
-
-    @property
-    def direct(self) -> bool:
-        """Whether answers are learned without rationales."""
-        return self.prompter.direct
-
-    def round_folder(self, round_: int) -> epath.Path:
-        """The ledger of one round."""
-        return ledger(self.folder, round_)
-
-    def shows_examples(self, round_: int) -> bool:
-        """Whether the model after round `round_` is prompted with the few-shot examples."""
-        return bool(self.prompter.examples) and round_ < self.settings.few_shot.rounds
-
-    def trains_on_examples(self, round_: int) -> bool:
-        """Whether round `round_` is trained on the few-shot prompt too."""
-        return self.settings.train.few_shot and self.shows_examples(round_ - 1)
-
-    def max_new_tokens(self, problem: Problem) -> int:
-        """New tokens a completion of `problem` may take."""
-        return capacity.max_new_tokens(self.settings, self.prompter, problem.group)
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """What a row wrote, up to the text that stopped it; refused as in `finite`."""
-        finite.check_written(tokens, self.settings.model.dtype)
-        text = self.tokenizer.decode(tokens)
-        return text.partition(self.stop)[0].rstrip() if self.stop else text
 
 
 def make_run(
@@ -131,44 +71,66 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         direct=settings.method == "direct",
         chat=settings.model.chat,
     )
-    grid = sharding.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
-    model = _model(settings, prompter, grid)
+    mesh = sharding.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
+    model = _model(settings, prompter, mesh)
     prefix = rounded(max(len(prompter.few_shot(hint)) for hint in (False, True)))
-    shards = sharding.batch_multiple(grid)
-    problems = gather(settings, prompter, _room(settings, model.context - prefix))
+    shards = sharding.batch_multiple(mesh)
+    problems = gather(settings, prompter, _longest_prompt(settings, model.context - prefix))
     _check_corpus(settings, prompter)
-    found = capacity.choose(
-        settings, prompter, problems, model, grid, prefix=prefix, samples=samples, workdir=workdir
+    buckets = capacity.choose(
+        settings, prompter, problems, model, mesh, prefix=prefix, samples=samples, workdir=workdir
     )
     if settings.rounds.count:
         _ = prompter.end  # a chat template that has no replies says so now
-    fused = _fused(settings, prompter, problems, found[0], shards)
-    longest = max(shape.prompt_length + shape.max_new_tokens for shape in found) + prefix
-    _check(settings, model, found[0], longest, shards)
+    fused = _fused_spec(settings, prompter, problems, buckets[0], shards)
+    longest = max(each.prompt_length + each.max_new_tokens for each in buckets) + prefix
+    _check(settings, model, buckets[0], longest, shards)
     stop = settings.sampler.stop or prompter.stop
-    programs = Programs(
-        model,
-        grid,
-        stop=make_stop_rule(
+    sampling = SamplingSpec(
+        buckets,
+        make_stop_rule(
             tokenizer.eos_ids,
             stop,
             tokenizer.token_bytes()[: model.vocab - model.padding],
             model.vocab,
         ),
-        selection=SamplingParams(
+        SamplingParams(
             settings.sampler.temperature, settings.sampler.top_k, settings.sampler.top_p
         ),
-        shapes=found,
-        prefix=prefix,
+        prefix_length=prefix,
         bare=settings.few_shot.rounds <= settings.rounds.count,
-        learning=_learning(settings, fused),
-        fused=fused,
-        show=settings.train.few_shot,
-        fresh=not (settings.model.source or settings.pretrain.base),
     )
+    programs = _programs(settings, model, mesh, sampling, fused)
     # last: what cannot run leaves no folder behind
-    folder = _open(settings, workdir, tokenizer, problems, found[0].rows)
-    return Run(settings, folder, console, prompter, problems, model, programs, found, stop)
+    folder = _open(settings, workdir, tokenizer, problems, buckets[0].rows)
+    return Run(settings, folder, console, prompter, problems, model, mesh, programs, stop)
+
+
+def _programs(
+    settings: Settings,
+    model: ModelConfig,
+    mesh: Mesh,
+    sampling_spec: SamplingSpec,
+    fused_spec: FusedSpec | None,
+) -> RunPrograms:
+    """The programs that the run will need, added in the order of their first use."""
+    compiler = Compiler()
+    init = pretrain = train = fused = None
+    if not (settings.model.source or settings.pretrain.base):
+        init = InitProgram(compiler, model, mesh)
+    if _pretrains(settings):
+        spec = _pretrain_spec(settings.pretrain)
+        pretrain = UpdatePrograms(compiler, model, mesh, spec, name="pretrain")
+    sampling = SamplingPrograms(compiler, model, mesh, sampling_spec)
+    if settings.rounds.count:
+        spec = _train_spec(settings.train, fused_spec)
+        shown = settings.train.few_shot
+        if fused_spec:
+            fused = FusedPrograms(compiler, sampling, spec, fused_spec, train_on_few_shot=shown)
+        else:
+            length = sampling_spec.prefix_length if shown else 0
+            train = UpdatePrograms(compiler, model, mesh, spec, prefix_length=length)
+    return RunPrograms(compiler, sampling, init, pretrain, train, fused)
 
 
 def _open(
@@ -215,11 +177,11 @@ def _tokenizer(settings: Settings, task: Task) -> Tokenizer:
     return HuggingFaceTokenizer.open(source) if source else ByteTokenizer(task.markup)
 
 
-def _model(settings: Settings, prompter: Prompter, grid: Mesh) -> ModelConfig:
+def _model(settings: Settings, prompter: Prompter, mesh: Mesh) -> ModelConfig:
     """The shape of the pretrained model, or of the one that is made here."""
     model = settings.model
     if model.source:
-        found = load.check(model.source, grid, dtype=model.dtype)
+        found = load.check(model.source, mesh, dtype=model.dtype)
         try:
             prompter.check(found.vocab - found.padding)
         except ValueError as error:
@@ -235,11 +197,11 @@ def _model(settings: Settings, prompter: Prompter, grid: Mesh) -> ModelConfig:
         vocab=rounded(prompter.tokenizer.vocab_size),
         context=model.context,
     )
-    return for_mesh(made, grid, dtype=model.dtype)
+    return for_mesh(made, mesh, dtype=model.dtype)
 
 
-def _fused(
-    settings: Settings, prompter: Prompter, problems: Problems, shape: Bucket, shards: int
+def _fused_spec(
+    settings: Settings, prompter: Prompter, problems: Problems, bucket: Bucket, shards: int
 ) -> FusedSpec | None:
     """The fused step, where the run is in that mode."""
     if settings.mode != "fused":
@@ -251,33 +213,26 @@ def _fused(
             "the device; take config.mode='rounds'"
         )
     longest = max(len(problem.answer.encode()) for problem in problems.seen)
-    again = len(rehearsed(shape.rows, settings.rationalize.rehearsal))
+    again = len(rehearsed(bucket.rows, settings.rationalize.rehearsal))
     if again:
-        again = padded_rows(shape.rows + again, shards, settings.train.micro_batch) - shape.rows
+        again = padded_rows(bucket.rows + again, shards, settings.train.micro_batch) - bucket.rows
     every = settings.policy_refresh_every
-    return FusedSpec(shape, rounded(longest), rule, prompter.end, again, every)
+    return FusedSpec(bucket, rounded(longest), rule, prompter.end, again, every)
 
 
-def _learning(settings: Settings, fused: FusedSpec | None) -> dict[str, UpdateSpec]:
-    """The kinds of update that the run will do; the fused step's is on what it decodes."""
-    kinds = {}
-    if _pretrains(settings):
-        chosen = settings.pretrain
-        optimizer = make_optimizer(clip=chosen.clip, b2=chosen.b2)
-        kinds["pretrain"] = UpdateSpec(
-            optimizer, chosen.batch_size, chosen.length, chosen.micro_batch
-        )
-    if settings.rounds.count:
-        chosen = settings.train
-        optimizer = make_optimizer(
-            clip=chosen.clip, weight_decay=chosen.weight_decay, b1=chosen.b1, b2=chosen.b2
-        )
-        rows, length = chosen.batch_size, chosen.length
-        if fused:
-            rows = fused.bucket.rows + fused.again
-            length = fused.bucket.prompt_length + fused.bucket.max_new_tokens + 1  # and end-of-text
-        kinds["train"] = UpdateSpec(optimizer, rows, length, chosen.micro_batch, chosen.remat)
-    return kinds
+def _pretrain_spec(cfg: schema.Pretrain) -> UpdateSpec:
+    optimizer = make_optimizer(clip=cfg.clip, b2=cfg.b2)
+    return UpdateSpec(optimizer, cfg.batch_size, cfg.length, cfg.micro_batch)
+
+
+def _train_spec(cfg: schema.Train, fused: FusedSpec | None) -> UpdateSpec:
+    """What updates are compiled for; the fused step's is on what it decodes."""
+    optimizer = make_optimizer(clip=cfg.clip, weight_decay=cfg.weight_decay, b1=cfg.b1, b2=cfg.b2)
+    rows, length = cfg.batch_size, cfg.length
+    if fused:
+        rows = fused.bucket.rows + fused.rehearsed_rows
+        length = fused.bucket.prompt_length + fused.bucket.max_new_tokens + 1  # and end-of-text
+    return UpdateSpec(optimizer, rows, length, cfg.micro_batch, cfg.remat)
 
 
 def _pretrains(settings: Settings) -> bool:
@@ -291,7 +246,7 @@ def _packs(settings: Settings) -> bool:
     return settings.rounds.count > 0 and settings.mode != "fused"
 
 
-def _room(settings: Settings, context: int) -> int:
+def _longest_prompt(settings: Settings, context: int) -> int:
     """Most tokens of a prompt, where the budget is a setting; 0, no limit, where the task knows."""
     budget = settings.sampler.max_new_tokens
     if not (budget and (settings.task.data or settings.task.module)):

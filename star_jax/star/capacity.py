@@ -9,8 +9,7 @@ from jax.sharding import Mesh
 from star_jax.config.validation import Settings, SettingsError
 from star_jax.data.problems import Problems
 from star_jax.data.prompts import Prompter
-from star_jax.inference.buckets import page_ring
-from star_jax.inference.scheduler import Bucket
+from star_jax.inference.buckets import Bucket, page_ring
 from star_jax.models import memory
 from star_jax.models.config import ModelConfig
 from star_jax.runtime import multihost, sharding

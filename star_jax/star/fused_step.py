@@ -10,7 +10,7 @@ With the policy frozen and the learner begun from the base weights, a pass over 
 of Algorithm 1 (Zelikman et al., 2022) with one update a batch. With the policy refreshed it is
 online self-training.
 
-Shapes: B questions, P prompt places, N budget in new tokens, S few-shot tokens, A answer bytes.
+Shapes: B questions, P prompt places, N max_new_tokens, S few-shot tokens, A answer bytes.
 """
 
 import dataclasses
@@ -23,12 +23,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from star_jax.grading import device
-from star_jax.inference.decode import Generated, Prompts, StopRule, decode
+from star_jax.inference.decode import Generated, Prompts, decode
 from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.stop_rule import StopRule
 from star_jax.models import kv_cache
-from star_jax.models.kv_cache import PrefixTokens
 from star_jax.models.params import as_policy
+from star_jax.models.prefix_tokens import PrefixTokens
 from star_jax.models.transformer import ANY, Decoder, Layout
+from star_jax.star import phase
+from star_jax.star.phase import Phase
 from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.training import step
 from star_jax.training.state import StarState
@@ -43,7 +46,7 @@ class StarConfig:
     Attributes:
         graph: of the decoder; weights and it make a `Decoder`.
         update: `train.update` with what is static of it.
-        budget: N.
+        max_new_tokens: N.
         stop, selection: how sampling ends and draws.
         rule: how an answer is found in what was written.
         eos: token that ends a document to train on.
@@ -57,7 +60,7 @@ class StarConfig:
 
     graph: nnx.GraphDef
     update: Callable[..., tuple[StarState, dict[str, jax.Array]]]
-    budget: int
+    max_new_tokens: int
     stop: StopRule
     selection: SamplingParams
     rule: AnswerRule
@@ -143,7 +146,7 @@ class Attempt:
         generated: tokens and whether the row ended by itself.
         kept: [B] int32, how many of the tokens begin before the end of the completion: before the
             stop text, or what follows the answer, and the white space around it.
-        correct: [B] bool; a completion that the budget ended is never right.
+        correct: [B] bool; a completion that the max_new_tokens ended is never right.
     """
 
     generated: Generated
@@ -180,12 +183,12 @@ def star_step(
         batch: the questions.
     """
     policy = nnx.merge(config.graph, state.params if state.policy is None else state.policy)
-    first = _attempt(config, policy, batch, batch.question, batch.few_shot, stream=0)
+    first = _attempt(config, policy, batch, batch.question, batch.few_shot, phase.GENERATE)
     places = batch.hinted.tokens.shape[1]
     left = dataclasses.replace(
         batch.hinted, start=jnp.where(first.correct, places, batch.hinted.start)
     )
-    second = _attempt(config, policy, batch, left, batch.few_shot_hinted, stream=1)
+    second = _attempt(config, policy, batch, left, batch.few_shot_hinted, phase.RATIONALIZE)
     accepted = first.correct | second.correct
     rows = _rows(config, batch, first, second, accepted)
 
@@ -255,15 +258,15 @@ def _attempt(
     batch: StarBatch,
     rows: PaddedRows,
     few_shot: PrefixTokens | None,
-    stream: int,
+    phase_: Phase,
 ) -> Attempt:
     prefix = kv_cache.make_prefix(policy, few_shot.tokens, few_shot.length) if few_shot else None
-    seed = jnp.append(batch.seed, jnp.uint32(stream))
+    seed = jnp.append(batch.seed, jnp.uint32(phase_.stream))
     generated = decode(
         policy,
         Prompts(rows.tokens, rows.start, batch.number, seed),
         prefix,
-        budget=config.budget,
+        max_new_tokens=config.max_new_tokens,
         stop=config.stop,
         selection=config.selection,
         apart=config.apart,

@@ -8,7 +8,7 @@
     and M_n is evaluated on held-out problems.
 
 Every phase leaves what it did in the run's folder. A run that was killed is started again by the
-same command: what is there is read, what is not is done.
+same command: finished phases are loaded, the rest are run.
 """
 
 import functools
@@ -17,18 +17,18 @@ from typing import Any
 from etils import epath
 from rich.console import Console
 
-from star_jax.config.validation import Settings, SettingsError
-from star_jax.conversion import load, run_checkpoint
-from star_jax.data import problems
+from star_jax.config.validation import Settings
 from star_jax.data.packing import Example
 from star_jax.data.sample import Sample
 from star_jax.grading import ledger, statistics, summary
 from star_jax.models.params import Params
-from star_jax.reporting import console, report
+from star_jax.reporting import console, plot
 from star_jax.reporting.meter import Meter
+from star_jax.reporting.result import RESULT, result
 from star_jax.runtime import multihost
-from star_jax.star import fused_round, phases
-from star_jax.star.build import Run, make_run
+from star_jax.star import build, finetune, fused_round, generate, phase
+from star_jax.star import weights as models
+from star_jax.star.run import Run, announce
 from star_jax.storage import files, run_dir, versions
 from star_jax.storage.checkpoint import Checkpoints
 from star_jax.training.optimizer import steps_of_round
@@ -38,237 +38,207 @@ Record = dict[str, Any]  # one entry of `rounds` in result.json
 _SUMMARY = "summary.json"
 
 
-def run(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
+def run_rounds(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     """Runs or resumes the whole experiment in `workdir` and returns what result.json holds.
 
     Raises:
         SettingsError: `workdir` belongs to a run with other settings, or misses a round.
     """
-    context = make_run(settings, workdir, Console(quiet=not multihost.is_primary()))
-    console.print_data(context.console, context.problems.report())
-    versions.say(context.console, context.folder)
-    weights = Checkpoints(run_dir.weights(context.folder))
-    records = multihost.on_primary(lambda: _finished(context))
+    run = build.make_run(settings, workdir, Console(quiet=not multihost.is_primary()))
+    console.print_data(run.console, run.problems.report())
+    versions.say(run.console, run.folder)
+    weights = models.open_weights(run)
+    records = multihost.on_primary(lambda: _finished(run))
     if records:
-        _publish(context, records)  # the run may have been killed before it could
-    tested = not context.problems.test or multihost.on_primary(
-        (context.folder / run_dir.TEST).exists
-    )
+        _publish(run, records)  # the run may have been killed before it could
+    test = run.folder / run_dir.TEST
+    tested = not run.problems.test or multihost.on_primary(test.exists)
     if len(records) <= _last(settings, records) or not tested:
         try:
-            _go_on(context, weights, records)
+            _go_on(run, weights, records)
         finally:
-            context.programs.stop()
+            run.programs.compiler.stop()
     weights.close()
     if len(records) > 1:
-        console.print_rounds(context.console, records, context.task.unit)
-    outcome = _outcome(context, records)
+        console.print_rounds(run.console, records, run.task.unit)
+    outcome = _outcome(run, records)
     if "test" in outcome:
-        console.print_test(context.console, outcome["test"])
-    console.closing(context.console, context.folder)
+        console.print_test(run.console, outcome["test"])
+    console.closing(run.console, run.folder)
     return outcome
 
 
-def _go_on(context: Run, weights: Checkpoints, records: list[Record]) -> None:
+def _go_on(run: Run, weights: Checkpoints, records: list[Record]) -> None:
     """Adds the records of the rounds that are not done, from the base model on."""
-    programs = context.programs
-    meter = Meter(
-        lambda: programs.device_seconds, programs.sampling.counts, lambda: programs.waited
-    )
-    sampled = not context.direct
-    multihost.on_primary(lambda: run_dir.check_round(context.folder, len(records), samples=sampled))
-    phases.start(context)
+    meter = Meter(run.programs.compiler, run.usage)
+    sampled = not run.direct
+    multihost.on_primary(lambda: run_dir.check_round(run.folder, len(records), samples=sampled))
+    announce(run)
+    run.programs.compiler.start()
     if not records:
         with meter.watch.phase("pretrain"):
-            make_base(context, weights)
+            models.make_base(run, weights)
     else:
         meter.restart()  # what it took to be here again is no round's work
-    while len(records) <= _last(context.settings, records):
-        record = (_round if records else _evaluate_base)(context, len(records), weights, meter)
-        phases.compile_rest(context)
+    while len(records) <= _last(run.settings, records):
+        record = (_round if records else _evaluate_base)(run, len(records), weights, meter)
+        _compile_rest(run)
         records.append(record | meter.read())
-        _write(context.round_folder(record["round"]) / _SUMMARY, records[-1])
-        _publish(context, records)
-        _prune(context, weights, records)
-        console.print_round(context.console, records[-1], context.task.unit)
+        _write(run.round_folder(record["round"]) / _SUMMARY, records[-1])
+        _publish(run, records)
+        _prune(run, weights, records)
+        console.print_round(run.console, records[-1], run.task.unit)
         meter.restart()
-    if context.problems.test:
-        _test(context, weights, records)
-        _publish(context, records)
+    if run.problems.test:
+        _test(run, weights, records)
+        _publish(run, records)
 
 
-def _test(context: Run, weights: Checkpoints, records: list[Record]) -> None:
+def _compile_rest(run: Run) -> None:
+    """Waits for the programs that are not compiled yet, and shows how far that is."""
+    compiler = run.programs.compiler
+    if compiler.missing():
+        with console.progress(run.console, "compile", compiler.missing()) as advance:
+            compiler.finish(advance)
+
+
+def _test(run: Run, weights: Checkpoints, records: list[Record]) -> None:
     """The test set, once: by the model of the round that the held-out problems have chosen."""
-    best = report.result(records)["best_round"]
-    policy = policy_of(context, weights, best)
-    samples = phases.sample(context, best, "test", policy, context.problems.test)
-    _write(context.folder / run_dir.TEST, {"round": best, **_score(context, samples)})
+    best = result(records)["best_round"]
+    policy = models.restore_policy(run, weights, best)
+    samples = generate.sample(run, best, phase.TEST, policy, run.problems.test)
+    _write(run.folder / run_dir.TEST, {"round": best, **_score(run, samples)})
 
 
-def _prune(context: Run, weights: Checkpoints, records: list[Record]) -> None:
+def _prune(run: Run, weights: Checkpoints, records: list[Record]) -> None:
     """Removes the weights that neither the next round nor the test needs, if so wanted."""
-    if context.settings.rounds.keep_weights == "best":
-        needed = {0, records[-1]["round"], report.result(records)["best_round"]}
+    if run.settings.rounds.keep_weights == "best":
+        needed = {0, records[-1]["round"], result(records)["best_round"]}
         weights.keep_only(needed)
 
 
-def _round(context: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
+def _round(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Algorithm 1, lines 3 to 7: makes M_n of M_{n-1} and M; returns what there is to say of it.
 
     One model is on the devices at a time: each is read again where it is needed.
     """
-    learn = _learn_in_steps if context.settings.mode == "fused" else _learn_at_once
-    counts = learn(context, n, weights, meter)
-    score = _evaluate(context, n, policy_of(context, weights, n), meter)
-    told = multihost.on_primary(lambda: files.read_json(_outcome_of_training(context, n)))
-    return {"round": n, **score, **counts, **told}
+    learn = _learn_in_steps if run.settings.mode == "fused" else _learn_at_once
+    counts = learn(run, n, weights, meter)
+    score = _evaluate(run, n, models.restore_policy(run, weights, n), meter)
+    training = multihost.on_primary(lambda: files.read_json(_training_file(run, n)))
+    return {"round": n, **score, **counts, **training}
 
 
-def _learn_at_once(context: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
+def _learn_at_once(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Generates for all problems, filters, then fine-tunes: mode "rounds"."""
-    examples, counts = (_gold if context.direct else _bootstrap)(context, n, weights, meter)
-    examples = phases.drop_too_long(context, n, examples)
-    chosen = context.settings.train
-    steps = steps_of_round(n, chosen.first_steps, chosen.growth, chosen.max_steps)
+    examples, counts = _gold(run, n) if run.direct else _bootstrap(run, n, weights, meter)
+    examples = finetune.drop_too_long(run, n, examples)
+    cfg = run.settings.train
+    steps = steps_of_round(n, cfg.first_steps, cfg.growth, cfg.max_steps)
     if not examples:
         why = ", ".join(
             f"{count} {reason}"
             for tries in counts["dropped"].values()
             for reason, count in tries.items()
         )
-        context.console.print(
+        run.console.print(
             f"round {n}: nothing was kept to train on ({why}); M_{n} is the base model"
         )
         steps = 0
     with meter.watch.phase("train"):
         if not weights.has(n):
-            base = functools.partial(model_of, context, weights, 0)
+            base = functools.partial(models.restore, run, weights, 0)
             if steps:
-                params, loss = phases.fine_tune(context, n, base, examples, steps)
+                params, loss = finetune.fine_tune(run, n, base, examples, steps)
             else:
                 params, loss = base(), None
-            _save(context, n, weights, params, loss, steps)
+            _save(run, n, weights, params, loss, steps)
     return counts
 
 
-def _learn_in_steps(context: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
+def _learn_in_steps(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Generates, filters and learns a batch of problems at a time: mode "fused".
 
     With a policy that is refreshed the learner goes on from M_{n-1}, not from M.
     """
     with meter.watch.phase("train"):
         if not weights.has(n):
-            start = n - 1 if context.settings.policy_refresh_every else 0
-            read = functools.partial(model_of, context, weights)
-            done = fused_round.learn(context, n, lambda: read(start), lambda: read(n - 1))
-            _save(context, n, weights, done.params, done.loss, done.steps)
-    found = fused_round.read(context, n)
-    kept = ledger.keep(*found)
-    multihost.on_primary(lambda: ledger.write_kept(context.round_folder(n), kept))
-    return summary.summarize(*found)
+            start = n - 1 if run.settings.policy_refresh_every else 0
+            read = functools.partial(models.restore, run, weights)
+            done = fused_round.learn(run, n, lambda: read(start), lambda: read(n - 1))
+            _save(run, n, weights, done.params, done.loss, done.steps)
+    generated, rationalized = fused_round.read(run, n)
+    kept = ledger.keep(generated, rationalized)
+    multihost.on_primary(lambda: ledger.write_kept(run.round_folder(n), kept))
+    return summary.summarize(generated, rationalized)
 
 
 def _save(
-    context: Run, n: int, weights: Checkpoints, params: Params, loss: float | None, steps: int
+    run: Run, n: int, weights: Checkpoints, params: Params, loss: float | None, steps: int
 ) -> None:
     """Saves M_n, after what there is to say of its training."""
-    told = {"train_steps": steps, "train_loss": loss}
-    _write(_outcome_of_training(context, n), told)
+    _write(_training_file(run, n), {"train_steps": steps, "train_loss": loss})
     weights.save(n, params)
 
 
-def _outcome_of_training(context: Run, n: int) -> epath.Path:
-    return context.round_folder(n) / "train.json"
+def _training_file(run: Run, n: int) -> epath.Path:
+    return run.round_folder(n) / "train.json"
 
 
 def _bootstrap(
-    context: Run, n: int, weights: Checkpoints, meter: Meter
+    run: Run, n: int, weights: Checkpoints, meter: Meter
 ) -> tuple[list[Example], Record]:
     """Lines 3 to 6: rationale generation, rationalization, filter; the examples to train on."""
-    settings = context.settings
-    problems = phases.questions(context, n)
-    policy = policy_of(context, weights, n - 1)
+    settings = run.settings
+    problems = generate.questions(run, n)
+    policy = models.restore_policy(run, weights, n - 1)
     with meter.watch.phase("generate"):
-        generated = phases.sample(context, n, "samples", policy, problems)
+        generated = generate.sample(run, n, phase.GENERATE, policy, problems)
     rationalized: list[Sample] = []
     if settings.rationalize.enabled:
         wrong = {sample.id for sample in ledger.failures(generated)}
         failed = [problem for problem in problems if problem.id in wrong]
         with meter.watch.phase("rationalize"):
-            rationalized = phases.sample(context, n, "rationalized", policy, failed)
+            rationalized = generate.sample(run, n, phase.RATIONALIZE, policy, failed)
     kept = ledger.keep(generated, rationalized)
-    multihost.on_primary(lambda: ledger.write_kept(context.round_folder(n), kept))
-    with_shots = context.trains_on_examples(n)
-    examples = context.prompter.training_examples(kept, settings.rationalize.rehearsal, with_shots)
+    multihost.on_primary(lambda: ledger.write_kept(run.round_folder(n), kept))
+    with_shots = run.trains_on_examples(n)
+    examples = run.prompter.training_examples(kept, settings.rationalize.rehearsal, with_shots)
     return examples, summary.summarize(generated, rationalized)
 
 
-def _gold(context: Run, n: int, weights: Checkpoints, meter: Meter) -> tuple[list[Example], Record]:
+def _gold(run: Run, n: int) -> tuple[list[Example], Record]:
     """The baseline without rationales: the round's problems with their gold answers."""
-    del weights, meter
-    with_shots = context.trains_on_examples(n)
-    problems = phases.questions(context, n)
-    examples = [context.prompter.direct_example(problem, with_shots) for problem in problems]
+    with_shots = run.trains_on_examples(n)
+    problems = generate.questions(run, n)
+    examples = [run.prompter.direct_example(problem, with_shots) for problem in problems]
     return examples, summary.summarize([], []) | {"tried": 0, "kept": len(examples)}
 
 
-def make_base(context: Run, weights: Checkpoints) -> None:
-    """Makes M, or takes another run's, and keeps it as round 0's weights; not a pretrained one."""
-    chosen = context.settings.pretrain
-    if context.settings.model.source or weights.has(0):
-        return
-    if chosen.base:
-        source = Checkpoints(run_dir.weights(chosen.base), read_only=True)
-        base = source.restore(0, context.programs.params)
-        source.close()
-    else:
-        fresh = functools.partial(context.programs.init, context.settings.seed)
-        base = phases.pretrain(context, fresh) if chosen.steps else fresh()
-    weights.save(0, base)
-
-
-def model_of(context: Run, weights: Checkpoints, n: int) -> Params:
-    """M_n, as it was saved; a pretrained M from its source."""
-    model = context.settings.model
-    if n or not model.source:
-        return weights.restore(n, context.programs.params)
-    number = files.read_json(context.folder / problems.FILE)["checkpoint"]
-    try:
-        source = run_checkpoint.pinned(model.source, number)
-        return load.load(source, context.programs.mesh, dtype=model.dtype).params
-    except load.LoadError as error:  # `make_context` looked at the files, but who knows
-        raise SettingsError(str(error)) from error
-
-
-def policy_of(context: Run, weights: Checkpoints, n: int) -> Params:
-    """M_n, laid out for sampling; what it was laid out from is gone."""
-    return context.programs.sampling.lay_out(model_of(context, weights, n))
-
-
-def _evaluate(context: Run, n: int, policy: Params, meter: Meter) -> Record:
+def _evaluate(run: Run, n: int, policy: Params, meter: Meter) -> Record:
     """Accuracy on the held-out problems, prompted as round n + 1 will prompt."""
     with meter.watch.phase("evaluate"):
-        samples = phases.sample(context, n, "evaluation", policy, context.problems.held_out)
-    return _score(context, samples)
+        samples = generate.sample(run, n, phase.EVALUATE, policy, run.problems.held_out)
+    return _score(run, samples)
 
 
-def _score(context: Run, samples: list[Sample]) -> Record:
+def _score(run: Run, samples: list[Sample]) -> Record:
     groups = [(sample.group, sample.correct) for sample in samples]
-    inside = [sample for sample in samples if context.task.in_distribution(sample.group)]
-    score = statistics.summary(groups, context.task.in_distribution)
+    inside = [sample for sample in samples if run.task.in_distribution(sample.group)]
+    score = statistics.summary(groups, run.task.in_distribution)
     return score | {"evaluation": summary.agreement(inside)}
 
 
-def _evaluate_base(context: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
+def _evaluate_base(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Round 0: the base model without and with the hint."""
-    base = policy_of(context, weights, n)
-    score = _evaluate(context, 0, base, meter)
-    inside = [p for p in context.problems.held_out if context.task.in_distribution(p.group)]
+    base = models.restore_policy(run, weights, n)
+    score = _evaluate(run, 0, base, meter)
+    inside = [p for p in run.problems.held_out if run.task.in_distribution(p.group)]
     with meter.watch.phase("evaluate"):
         hinted = (
             []
-            if context.direct or not context.settings.rationalize.enabled
-            else phases.sample(context, 0, "hinted", base, inside)
+            if run.direct or not run.settings.rationalize.enabled
+            else generate.sample(run, 0, phase.EVALUATE_HINTED, base, inside)
         )
     by_class = {
         g: s.accuracy for g, s in statistics.by_group((s.group, s.correct) for s in hinted).items()
@@ -294,22 +264,22 @@ def _last(settings: Settings, records: list[Record]) -> int:
     return settings.rounds.count
 
 
-def _finished(context: Run) -> list[Record]:
+def _finished(run: Run) -> list[Record]:
     """The records of the rounds that are done, from 0 on."""
     records: list[Record] = []
-    while (path := context.round_folder(len(records)) / _SUMMARY).exists():
+    while (path := run.round_folder(len(records)) / _SUMMARY).exists():
         records.append(files.read_json(path))
     return records
 
 
-def _publish(context: Run, records: list[Record]) -> None:
+def _publish(run: Run, records: list[Record]) -> None:
     """Writes the result and its plot, and removes the checkpoints of training that is done."""
 
     def publish() -> None:
-        outcome = _outcome(context, records)
-        files.write_json(context.folder / report.RESULT, outcome)
-        report.plot(outcome, context.folder / report.PLOT, context.task.unit)
-        phases.clear(context, records[-1]["round"])
+        outcome = _outcome(run, records)
+        files.write_json(run.folder / RESULT, outcome)
+        plot.plot(outcome, run.folder / plot.PLOT, run.task.unit)
+        finetune.clear(run, records[-1]["round"])
 
     multihost.on_primary(publish)
 
@@ -319,7 +289,7 @@ def _write(path: epath.Path, value: Any) -> None:
     multihost.on_primary(lambda: files.write_json(path, value))
 
 
-def _outcome(context: Run, records: list[Record]) -> Record:
+def _outcome(run: Run, records: list[Record]) -> Record:
     """What result.json holds."""
-    tested = context.folder / run_dir.TEST
-    return report.result(records) | ({"test": files.read_json(tested)} if tested.exists() else {})
+    tested = run.folder / run_dir.TEST
+    return result(records) | ({"test": files.read_json(tested)} if tested.exists() else {})

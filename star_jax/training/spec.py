@@ -5,16 +5,13 @@ from typing import Literal
 
 import optax
 
-from star_jax.inference.scheduler import Bucket
-from star_jax.tasks.answer_rule import AnswerRule
-
 
 @dataclasses.dataclass(frozen=True)
 class UpdateSpec:
     """One kind of update: its optimizer and the shape of its batches.
 
     Attributes:
-        optimizer: as `train.make_optimizer` gives it.
+        optimizer: as `make_optimizer` gives it.
         batch_size: packed sequences an update.
         length: tokens a packed sequence.
         micro_batch: most sequences a device works on at a time; more are accumulated. 0: no limit.
@@ -45,30 +42,8 @@ def padded_rows(rows: int, shards: int, micro_batch: int) -> int:
     Args:
         rows: that there are.
         shards: devices that a batch is split over.
-        micro_batch: see `Learning`.
+        micro_batch: see `UpdateSpec`.
     """
     each = -(-rows // shards)
     parts = -(-each // (micro_batch or each))
     return shards * parts * -(-each // parts)
-
-
-@dataclasses.dataclass(frozen=True)
-class FusedSpec:
-    """The fused step (`star/fused_step.py`), in place of the update called "train".
-
-    Attributes:
-        shape: questions a step, places for each of their prompts, new tokens.
-        answer_bytes: bytes of the longest gold answer.
-        rule: how an answer is found in what was written.
-        eos: token that ends a document to train on.
-        again: rows of an update besides its questions: those trained on again with their hint, and
-            what fills them up (`filled`).
-        refresh_every: see `StarConfig`.
-    """
-
-    bucket: Bucket
-    answer_bytes: int
-    rule: AnswerRule
-    eos: int
-    again: int = 0
-    refresh_every: int = 0

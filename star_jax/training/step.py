@@ -15,9 +15,9 @@ from jax.sharding import Mesh
 
 from star_jax.models import kv_cache
 from star_jax.models.attention import attend_segments, segment_starts
-from star_jax.models.kv_cache import PrefixTokens
 from star_jax.models.loss import cross_entropy
 from star_jax.models.params import Params
+from star_jax.models.prefix_tokens import PrefixTokens
 from star_jax.models.transformer import ANY, Decoder, Layout
 from star_jax.runtime import sharding
 from star_jax.training.state import StarState

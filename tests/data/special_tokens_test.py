@@ -12,7 +12,7 @@ import sentencepiece_toys
 import smollm2
 from star_jax.data import special_tokens
 from star_jax.data.tokenizer import HuggingFaceTokenizer
-from star_jax.inference.decode import make_stop_rule
+from star_jax.inference.stop_rule import make_stop_rule
 
 
 def backend() -> tokenizers.Tokenizer:

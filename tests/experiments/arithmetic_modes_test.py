@@ -11,7 +11,7 @@ import pytest
 
 from star_jax.config import validation
 from star_jax.config.schema import Rationalize, Settings
-from star_jax.reporting import report
+from star_jax.reporting.result import RESULT, result
 from star_jax.storage import files
 
 PATH = pathlib.Path(__file__).parents[2] / "experiments/arithmetic/modes.py"
@@ -52,7 +52,7 @@ def runs(tmp_path: pathlib.Path) -> list[pathlib.Path]:
         ),
     }
     for name, (chosen, rounds) in made.items():
-        files.write_json(tmp_path / name / report.RESULT, report.result(rounds))
+        files.write_json(tmp_path / name / RESULT, result(rounds))
         files.write_json(tmp_path / name / "config.json", validation.to_dict(chosen))
     return [tmp_path / name for name in made]
 

@@ -8,7 +8,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from star_jax.reporting import report
+from star_jax.reporting.result import RESULT, result
 from star_jax.storage import files
 
 PATH = pathlib.Path(__file__).parents[2] / "experiments/arithmetic/plot.py"
@@ -39,7 +39,7 @@ def write_run(folder: pathlib.Path, name: str, accuracies: list[float], **shares
     rounds = [
         a_round(n, accuracy, **(shares if n else {})) for n, accuracy in enumerate(accuracies)
     ]
-    files.write_json(folder / name / report.RESULT, report.result(rounds))
+    files.write_json(folder / name / RESULT, result(rounds))
 
 
 @pytest.fixture

@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from star_jax.data.sample import Sample
 from star_jax.grading import ledger
-from star_jax.grading.ledger import Kind
 from star_jax.tasks.arithmetic import Arithmetic
 
 TASK = Arithmetic()
 PROBLEM = TASK.train(seed=0, round=1, count=3)[2]
 GOLD = TASK.completion(PROBLEM.rationale, PROBLEM.answer)
 GUESSED = f"<scratch>\n</scratch>\n{TASK.direct(PROBLEM)}"
-KINDS: tuple[Kind, ...] = ("samples", "rationalized", "evaluation", "hinted")
+KINDS: tuple[str, ...] = ("samples", "rationalized", "evaluation", "hinted")
 
 
 def sample(id: str, *, correct: bool, hint: bool = False, **fields: Any) -> Sample:

@@ -15,27 +15,43 @@ FILES = sorted(
 )
 PACKAGE = [path for path in FILES if path.is_relative_to(ROOT / "star_jax")]
 
-# mesh <- model <- state <- {sampler, train} <- byte_grader <- star_step: each may import those
-# before it.
-LAYERS = {
-    **{"mesh": 0, "model": 1, "state": 2, "sampler": 3, "train": 3},
-    **{"byte_grader": 4, "star_step": 5},
-}
+# The law: a folder of star_jax imports those before it, and none of those beside it in its row.
+LAW = (
+    ("config",),
+    ("runtime",),
+    ("storage",),
+    ("tasks",),
+    ("data",),
+    ("grading",),
+    ("models",),
+    ("conversion", "inference", "training"),
+    ("reporting",),
+    ("star",),
+)
+RANKS = {folder: rank for rank, row in enumerate(LAW) for folder in row}
+COMMANDS = {"main", "evaluate", "export", "inspect_model", "star_step"}  # above all folders
 # What knows strings and numpy, and never jax, not even by way of another module.
-TEXT_SIDE = {
-    *("allowed", "chats", "command_line", "files", "folder", "grading", "packing", "prompts"),
-    *("rationales", "settings", "special_tokens", "tasks", "tokenizer", "versions"),
+TEXT_SIDE = {"config", "data", "tasks"}
+TEXT_MODULES = {
+    *("grading.evaluation", "grading.grade", "grading.ledger", "grading.statistics"),
+    *("grading.summary", "reporting.console", "reporting.metrics", "reporting.plot"),
+    *("reporting.result", "storage.files", "storage.gguf_header", "storage.hub"),
+    *("storage.run_dir", "storage.versions"),
 }
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorstore"}
 # Programs are compiled in the first alone; inside of them the second traces alike layers once.
-JITS = {ROOT / "star_jax/star/programs.py", ROOT / "star_jax/models/stacking.py"}
-MAX_LINES = {"star_jax/main.py": 60}
+JITS = {ROOT / "star_jax/runtime/compile.py", ROOT / "star_jax/models/stacking.py"}
+MAX_LINES = {f"star_jax/{name}.py": 60 for name in COMMANDS} | {"star_jax/evaluate.py": 85}
 
 
-def parts(path: pathlib.Path) -> str:
-    """'star_jax/models/kv_cache.py' -> 'model'; the package's own __init__ -> ''."""
-    relative = path.relative_to(ROOT / "star_jax")
-    return relative.parts[0].removesuffix(".py").removesuffix("__init__")
+def module_of(path: pathlib.Path) -> str:
+    """'star_jax/models/kv_cache.py' -> 'models.kv_cache'; a folder's __init__ -> the folder."""
+    parts = path.relative_to(ROOT / "star_jax").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def folder_of(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -49,8 +65,9 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def own(tree: ast.AST) -> set[str]:
-    """The parts of star_jax that are imported."""
-    return {name.split(".")[1] for name in imported(tree) if name.startswith("star_jax.")}
+    """The names of star_jax that are imported, without 'star_jax.'."""
+    prefix = "star_jax."
+    return {name.removeprefix(prefix) for name in imported(tree) if name.startswith(prefix)}
 
 
 def foreign(tree: ast.AST) -> set[str]:
@@ -84,7 +101,7 @@ def meshes(tree: ast.AST) -> set[str]:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     called = {ast.unparse(call.func) for call in calls if call.args or call.keywords}
     names = {"Mesh", "AbstractMesh", "make_mesh"}
-    ours = {"mesh.make_mesh", "mesh_lib.make_mesh"}
+    ours = {"sharding.make_mesh", "sharding_lib.make_mesh"}
     return {name for name in called if name.split(".")[-1] in names} - ours
 
 
@@ -112,11 +129,18 @@ def read(path: pathlib.Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=str(path))
 
 
+MODULES = {module_of(path): path for path in PACKAGE}
+
+
 def graph() -> dict[str, set[str]]:
-    """What each part of star_jax imports of star_jax."""
-    edges: dict[str, set[str]] = {}
-    for path in PACKAGE:
-        edges.setdefault(parts(path), set()).update(own(read(path)) - {parts(path), "__version__"})
+    """The modules of star_jax that each of them imports, folders' __init__ files among them."""
+    edges: dict[str, set[str]] = {module: set() for module in MODULES}
+    for module, path in MODULES.items():
+        for name in own(read(path)):
+            parts = name.split(".")
+            prefixes = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+            edges[module] |= prefixes & MODULES.keys()
+        edges[module] -= {module}
     return edges
 
 
@@ -124,44 +148,51 @@ def name_of(path: pathlib.Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_the_parts_do_not_import_each_other_in_circles():
-    assert tuple(graphlib.TopologicalSorter(graph()).static_order())
+def test_folders_import_what_the_law_lets_them():
+    for module, targets in graph().items():
+        folder = folder_of(module)
+        if folder in COMMANDS or not folder:
+            continue
+        others = {folder_of(target) for target in targets} - {folder}
+        against = {other for other in others if RANKS.get(other, 99) >= RANKS[folder]}
+        assert not against, f"{module} imports {against}"
 
 
-def test_only_commands_import_rounds_and_nothing_imports_main():
-    importers = {
-        target: {part for part, own in graph().items() if target in own}
-        for target in ("rounds", "main")
+def test_every_folder_and_command_has_a_place_in_the_law():
+    assert {folder_of(module) for module in MODULES if module} == RANKS.keys() | COMMANDS
+    assert len([path for path in (ROOT / "star_jax").glob("*.py")]) <= 8
+
+
+def test_modules_do_not_import_each_other_in_circles():
+    edges = {
+        module: {target for target in targets if not module.startswith(f"{target}.")}
+        for module, targets in graph().items()
     }
-    assert importers["rounds"] <= {"main", "evaluate"}
-    assert not importers["main"]
+    assert tuple(graphlib.TopologicalSorter(edges).static_order())
 
 
-def test_layers_import_downwards():
-    for part, targets in graph().items():
-        if part in LAYERS:
-            upwards = {target for target in targets if LAYERS.get(target, -1) >= LAYERS[part]}
-            assert not upwards, f"{part} imports {upwards}"
+def test_nothing_imports_a_command():
+    for module, targets in graph().items():
+        assert not {folder_of(target) for target in targets} & COMMANDS, module
 
 
 def test_the_text_side_never_meets_jax():
-    libraries: dict[str, set[str]] = {}
-    for path in PACKAGE:
-        libraries.setdefault(parts(path), set()).update(foreign(read(path)) & DEVICE_LIBRARIES)
     edges = graph()
-    for part in TEXT_SIDE & edges.keys():
-        reached, waiting = set(), [part]
+    libraries = {module: foreign(read(path)) & DEVICE_LIBRARIES for module, path in MODULES.items()}
+    text_side = {module for module in MODULES if folder_of(module) in TEXT_SIDE} | TEXT_MODULES
+    for module in text_side:
+        reached, waiting = set(), [module]
         while waiting:
             if (current := waiting.pop()) not in reached:
                 reached.add(current)
-                waiting += edges.get(current, ())
-        met = {through: libraries[through] for through in reached if libraries.get(through)}
-        assert not met, f"{part} reaches {met}"
+                waiting += edges[current]
+        met = {through: libraries[through] for through in reached if libraries[through]}
+        assert not met, f"{module} reaches {met}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 class TestFile:
-    def test_compiles_only_in_programs(self, path: pathlib.Path):
+    def test_compiles_only_in_compile(self, path: pathlib.Path):
         assert path in JITS or not compiles(read(path))
 
     def test_knows_shardings_only_in_mesh(self, path: pathlib.Path):
@@ -187,11 +218,11 @@ class TestFile:
     "path", [path for path in PACKAGE if path.name != "__init__.py"], ids=name_of
 )
 def test_every_module_has_a_test_file(path: pathlib.Path):
-    names = {f"{path.stem}_test.py", f"{path.parent.name}_{path.stem}_test.py"}
-    assert names & {test.name for test in (ROOT / "tests").rglob("*_test.py")}
+    mirrored = path.relative_to(ROOT / "star_jax").with_name(f"{path.stem}_test.py")
+    assert (ROOT / "tests" / mirrored).exists()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=name_of)
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=name_of)
 def test_tests_make_the_meshes_of_runs(path: pathlib.Path):
     assert not meshes(read(path))
 
@@ -209,7 +240,7 @@ def test_tests_make_the_meshes_of_runs(path: pathlib.Path):
         (shardings, "B, P = tokens_BxP.shape", set()),
         (meshes, "Mesh(devices, mesh.AXES)", {"Mesh"}),
         (meshes, "jax.make_mesh((8,), ('data',))", {"jax.make_mesh"}),
-        (meshes, "mesh.make_mesh(2, 2, 2)", set()),
+        (meshes, "sharding.make_mesh(2, 2, 2)", set()),
         (meshes, "def f(grid: Mesh): ...", set()),
         (dangers, "import pickle", {"pickle"}),
         (dangers, "eval('1')", {"eval"}),
@@ -218,7 +249,7 @@ def test_tests_make_the_meshes_of_runs(path: pathlib.Path):
         (dangers, "AutoTokenizer.from_pretrained(f, trust_remote_code=False)", set()),
         (long_functions, "def f():\n" + "    1\n" * 60, {"f"}),
         (long_functions, "def f():\n" + "    1\n" * 59, set()),
-        (own, "from star_jax import mesh\nimport star_jax.models.kv_cache", {"mesh", "model"}),
+        (own, "from star_jax.data import packing\nimport jax", {"data.packing"}),
         (foreign, "def f():\n    import jax.numpy as jnp", {"jax"}),
     ],
 )

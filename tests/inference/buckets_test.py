@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from star_jax.inference import buckets
-from star_jax.inference.scheduler import Bucket
+from star_jax.inference.buckets import Bucket
 
 
 @given(st.integers(1, 4000))

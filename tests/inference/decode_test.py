@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 import reference
 import toys
 from star_jax.inference import buckets
-from star_jax.inference.decode import Generated, Prompts, StopRule, decode, make_stop_rule
+from star_jax.inference.decode import Generated, Prompts, decode
 from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.stop_rule import StopRule, make_stop_rule
 from star_jax.models import kv_cache
 from star_jax.models.params import Params
 from toys import END, SMALL, Scripted
@@ -49,7 +50,7 @@ def run(
     selection: SamplingParams,
 ) -> Generated:
     model = nnx.merge(toys.graph(SMALL), params)
-    return decode(model, prompts, prefix, budget=budget, stop=NO_TEXT, selection=selection)
+    return decode(model, prompts, prefix, max_new_tokens=budget, stop=NO_TEXT, selection=selection)
 
 
 @jax.jit
@@ -83,7 +84,7 @@ class TestGreedy:
             tokens = jnp.asarray(before + [13] * 3, jnp.int32)
             prefix = make_prefix(PARAMS, tokens, jnp.int32(len(before)))
         prompts = padded(PROMPTS, list(range(6)), PLACES, 8)
-        out = run(PARAMS, prompts, prefix, budget=BUDGET, selection=SamplingParams())
+        out = run(PARAMS, prompts, prefix, max_new_tokens=BUDGET, selection=SamplingParams())
         plain = reference.weights(PARAMS)
         expected = [
             reference.greedy(SMALL, plain, before + prompt, BUDGET, END, REAL) for prompt in PROMPTS
@@ -102,7 +103,7 @@ class TestSampling:
     @functools.cached_property
     def alone(self) -> dict[int, list[int]]:
         prompts = padded(PROMPTS, list(range(6)), PLACES, 8)
-        out = run(PARAMS, prompts, None, budget=8, selection=self.SELECTION)
+        out = run(PARAMS, prompts, None, max_new_tokens=8, selection=self.SELECTION)
         return dict(enumerate(texts(out, 6)))
 
     @pytest.mark.parametrize(
@@ -116,12 +117,12 @@ class TestSampling:
     )
     def test_a_row_does_not_depend_on_its_chunk(self, numbers: list[int], places: int, rows: int):
         prompts = padded([PROMPTS[n] for n in numbers], numbers, places, rows)
-        out = run(PARAMS, prompts, None, budget=8, selection=self.SELECTION)
+        out = run(PARAMS, prompts, None, max_new_tokens=8, selection=self.SELECTION)
         assert texts(out, len(numbers)) == [self.alone[n] for n in numbers]
 
     def test_a_row_depends_on_its_number(self):
         prompts = padded([PROMPTS[0]] * 6, [0, 1, 2, 3, 4, 0], PLACES, 8)
-        out = texts(run(PARAMS, prompts, None, budget=8, selection=self.SELECTION), 6)
+        out = texts(run(PARAMS, prompts, None, max_new_tokens=8, selection=self.SELECTION), 6)
         assert out[0] == out[5] == self.alone[0]
         assert len(set(map(tuple, out[:5]))) == 5
 
@@ -135,7 +136,12 @@ class TestSampling:
         def flat() -> Generated:
             model = Scripted(script, SMALL.vocab).decoder()
             return decode(
-                model, prompts, None, budget=budget, stop=never, selection=SamplingParams(0.3)
+                model,
+                prompts,
+                None,
+                max_new_tokens=budget,
+                stop=never,
+                selection=SamplingParams(0.3),
             )
 
         tokens = np.asarray(flat().tokens)
@@ -178,7 +184,12 @@ class TestStop:
             prompts = padded([[1]] * TestStop.ROWS, [0] * TestStop.ROWS, 1, TestStop.ROWS)
             model = Scripted(script, 16).decoder()
             return decode(
-                model, prompts, None, budget=TestStop.BUDGET, stop=stop, selection=SamplingParams()
+                model,
+                prompts,
+                None,
+                max_new_tokens=TestStop.BUDGET,
+                stop=stop,
+                selection=SamplingParams(),
             )
 
         return jax.jit(written)
@@ -227,7 +238,7 @@ def test_a_row_without_numbers_ends_there_and_is_told():
     stop = make_stop_rule((END,), "", TestStop.PIECES, 16)
     prompts = padded([[1]] * 4, [0] * 4, 1, 4)
     model = Damaged(script, 16).decoder()
-    out = decode(model, prompts, None, budget=4, stop=stop, selection=SamplingParams())
+    out = decode(model, prompts, None, max_new_tokens=4, stop=stop, selection=SamplingParams())
     assert out.tokens.tolist() == [[3, -1, 0, 0], [-1, 0, 0, 0], [3, 3, END, 0], [3, 3, 3, -1]]
     assert out.length.tolist() == [4, 4, 3, 4]
     assert out.finished.tolist() == [False, False, True, False]

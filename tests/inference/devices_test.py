@@ -9,7 +9,7 @@ import pytest
 
 import fakes
 from star_jax.grading import ledger
-from star_jax.reporting import report
+from star_jax.reporting.result import RESULT, deterministic
 from star_jax.storage import files
 
 # Training blows rounding up, step by step: enough steps to keep something, and no more.
@@ -71,7 +71,7 @@ def test_the_same_is_generated_and_kept(runs: dict[str, pathlib.Path], name: str
 
 @pytest.mark.parametrize("name", ["data", "all axes"])
 def test_the_result_is_the_same(runs: dict[str, pathlib.Path], name: str):
-    one, eight = (files.read_json(runs[n] / report.RESULT) for n in ("one", name))
+    one, eight = (files.read_json(runs[n] / RESULT) for n in ("one", name))
     for record in (*one["rounds"], *eight["rounds"]):
         record["train_loss"] = record["train_loss"] and round(record["train_loss"], 4)
-    assert report.deterministic(one) == report.deterministic(eight)
+    assert deterministic(one) == deterministic(eight)

@@ -2,8 +2,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from star_jax.inference import prefill_packing
+from star_jax.inference.buckets import Bucket
 from star_jax.inference.prefill_packing import PrefillBudget
-from star_jax.inference.scheduler import Bucket, Request
+from star_jax.inference.scheduler import Request
 
 
 def test_room_for_waves_of_newcomers():
@@ -21,30 +22,33 @@ def test_room_for_waves_of_newcomers():
 def test_the_first_prompt_is_read_and_with_it_what_fills_the_room():
     room = PrefillBudget(2, 10, 3)
     # The second group gets 6, the longest; then 4 into each; and nobody has room for 5 any more.
-    assert room.pack([3, 4, 5, 6, 4]) == [(0, 0), (3, 1), (2, 0), (1, 1)]
-    assert room.pack([10, 1, 1, 1, 1]) == [(0, 0), (1, 1), (2, 1), (3, 1)]  # no seat is left
-    assert room.pack([1, 9, 9, 9]) == [(0, 0), (1, 1), (2, 0)]
-    assert room.pack([]) == [] and room.pack([11]) == []
+    assert room.assign([3, 4, 5, 6, 4]) == [(0, 0), (3, 1), (2, 0), (1, 1)]
+    assert room.assign([10, 1, 1, 1, 1]) == [(0, 0), (1, 1), (2, 1), (3, 1)]  # no seat is left
+    assert room.assign([1, 9, 9, 9]) == [(0, 0), (1, 1), (2, 0)]
+    assert room.assign([]) == [] and room.assign([11]) == []
 
 
 @given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 4), st.integers(1, 100))
 def test_a_prompt_has_room_and_is_read_once(lengths: list[int], shards: int, each: int):
     room = prefill_packing.prefill_budget(Bucket(8, 60, each * shards), shards, 512)
-    shared = room.pack(lengths)
+    shared = room.assign(lengths)
     chosen = [one for one, _ in shared]
     assert chosen[:1] == [0][: len(lengths)] and len(set(chosen)) == len(chosen)
     for group in range(room.groups):
         own = [lengths[one] for one, other in shared if other == group]
         assert sum(own) <= room.tokens and len(own) <= room.rows
     # When they are packed they are shared out again, in that order: to the same groups.
-    again = room.pack([lengths[one] for one in chosen])
+    again = room.assign([lengths[one] for one in chosen])
     assert again == [(place, group) for place, (_, group) in enumerate(shared)]
 
 
 def test_prompts_are_packed_one_after_the_other():
     given = [Request(5, [7, 8, 9], 4), Request(3, [4], 4), Request(1, [6, 6], 4)]
     packed = prefill_packing.pack(given, [2, 0, 3], Bucket(4, 3, 4), PrefillBudget(2, 5, 2))
-    tokens, segments, positions, end, start, number, slot = (x.tolist() for x in packed)
+    tokens, segments, positions, end, start, number, slot = (
+        packed[name].tolist()
+        for name in ("tokens", "segments", "positions", "end", "start", "number", "slot")
+    )
     assert tokens == [[7, 8, 9, 0, 0], [4, 6, 6, 0, 0]]
     assert segments == [[1, 1, 1, 0, 0], [1, 2, 2, 0, 0]]
     assert positions == [[0, 1, 2, 0, 0], [0, 0, 1, 0, 0]]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from star_jax.inference import scheduler
-from star_jax.inference.scheduler import Bucket, Chunk, Request
+from star_jax.inference.buckets import Bucket
+from star_jax.inference.scheduler import Chunk, Request, SlotUsage
 
 SMALL, LONG, LARGE = Bucket(8, 4, 3), Bucket(8, 10, 2), Bucket(20, 10, 2)
 SHAPES = [LARGE, SMALL, LONG]
@@ -25,16 +26,18 @@ def test_every_row_is_in_one_chunk_that_holds_it(
     sizes: list[tuple[int, int]], shapes: list[Bucket]
 ):
     chunks = scheduler.plan(rows(sizes), shapes)
-    numbers = [row.number for chunk in chunks for row in chunk.rows]
+    numbers = [row.number for chunk in chunks for row in chunk.requests]
     assert sorted(numbers) == list(range(len(sizes)))
     for chunk in chunks:
-        assert 0 < len(chunk.rows) <= chunk.shape.rows
-        for row in chunk.rows:
-            assert chunk.shape == min(shape for shape in SHAPES if shape.holds(row))
+        assert 0 < len(chunk.requests) <= chunk.bucket.rows
+        for row in chunk.requests:
+            assert chunk.bucket == min(
+                shape for shape in SHAPES if shape.holds(len(row.tokens), row.max_new_tokens)
+            )
     for shape in SHAPES:
-        own = [chunk for chunk in chunks if chunk.shape == shape]
-        assert all(len(chunk.rows) == shape.rows for chunk in own[:-1])
-        lengths = [len(row.tokens) for chunk in own for row in chunk.rows]
+        own = [chunk for chunk in chunks if chunk.bucket == shape]
+        assert all(len(chunk.requests) == shape.rows for chunk in own[:-1])
+        lengths = [len(row.tokens) for chunk in own for row in chunk.requests]
         assert lengths == sorted(lengths)
 
 
@@ -48,12 +51,12 @@ def test_the_plan_does_not_depend_on_the_order_of_the_rows(sizes: list[tuple[int
 
 def test_the_last_incomplete_chunk_is_kept():
     chunks = scheduler.plan(rows([(4, 8)] * 7), SHAPES)
-    assert [len(chunk.rows) for chunk in chunks] == [3, 3, 1]
+    assert [len(chunk.requests) for chunk in chunks] == [3, 3, 1]
 
 
 @pytest.mark.parametrize("size", [(11, 1), (1, 21)])
 def test_a_row_that_fits_nowhere_is_named(size: tuple[int, int]):
-    says = rf"row 1 has a prompt of {size[0]} tokens and a budget of {size[1]}.*Shape\(budget=20"
+    says = rf"row 1 has a prompt of {size[0]} tokens and a budget of {size[1]}.*Bucket\(max_new_tokens=20"
     with pytest.raises(ValueError, match=says):
         scheduler.plan(rows([(4, 8), size]), SHAPES)
 
@@ -72,21 +75,22 @@ class Slots:
         self.length = np.zeros(shape.rows, np.int32)
         self.number = np.full(shape.rows, -1)
         self.asked: list[tuple[list[int], list[int]]] = []
-        self.steps = self.slot_steps = self.busy = 0
+        self.steps = 0
+        self.usage = SlotUsage()
 
     def finished(self) -> np.ndarray:
         most = np.where(self.number == 3, 99, self.number + 1)
         return (self.number < 0) | (self.length >= most)
 
-    def choose(self, rows: Sequence[Request]) -> list[int]:
-        return [0, *range(len(rows) - 1, 0, -1)][: self.newcomers]
+    def choose(self, requests: Sequence[Request]) -> list[int]:
+        return [0, *range(len(requests) - 1, 0, -1)][: self.newcomers]
 
-    def admit(self, rows: Sequence[Request], places: Sequence[int]) -> None:
-        assert 0 < len(rows) <= self.newcomers
-        self.asked.append(([row.number for row in rows], list(places)))
-        for row, place in zip(rows, places, strict=True):
-            assert self.finished()[place] or self.length[place] >= self.shape.max_new_tokens
-            self.number[place], self.length[place] = row.number, 0
+    def admit(self, requests: Sequence[Request], slots: Sequence[int]) -> None:
+        assert 0 < len(requests) <= self.newcomers
+        self.asked.append(([request.number for request in requests], list(slots)))
+        for request, slot in zip(requests, slots, strict=True):
+            assert self.finished()[slot] or self.length[slot] >= self.shape.max_new_tokens
+            self.number[slot], self.length[slot] = request.number, 0
 
     def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
         while True:
@@ -96,27 +100,28 @@ class Slots:
             assert going.any()
             self.tokens[going, self.length[going]] = self.number[going]
             self.length += going
-            self.steps, self.busy = self.steps + 1, self.busy + going.sum()
-            self.slot_steps += self.count
+            self.steps += 1
+            self.usage.add(SlotUsage(self.count, int(going.sum())))
 
-    def shrink(self, places: Sequence[int]) -> Sequence[int]:
-        assert 0 < len(places) <= self.fewer < self.count
+    def shrink(self, slots: Sequence[int]) -> Sequence[int]:
+        assert 0 < len(slots) <= self.fewer < self.count
         if self.refusals:
             self.refusals -= 1
-            return places
-        others = [place for place in range(self.count) if place not in places]
-        kept = [*places, *others][: self.fewer][::-1]
+            return slots
+        others = [place for place in range(self.count) if place not in slots]
+        kept = [*slots, *others][: self.fewer][::-1]
         self.tokens, self.length, self.number = (
             x[kept] for x in (self.tokens, self.length, self.number)
         )
         self.count, (self.fewer, *self.further) = self.fewer, self.further
-        return [kept.index(place) for place in places]
+        return [kept.index(slot) for slot in slots]
 
 
 def test_complete_leaves_the_rest_empty():
     chunk = Chunk(SMALL, (Request(5, [1, 2], 8), Request(3, [1, 2, 3, 4], 8)))
     slots = Slots(SMALL, 3)
-    found = scheduler.run(chunk, slots)
+    found, usage = scheduler.run(chunk, slots)
+    assert usage == slots.usage
     assert slots.asked == [([5, 3], [0, 1])]
     assert [dataclasses.astuple(completion) for completion in found] == [
         (5, [5] * 6, False, 0),
@@ -131,7 +136,7 @@ def test_a_slot_is_filled_again_while_others_go_on(newcomers: int):
     rows = tuple(Request(number, [1], 8) for number in numbers)
     heard: list[int] = []
     slots = Slots(SMALL, newcomers)
-    found = scheduler.run(Chunk(SMALL, rows), slots, heard.append)
+    found, _ = scheduler.run(Chunk(SMALL, rows), slots, heard.append)
     assert [one.number for one in found] == numbers
     for one in found:
         full = one.number in (3, 1000)
@@ -141,7 +146,7 @@ def test_a_slot_is_filled_again_while_others_go_on(newcomers: int):
     one_after_the_other = sum(max(len(f.tokens) for f in found[i : i + 3]) for i in range(0, 12, 3))
     assert slots.steps < one_after_the_other
     if newcomers == 1:
-        assert slots.busy / slots.steps / 3 > 0.8
+        assert slots.usage.busy / slots.steps / 3 > 0.8
 
 
 @pytest.mark.parametrize("refusals", [0, 2, 100])
@@ -150,7 +155,7 @@ def test_the_last_rows_go_on_in_fewer_slots(count: int, refusals: int):
     shape = Bucket(40, 4, 8)
     given = tuple(Request(number, [1], 40) for number in range(4, 4 + count))
     slots, still = Slots(shape, 2, (4, 2), refusals), Slots(shape, 2)
-    found = [scheduler.run(Chunk(shape, given), these) for these in (slots, still)]
+    found = [scheduler.run(Chunk(shape, given), these)[0] for these in (slots, still)]
     assert [(one.tokens, one.truncated) for one in found[0]] == [
         ([row.number] * (row.number + 1), False) for row in given
     ]
@@ -161,14 +166,14 @@ def test_the_last_rows_go_on_in_fewer_slots(count: int, refusals: int):
     if refusals == 100:
         assert slots.count == 8
     elif not refusals:
-        assert slots.count == 2 and slots.slot_steps < still.slot_steps
+        assert slots.count == 2 and slots.usage.steps < still.usage.steps
         if count == 1:
-            assert slots.slot_steps == 2 * slots.steps
+            assert slots.usage.steps == 2 * slots.steps
 
 
 def test_completions_are_told_by_their_rows_number():
     chunks = scheduler.plan(rows([(n % 5, 8) for n in range(11)]), SHAPES, refills=2)
-    found = [one for chunk in chunks for one in scheduler.run(chunk, Slots(chunk.shape, 2))]
+    found = [one for chunk in chunks for one in scheduler.run(chunk, Slots(chunk.bucket, 2))[0]]
     assert {one.number: one.tokens for one in found} == {
         n: [n] * (8 if n >= 7 or n == 3 else n + 1) for n in range(11)
     }
@@ -176,4 +181,4 @@ def test_completions_are_told_by_their_rows_number():
 
 def test_chunks_hold_several_rows_a_slot():
     chunks = scheduler.plan(rows([(4, 8)] * 20), SHAPES, refills=3)
-    assert [len(chunk.rows) for chunk in chunks] == [9, 9, 2]
+    assert [len(chunk.requests) for chunk in chunks] == [9, 9, 2]

@@ -7,9 +7,10 @@ import pytest
 import reference
 import toys
 from star_jax.inference import buckets
-from star_jax.inference.scheduler import Bucket, Request, plan, run
+from star_jax.inference.buckets import Bucket
+from star_jax.inference.scheduler import Request, plan, run
+from star_jax.inference.slot_batch import DeviceSlots
 from star_jax.runtime import sharding
-from star_jax.star.programs import Programs
 from toys import BYTES
 
 BUDGET, PLACES = 80, 60
@@ -28,28 +29,28 @@ ROWS = [
     + [((2, 2, 2), 64, 64)],
     ids=str,
 )
-def programs(request, monkeypatch) -> Programs:
+def programs(request, monkeypatch) -> toys.Programs:
     axes, rows, places = request.param
     monkeypatch.setattr(buckets, "_BLOCK", places)
     count = int(np.prod(axes))
     if len(jax.devices()) < count:
         pytest.skip("needs eight devices")
     grid = sharding.make_mesh(*axes, devices=jax.devices()[:count])
-    made = toys.programs(grid, shapes=[Bucket(BUDGET, PLACES, rows)], prefix=16, learning=None)
-    made.compile()
+    made = toys.programs(grid, buckets=[Bucket(BUDGET, PLACES, rows)], prefix=16, spec=None)
+    made.compiler.finish()
     return made
 
 
-def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Programs):
+def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: toys.Programs):
     weights = toys.params(BYTES)
     bias = weights["head_bias"]
     bias[...] = bias[...].at[toys.END].add(3.5)  # some end early, some never
     params = jax.device_put(weights, jax.tree.map(lambda x: x.sharding, programs.params))
-    sampling, [shape] = programs.sampling, programs.sampling.shapes
+    sampling, [bucket] = programs.sampling, programs.sampling.spec.buckets
     policy = sampling.policy(sampling.lay_out(params), BEFORE)
-    (chunk,) = plan(ROWS, [shape], refills=3)
-    slots = sampling.open(policy, (1, 2, 3), shape)
-    found = run(chunk, slots)
+    (chunk,) = plan(ROWS, [bucket], refills=3)
+    slots = DeviceSlots(sampling, policy, (1, 2, 3), bucket)
+    found, usage = run(chunk, slots)
     plain = reference.weights(weights)
     for one in found:
         prompt = BEFORE + list(ROWS[one.number].tokens)
@@ -59,6 +60,6 @@ def test_rows_that_come_and_go_write_what_full_forward_passes_give(programs: Pro
     assert lengths[0] < 20 and lengths[-1] == BUDGET
     assert buckets.page_ring(BUDGET) in (buckets.PageRing(64, 2), buckets.PageRing(32, 3))
     written = sum(lengths)
-    assert sampling.busy == written - len(ROWS)  # first tokens are written before any step
-    assert written / sampling.slot_steps > (0.3 if shape.rows <= 32 else 0.2)  # of 64, 22 have rows
-    assert slots.count == min(shape.rows, 8 * sampling.shards)
+    assert usage.busy == written - len(ROWS)  # first tokens are written before any step
+    assert written / usage.steps > (0.3 if bucket.rows <= 32 else 0.2)  # of 64, 22 have rows
+    assert slots.count == min(bucket.rows, 8 * sampling.shards)

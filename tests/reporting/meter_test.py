@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from star_jax.inference.scheduler import SlotUsage
 from star_jax.reporting.meter import CompilationCount, Meter, Stopwatch
+from star_jax.runtime.compile import Compiler
 
 
 def test_a_stopwatch_adds_up_what_it_is_told_even_if_it_fails():
@@ -26,14 +28,14 @@ def test_compilations_are_counted():
 
 
 def test_a_meter_tells_the_devices_share_of_what_was_not_compiling():
-    device = waited = 0.0
-    meter = Meter(lambda: device, waited=lambda: waited)
+    compiler = Compiler()
+    meter = Meter(compiler, SlotUsage())
     begun = time.perf_counter()
     with meter.watch.phase("train"):
         time.sleep(0.2)
-        waited = time.perf_counter() - begun
+        compiler.waited = waited = time.perf_counter() - begun
         time.sleep(0.2)
-    device = time.perf_counter() - begun - waited
+    compiler.device_seconds = device = time.perf_counter() - begun - waited
     found = meter.read()
     assert found["host_share"] == pytest.approx(0, abs=0.05)
     assert found["seconds"]["train"] == pytest.approx(device, abs=0.01)
@@ -46,7 +48,7 @@ def test_a_meter_tells_the_devices_share_of_what_was_not_compiling():
 
 
 def test_a_meter_tells_the_share_of_slots_that_had_a_row():
-    counts = (100, 60)
-    meter = Meter(lambda: 0.0, lambda: counts)
-    counts = (300, 220)
+    usage = SlotUsage(100, 60)
+    meter = Meter(Compiler(), usage)
+    usage.add(SlotUsage(200, 160))
     assert meter.read()["slots_occupied"] == 0.8

@@ -11,7 +11,7 @@ import pytest
 
 import fakes
 import hugging_face
-from star_jax.reporting import report
+from star_jax.reporting.result import RESULT, deterministic
 from star_jax.runtime import multihost
 from star_jax.storage import files
 
@@ -77,7 +77,7 @@ def runs(home: pathlib.Path) -> dict[str, pathlib.Path]:
 def written(folder: pathlib.Path) -> dict[str, bytes]:
     """Every file of ours that has no measured field: ledger, metrics, plot, tokenizer, settings."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
-    skip = {"summary.json", report.RESULT}
+    skip = {"summary.json", RESULT}
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in paths
@@ -87,7 +87,7 @@ def written(folder: pathlib.Path) -> dict[str, bytes]:
 
 def same(a: pathlib.Path, b: pathlib.Path) -> None:
     assert written(a) == written(b)
-    one, other = (report.deterministic(files.read_json(run / report.RESULT)) for run in (a, b))
+    one, other = (deterministic(files.read_json(run / RESULT)) for run in (a, b))
     assert one == other
 
 
@@ -101,17 +101,17 @@ def test_on_another_mesh_the_ledger_is_the_same(runs: dict[str, pathlib.Path]):
     assert one["rounds/0001/kept.jsonl"] and one.keys() == four.keys()
     ledger = [name for name in one if name.startswith("rounds/") and name.endswith(".jsonl")]
     assert {name: one[name] for name in ledger} == {name: four[name] for name in ledger}
-    results = [files.read_json(runs[name] / report.RESULT) for name in ("one", "four")]
+    results = [files.read_json(runs[name] / RESULT) for name in ("one", "four")]
     for record in (record for result in results for record in result["rounds"]):
         record["train_loss"] = record["train_loss"] and round(record["train_loss"], 4)
-    assert report.deterministic(results[0]) == report.deterministic(results[1])
+    assert deterministic(results[0]) == deterministic(results[1])
 
 
 def test_the_fused_step_is_the_same_program(home: pathlib.Path):
     fused = ("--config.mode=fused", "--config.rationalize.rehearsal=0.25")
     for count in (1, 2):
         finish(together(home, f"fused{count}", count, *fused))
-    assert files.read_json(home / "fused1" / report.RESULT)["rounds"][1]["kept"] > 0
+    assert files.read_json(home / "fused1" / RESULT)["rounds"][1]["kept"] > 0
     same(home / "fused1", home / "fused2")
 
 

@@ -18,27 +18,6 @@ def made(folder: pathlib.Path, changes: dict[str, Any] | None = None) -> Run:
     return build.make_run(fakes.tiny(changes), folder, Console(file=io.StringIO()))
 
 
-@pytest.mark.parametrize(
-    ("changes", "rounds"),
-    [
-        ({}, []),
-        ({"few_shot.examples": 2}, [0]),
-        ({"few_shot.examples": 2, "few_shot.rounds": 2}, [0, 1]),
-        ({"few_shot.examples": 2, "few_shot.rounds": 0}, []),
-    ],
-)
-def test_examples_are_shown_in_the_first_rounds(
-    tmp_path: pathlib.Path, changes: dict[str, Any], rounds: list[int]
-):
-    found = made(tmp_path, changes | {"model.context": 1024})
-    assert [n for n in range(4) if found.shows_examples(n)] == rounds
-    shown = found.tokenizer.decode(found.prompter.few_shot(False))
-    hinted = found.tokenizer.decode(found.prompter.few_shot(True))
-    count = 2 if rounds else 0
-    assert shown.count("Target:\n") == count and hinted.count("Target: ") == count
-    assert shown.count("</scratch>\n") == hinted.count("</scratch>\n") == count
-
-
 def test_other_data_than_the_run_began_with_are_refused(tmp_path: pathlib.Path):
     folder, chosen = tmp_path / "run", QUESTIONS | questions(tmp_path)
     chosen |= {"pretrain.steps": 0}
@@ -140,8 +119,3 @@ def test_a_folder_of_another_run_is_refused(tmp_path: pathlib.Path):
     made(tmp_path)
     with pytest.raises(SettingsError, match="seed: 0 in the folder, 4 now"):
         made(tmp_path, {"seed": 4})
-
-
-def test_rounds_have_folders_that_sort(tmp_path: pathlib.Path):
-    found = made(tmp_path)
-    assert [found.round_folder(n).name for n in (0, 12)] == ["0000", "0012"]

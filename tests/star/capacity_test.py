@@ -33,7 +33,7 @@ def test_every_problem_fits_a_shape_with_its_hint(
             for number, problem in enumerate(problems)
         ]
         chunks = scheduler.plan(rows, found.buckets)
-        assert sum(len(chunk.rows) for chunk in chunks) == len(problems)
+        assert sum(len(chunk.requests) for chunk in chunks) == len(problems)
     assert len(found.buckets) == 2
     assert found.buckets[0] < found.buckets[1], "what is trained on runs in the cheaper shape"
 

@@ -15,9 +15,10 @@ from star_jax import tasks
 from star_jax.config.validation import SettingsError
 from star_jax.data.sample import Sample
 from star_jax.grading import ledger as ledger_lib
-from star_jax.reporting import report
+from star_jax.reporting import result as results
+from star_jax.reporting.metrics import METRICS
 from star_jax.star import fused_round, rounds
-from star_jax.star.programs import Programs
+from star_jax.star.fused_programs import FusedPrograms
 from star_jax.tasks import Problem
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -34,12 +35,12 @@ FUSED: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def frozen(compiled_once: None, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("frozen")
-    rounds.run(fakes.tiny(FUSED), folder)
+    rounds.run_rounds(fakes.tiny(FUSED), folder)
     return folder
 
 
 def result(folder: pathlib.Path) -> dict[str, Any]:
-    return json.loads((folder / report.RESULT).read_text())
+    return json.loads((folder / results.RESULT).read_text())
 
 
 def ledger(folder: pathlib.Path, number: int) -> tuple[list[Sample], list[Sample]]:
@@ -50,7 +51,7 @@ def ledger(folder: pathlib.Path, number: int) -> tuple[list[Sample], list[Sample
 
 
 def losses(folder: pathlib.Path) -> list[tuple[int, int, float]]:
-    lines = map(json.loads, (folder / report.METRICS).read_text().splitlines())
+    lines = map(json.loads, (folder / METRICS).read_text().splitlines())
     return [(m["round"], m["step"], m["loss"]) for m in lines if m["phase"] == "star_step"]
 
 
@@ -67,7 +68,7 @@ def test_a_round_is_a_pass_over_its_problems(frozen: pathlib.Path):
 
 def test_a_half_is_trained_on_with_its_hint_as_well(frozen: pathlib.Path):
     """Each round's last batch, tokens counted: of its 12 problems every second is rehearsed."""
-    lines = map(json.loads, (frozen / report.METRICS).read_text().splitlines())
+    lines = map(json.loads, (frozen / METRICS).read_text().splitlines())
     metrics = {m["round"]: m for m in lines if m["phase"] == "star_step"}
     task, encode = tasks.make(fakes.tiny().task), fakes.TOKENIZER.encode
     for number, metric in metrics.items():
@@ -102,7 +103,7 @@ def test_a_frozen_policy_writes_what_the_rounds_mode_writes(
 ):
     once = FUSED | {"rounds.count": 1, "pretrain.base": str(frozen)} | changes
     for mode in ("fused", "rounds"):
-        rounds.run(fakes.tiny(once | {"mode": mode}), tmp_path / mode)
+        rounds.run_rounds(fakes.tiny(once | {"mode": mode}), tmp_path / mode)
     (generated, again), (first, second) = (
         ledger(tmp_path / mode, 1) for mode in ("fused", "rounds")
     )
@@ -125,11 +126,11 @@ def test_both_ways_start_from_the_base_with_a_frozen_policy_and_go_on_with_a_liv
 
     monkeypatch.setattr(fused_round, "learn", note)
     frozen_again = FUSED | {"pretrain.base": str(frozen)}
-    rounds.run(fakes.tiny(frozen_again), tmp_path / "frozen")
+    rounds.run_rounds(fakes.tiny(frozen_again), tmp_path / "frozen")
     (first, policy), (second, later) = begun
     assert first == policy == second != later
     begun.clear()
-    rounds.run(fakes.tiny(frozen_again | {"policy_refresh_every": 1}), tmp_path / "live")
+    rounds.run_rounds(fakes.tiny(frozen_again | {"policy_refresh_every": 1}), tmp_path / "live")
     assert begun[0] == (first, first) and begun[1][0] == begun[1][1] != first
     assert losses(tmp_path / "frozen") == losses(frozen)
     assert losses(tmp_path / "live") != losses(frozen)
@@ -147,7 +148,7 @@ def test_killed_in_a_pass_it_goes_on_from_the_checkpoint(
     alone = frozen
     if refresh:
         alone = tmp_path / "alone"
-        rounds.run(fakes.tiny(changes), alone)
+        rounds.run_rounds(fakes.tiny(changes), alone)
     folder, write, steps = tmp_path / "run", fused_round._write, []
 
     def break_down(context: Any, round_: int, step: int, *rest: Any) -> None:
@@ -158,12 +159,12 @@ def test_killed_in_a_pass_it_goes_on_from_the_checkpoint(
 
     monkeypatch.setattr(fused_round, "_write", break_down)
     with pytest.raises(KeyboardInterrupt):
-        rounds.run(fakes.tiny(changes), folder)
-    rounds.run(fakes.tiny(changes), folder)
+        rounds.run_rounds(fakes.tiny(changes), folder)
+    rounds.run_rounds(fakes.tiny(changes), folder)
     assert steps == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 3), (2, 3), (2, 4)]
-    assert report.deterministic(result(folder)) == report.deterministic(result(alone))
+    assert results.deterministic(result(folder)) == results.deterministic(result(alone))
     assert losses(folder) == losses(alone) != []
-    assert (folder / report.METRICS).read_text().count("star_step") == 2
+    assert (folder / METRICS).read_text().count("star_step") == 2
     for number in (1, 2):
         assert ledger(folder, number) == ledger(alone, number)
 
@@ -173,13 +174,13 @@ def test_killed_before_the_first_step_of_a_pass_it_goes_on(
 ):
     changes = FUSED | {"pretrain.base": str(frozen)}
     with monkeypatch.context() as patch:
-        patch.setattr(Programs, "star_step", _stop)
+        patch.setattr(FusedPrograms, "step", _stop)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
-                rounds.run(fakes.tiny(changes), tmp_path)
+                rounds.run_rounds(fakes.tiny(changes), tmp_path)
     assert not (tmp_path / "rounds" / "0001").exists()
-    rounds.run(fakes.tiny(changes), tmp_path)
-    assert report.deterministic(result(tmp_path)) == report.deterministic(result(frozen))
+    rounds.run_rounds(fakes.tiny(changes), tmp_path)
+    assert results.deterministic(result(tmp_path)) == results.deterministic(result(frozen))
 
 
 def _stop(*given: Any) -> None:
@@ -198,7 +199,9 @@ def test_a_grader_that_errs_ends_the_run(
     shutil.copytree(frozen, tmp_path / "base")
     monkeypatch.setattr("star_jax.star.fused_round.ledger.make_sample", contradict)
     with pytest.raises(ValueError, match=r"grading\.py False: .*config\.mode='rounds'"):
-        rounds.run(fakes.tiny(FUSED | {"pretrain.base": str(tmp_path / "base")}), tmp_path / "run")
+        rounds.run_rounds(
+            fakes.tiny(FUSED | {"pretrain.base": str(tmp_path / "base")}), tmp_path / "run"
+        )
 
 
 def _wrong(sample: Sample) -> Sample:

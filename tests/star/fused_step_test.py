@@ -19,16 +19,21 @@ import toys
 from star_jax.data.packing import Example, example
 from star_jax.data.prompts import rehearsed
 from star_jax.grading import device
-from star_jax.inference.decode import make_stop_rule
-from star_jax.inference.scheduler import Bucket, left_padded
-from star_jax.models.kv_cache import PrefixTokens
+from star_jax.inference.buckets import Bucket
+from star_jax.inference.programs import SamplingPrograms
+from star_jax.inference.scheduler import left_padded
+from star_jax.inference.spec import SamplingSpec
+from star_jax.inference.stop_rule import make_stop_rule
+from star_jax.models.config import for_mesh
 from star_jax.models.params import Params
+from star_jax.models.prefix_tokens import PrefixTokens
 from star_jax.runtime import sharding
+from star_jax.runtime.compile import Compiler
+from star_jax.star.fused_programs import FusedPrograms, FusedSpec
 from star_jax.star.fused_step import PaddedRows, Rehearsed, StarBatch, StarMetrics
-from star_jax.star.programs import Programs
 from star_jax.tasks.jsonl import Jsonl
 from star_jax.training import state
-from star_jax.training.spec import FusedSpec, UpdateSpec, padded_rows
+from star_jax.training.spec import UpdateSpec, padded_rows
 from star_jax.training.state import StarState
 from toys import ONE_LAYER, eight_devices
 
@@ -51,6 +56,14 @@ GROUPED = replace(
 WIDE = replace(ONE_LAYER, width=32, heads=8, head_dim=4)
 
 
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """Programs that are compiled."""
+
+    sampling: SamplingPrograms
+    fused: FusedPrograms
+
+
 @functools.cache
 def made(
     config: Any,
@@ -58,27 +71,23 @@ def made(
     refresh: int = 0,
     shown: bool = False,
     rehearsal: float = 0.0,
-) -> Programs:
+) -> Made:
     """The fused step with plain gradient descent: what it adds to the weights is the gradient."""
     rows = SHAPE.rows + len(rehearsed(SHAPE.rows - 1, rehearsal))
     rows = padded_rows(rows, devices[0] * devices[1], MICRO_BATCH)
     grid = sharding.make_mesh(*devices, devices=jax.devices()[: int(np.prod(devices))])
     rule = TASK.byte_rule()
     assert rule is not None
-    programs = Programs(
-        config.for_mesh(config, grid),
-        grid,
-        stop=make_stop_rule([END], STOP, PIECES, config.vocab),
-        selection=toys.GREEDY,
-        shapes=[],
-        prefix=8 if shown else 0,
-        learning={"train": UpdateSpec(optax.identity(), rows, 20, MICRO_BATCH)},
-        fused=FusedSpec(SHAPE, 16, rule, END, again=rows - SHAPE.rows, refresh_every=refresh),
-        show=shown,
-        fresh=False,
-    )
-    programs.compile()
-    return programs
+    config, compiler = for_mesh(config, grid), Compiler()
+    stop = make_stop_rule([END], STOP, PIECES, config.vocab)
+    sampling_spec = SamplingSpec([], stop, toys.GREEDY, prefix_length=8 if shown else 0)
+    sampling = SamplingPrograms(compiler, config, grid, sampling_spec)
+    update = UpdateSpec(optax.identity(), rows, 20, MICRO_BATCH)
+    again = rows - SHAPE.rows
+    spec = FusedSpec(SHAPE, 16, rule, END, rehearsed_rows=again, refresh_every=refresh)
+    programs = FusedPrograms(compiler, sampling, update, spec, train_on_few_shot=shown)
+    compiler.finish()
+    return Made(sampling, programs)
 
 
 @dataclasses.dataclass
@@ -221,24 +230,22 @@ def bytes_of(tokens: list[int]) -> int:
     return sum(len(PIECES[token]) for token in tokens)
 
 
-def begin(programs: Programs, params: Params) -> StarState:
-    layout = jax.tree.map(lambda x: x.sharding, programs.params)
+def begin(programs: Made, params: Params) -> StarState:
+    layout = jax.tree.map(lambda x: x.sharding, programs.fused.state.params)
     one, other = (jax.device_put(jax.tree.map(np.array, params), layout) for _ in range(2))
-    own = programs.states["train"].policy is not None
-    return programs.begin("train", one, other if own else None)
+    return programs.fused.begin(one, other if programs.fused.has_policy else None)
 
 
 def step(
-    programs: Programs,
+    programs: Made,
     params: Params,
     questions: Questions,
     shown: bool = False,
     again: Sequence[int] = (),
 ) -> tuple[StarState, StarMetrics]:
-    before = [programs.sampling.few_shot(tokens) for tokens in FEW_SHOT] if shown else None
-    assert programs.fused is not None
-    batch = questions.batch(before, rehearse=(again, programs.fused.again))
-    return programs.star_step(begin(programs, params), batch)
+    before = [programs.sampling.prefix_tokens(tokens) for tokens in FEW_SHOT] if shown else None
+    batch = questions.batch(before, rehearse=(again, programs.fused.spec.rehearsed_rows))
+    return programs.fused.step(begin(programs, params), batch)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +365,7 @@ class TestPolicy:
         learner = begin(programs, hand.params)
         found = []
         for _ in range(steps):
-            learner, metrics = programs.star_step(learner, hand.questions.batch(rate=5.0))
+            learner, metrics = programs.fused.step(learner, hand.questions.batch(rate=5.0))
             found.append(metrics.first.generated.tokens)
         return found
 

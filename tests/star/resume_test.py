@@ -13,7 +13,9 @@ import orbax.checkpoint as ocp
 import pytest
 
 import fakes
-from star_jax.reporting import report
+from star_jax.reporting.metrics import METRICS
+from star_jax.reporting.plot import PLOT
+from star_jax.reporting.result import RESULT, deterministic
 from star_jax.storage import files
 
 Folder = pathlib.Path
@@ -126,7 +128,7 @@ def killed(home: Folder, alone: Folder) -> Folder:
     """The same run, killed in every phase."""
     folder = home / "killed"
     process = start(home, "killed")
-    metrics = folder / report.METRICS
+    metrics = folder / METRICS
     kill_when(process, lambda: metrics.exists() and len(metrics.read_bytes().splitlines()) >= 10)
     assert names(folder) >= {"checkpoints/training-0000/80"}, "killed before the first checkpoint"
     for before, there, absent in STRIKES:
@@ -140,8 +142,8 @@ def killed(home: Folder, alone: Folder) -> Folder:
 
 
 def test_the_result_is_the_same(alone: Folder, killed: Folder):
-    results = [files.read_json(folder / report.RESULT) for folder in (alone, killed)]
-    assert report.deterministic(results[0]) == report.deterministic(results[1])
+    results = [files.read_json(folder / RESULT) for folder in (alone, killed)]
+    assert deterministic(results[0]) == deterministic(results[1])
     assert len(results[0]["rounds"]) == 3
     assert all(record["kept"] for record in results[0]["rounds"][1:]), "nothing to be lost"
 
@@ -157,13 +159,13 @@ def test_the_weights_are_the_same(alone: Folder, killed: Folder):
 
 
 def test_the_metrics_of_training_are_the_same(alone: Folder, killed: Folder):
-    lines = (alone / report.METRICS).read_bytes()
+    lines = (alone / METRICS).read_bytes()
     assert len(lines.splitlines()) > 20
-    assert lines == (killed / report.METRICS).read_bytes()
+    assert lines == (killed / METRICS).read_bytes()
 
 
 def test_the_plot_is_the_same(alone: Folder, killed: Folder):
-    assert (alone / report.PLOT).read_bytes() == (killed / report.PLOT).read_bytes()
+    assert (alone / PLOT).read_bytes() == (killed / PLOT).read_bytes()
 
 
 def test_nothing_is_left_lying_about(alone: Folder, killed: Folder):
@@ -182,7 +184,7 @@ def test_a_second_start_compiles_nothing(home: Folder, alone: Folder):
     shutil.copytree(before / "cache", alone / "cache")
     finish(start(home, "alone"))
     first, second = (
-        [record["compilations"] for record in files.read_json(folder / report.RESULT)["rounds"]]
+        [record["compilations"] for record in files.read_json(folder / RESULT)["rounds"]]
         for folder in (before, alone)
     )
     assert sum(first) >= 8 and second == [0, 0, 0]

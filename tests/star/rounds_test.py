@@ -5,9 +5,8 @@ import io
 import os
 import pathlib
 import re
-import types
 from collections import Counter
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,19 +16,18 @@ from rich.console import Console
 
 import fakes
 from star_jax.config.validation import SettingsError
-from star_jax.conversion import load
 from star_jax.data.sample import Sample
 from star_jax.grading import ledger
-from star_jax.grading.ledger import Kind
-from star_jax.inference.programs import Sampling
-from star_jax.reporting import report
-from star_jax.star import build, phases, rounds
+from star_jax.inference.programs import SamplingPrograms
+from star_jax.reporting import metrics, plot
+from star_jax.reporting.result import RESULT, deterministic
+from star_jax.star import build, finetune, generate, rounds
 from star_jax.storage import files, versions
 from star_jax.storage.checkpoint import Checkpoints
 from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.training.optimizer import steps_of_round
 
-KINDS: tuple[Kind, ...] = ("samples", "rationalized", "evaluation", "hinted")
+KINDS = ("samples", "rationalized", "evaluation", "hinted")
 UNSEEN = {"task.ood_digits": 2, "evaluate.ood_problems": 5}
 
 
@@ -48,7 +46,7 @@ class Run:
     def rounds(self) -> list[dict[str, Any]]:
         return self.result["rounds"]
 
-    def samples(self, number: int, kind: Kind) -> list[Sample]:
+    def samples(self, number: int, kind: str) -> list[Sample]:
         return ledger.read_shards(self.folder / "rounds" / f"{number:04d}", kind)
 
     def kept(self, number: int) -> list[Sample]:
@@ -70,30 +68,30 @@ def watched(folder: pathlib.Path, changes: dict[str, Any], base: Run | None = No
         changes = changes | {"pretrain.base": str(base.folder)}
     steps: list[tuple[Any, ...]] = []
     prefixes: list[bool] = []
-    sample, fine_tune, ready = phases.sample, phases.fine_tune, Sampling.policy
+    sample, fine_tune, ready = generate.sample, finetune.fine_tune, SamplingPrograms.policy
 
     def ready_and_note(self, weights, few_shot=(), **how):
         prefixes.append(bool(few_shot))
         return ready(self, weights, few_shot, **how)
 
-    def sample_and_note(context, number, kind, policy, problems):
+    def sample_and_note(run, number, phase, policy, problems):
         prefixes.clear()
         used = fingerprint(policy)
-        samples = sample(context, number, kind, policy, problems)
-        steps.append((number, kind, used, len(problems), any(prefixes)))
+        samples = sample(run, number, phase, policy, problems)
+        steps.append((number, phase.name, used, len(problems), any(prefixes)))
         return samples
 
-    def fine_tune_and_note(context, number, base, examples, count):
+    def fine_tune_and_note(run, number, base, examples, count):
         begun = fingerprint(params := base())  # training uses it up
-        trained, loss = fine_tune(context, number, lambda: params, examples, count)
+        trained, loss = fine_tune(run, number, lambda: params, examples, count)
         steps.append((number, "train", begun, len(examples), count, fingerprint(trained)))
         return trained, loss
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phases, "sample", sample_and_note)
-        patch.setattr(phases, "fine_tune", fine_tune_and_note)
-        patch.setattr(Sampling, "policy", ready_and_note)
-        return Run(folder, rounds.run(fakes.tiny(changes), folder), steps)
+        patch.setattr(generate, "sample", sample_and_note)
+        patch.setattr(finetune, "fine_tune", fine_tune_and_note)
+        patch.setattr(SamplingPrograms, "policy", ready_and_note)
+        return Run(folder, rounds.run_rounds(fakes.tiny(changes), folder), steps)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +159,7 @@ def test_what_is_kept_is_right_whole_and_read_again_without_the_hint(whole: Run)
 
 
 def test_the_result_says_what_the_ledger_says(whole: Run):
-    assert whole.result == files.read_json(whole.folder / report.RESULT)
+    assert whole.result == files.read_json(whole.folder / RESULT)
     assert whole.result["base_accuracy"] == whole.rounds[0]["accuracy"]
     assert whole.result["accuracy"] == whole.rounds[-1]["accuracy"]
     for record in whole.rounds:
@@ -196,7 +194,7 @@ def test_round_0_is_the_base_model(whole: Run):
 def test_everything_is_compiled_before_round_1(whole: Run):
     first, *rest = (record["compilations"] for record in whole.rounds)
     made = build.make_run(fakes.tiny(UNSEEN), whole.folder, Console(file=io.StringIO()))
-    assert first >= len(made.programs)
+    assert first >= len(made.programs.compiler.programs)
     assert rest == [0, 0]
 
 
@@ -216,7 +214,7 @@ def test_seconds_are_told_apart_by_phase(whole: Run):
 
 
 def test_training_starts_with_a_fresh_optimizer_at_step_1(whole: Run):
-    lines = report.read_metrics(whole.folder / report.METRICS)
+    lines = metrics.read_metrics(whole.folder / metrics.METRICS)
     assert [(x["phase"], x["round"], x["step"]) for x in lines if x["round"]] == [
         ("train", 1, 10),
         ("train", 2, 10),
@@ -226,12 +224,12 @@ def test_training_starts_with_a_fresh_optimizer_at_step_1(whole: Run):
 
 
 def test_a_run_that_is_done_is_only_shown_again(whole: Run, monkeypatch, capsys):
-    (whole.folder / report.RESULT).unlink()
-    (whole.folder / report.PLOT).unlink()
-    monkeypatch.setattr(phases, "start", lambda context: pytest.fail("compiles again"))
-    assert rounds.run(fakes.tiny(UNSEEN), whole.folder) == whole.result
-    assert files.read_json(whole.folder / report.RESULT) == whole.result
-    assert (whole.folder / report.PLOT).exists()
+    (whole.folder / RESULT).unlink()
+    (whole.folder / plot.PLOT).unlink()
+    monkeypatch.setattr(rounds, "announce", lambda run: pytest.fail("compiles again"))
+    assert rounds.run_rounds(fakes.tiny(UNSEEN), whole.folder) == whole.result
+    assert files.read_json(whole.folder / RESULT) == whole.result
+    assert (whole.folder / plot.PLOT).exists()
     assert "all rounds" in capsys.readouterr().out
 
 
@@ -240,7 +238,7 @@ def test_a_run_of_other_versions_goes_on_and_says_so(whole: Run, capsys):
     earlier = versions.here() | {"jax": "0.1.2"}
     for before, said in (([earlier], "jax 0.1.2 before"), ([], "")):
         files.write_json(kept, before) if before else kept.unlink()
-        assert rounds.run(fakes.tiny(UNSEEN), whole.folder) == whole.result
+        assert rounds.run_rounds(fakes.tiny(UNSEEN), whole.folder) == whole.result
         lines = [line for line in capsys.readouterr().out.splitlines() if "started with" in line]
         assert len(lines) == len(before) and said in "".join(lines)
         assert files.read_json(kept) == [*(before or [{}]), versions.here()]
@@ -248,8 +246,8 @@ def test_a_run_of_other_versions_goes_on_and_says_so(whole: Run, capsys):
 
 def test_other_settings_are_refused_and_change_nothing(whole: Run):
     with pytest.raises(SettingsError, match=r"seed: 0 in the folder, 5 now\ntrain.clip: 1.0 in"):
-        rounds.run(fakes.tiny(UNSEEN | {"seed": 5, "train.clip": 0.5}), whole.folder)
-    assert files.read_json(whole.folder / report.RESULT) == whole.result
+        rounds.run_rounds(fakes.tiny(UNSEEN | {"seed": 5, "train.clip": 0.5}), whole.folder)
+    assert files.read_json(whole.folder / RESULT) == whole.result
 
 
 class Killed(BaseException):
@@ -258,7 +256,7 @@ class Killed(BaseException):
 
 def test_killed_at_every_file_it_still_ends_the_same(whole: Run, tmp_path, monkeypatch, capsys):
     made = build.make_run(fakes.tiny(UNSEEN), whole.folder, Console(file=io.StringIO()))
-    made.programs.compile()
+    made.programs.compiler.finish()
     replace, seen = os.replace, set[tuple[str, str]]()
 
     def open_again(settings, workdir, console):
@@ -279,15 +277,17 @@ def test_killed_at_every_file_it_still_ends_the_same(whole: Run, tmp_path, monke
     result = None
     while result is None:
         try:
-            result = rounds.run(fakes.tiny(UNSEEN), tmp_path)
+            result = rounds.run_rounds(fakes.tiny(UNSEEN), tmp_path)
         except Killed:
             capsys.readouterr()
     assert len(seen) > 40
-    assert report.deterministic(result) == report.deterministic(whole.result)
+    assert deterministic(result) == deterministic(whole.result)
     for path in (whole.folder / "rounds").rglob("*.jsonl"):
         copy = tmp_path / path.relative_to(whole.folder)
         assert copy.read_bytes() == path.read_bytes()
-    assert (tmp_path / report.METRICS).read_bytes() == (whole.folder / report.METRICS).read_bytes()
+    assert (tmp_path / metrics.METRICS).read_bytes() == (
+        whole.folder / metrics.METRICS
+    ).read_bytes()
     assert not list(tmp_path.rglob("*.tmp-*"))
 
 
@@ -375,12 +375,14 @@ def test_rounds_that_keep_nothing_are_survived_and_patience_ends_them(tmp_path, 
     assert sum(sum(reasons.values()) for reasons in dropped.values()) > 0
     weights = Checkpoints(tmp_path / "checkpoints" / "rounds")
     made = build.make_run(fakes.tiny(changes), tmp_path, Console(file=io.StringIO()))
-    found = [fingerprint(weights.restore(n, made.programs.params)) for n in (0, 1, 2)]
+    found = [fingerprint(weights.restore(n, made.abstract_params)) for n in (0, 1, 2)]
     assert found[0] == found[1] == found[2]
     for sample in run.samples(1, "samples"):
         assert sample.reason == ("truncated" if sample.truncated else "no answer")
     assert any(sample.truncated for sample in run.samples(1, "samples")), "it rarely stops"
-    assert rounds.run(fakes.tiny(changes), tmp_path) == run.result, "and does not go on later"
+    assert rounds.run_rounds(fakes.tiny(changes), tmp_path) == run.result, (
+        "and does not go on later"
+    )
 
 
 @pytest.mark.parametrize(
@@ -402,18 +404,3 @@ def test_rounds_that_keep_nothing_are_survived_and_patience_ends_them(tmp_path, 
 def test_the_last_round(accuracies: list[float], patience: int, last: int):
     settings = fakes.tiny({"rounds.count": 9, "rounds.patience": patience})
     assert rounds._last(settings, [{"accuracy": accuracy} for accuracy in accuracies]) == last
-
-
-def test_a_base_that_is_another_run_s_stays_the_checkpoint_it_was(tmp_path, monkeypatch):
-    def note(source: str, *given: Any, **options: Any) -> None:
-        raise load.LoadError(source)
-
-    monkeypatch.setattr(load, "load", note)
-    for number in (0, 1, 2):  # the other run has got further since
-        (tmp_path / f"base/checkpoints/rounds/{number}").mkdir(parents=True)
-    chosen = fakes.tiny({"model.source": str(tmp_path / "base")})
-    programs = types.SimpleNamespace(mesh=None, params=None)
-    given: Any = types.SimpleNamespace(settings=chosen, folder=tmp_path, programs=programs)
-    files.write_json(tmp_path / "data.json", {"checkpoint": "1"})
-    with pytest.raises(SettingsError, match=f"^{tmp_path}/base/checkpoints/rounds/1$"):
-        rounds.model_of(given, cast(Any, None), 0)

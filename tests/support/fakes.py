@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from star_jax.config import validation
 from star_jax.data.tokenizer import ByteTokenizer
 from star_jax.inference import scheduler
-from star_jax.inference.scheduler import Bucket
+from star_jax.inference.buckets import Bucket
 from star_jax.tasks.arithmetic import Arithmetic
 
 TOKENIZER = ByteTokenizer(Arithmetic.markup)
@@ -135,7 +135,7 @@ def free_port() -> int:
 
 
 class Devices:
-    """Stands in for `Programs` in sampling: says what it is told to, and notes what it was asked.
+    """Stands in for a run's programs in sampling: says what it is told to, and notes what it was asked.
 
     Attributes:
         answer: (prompt, number of the row) -> text, to be ended by end-of-text unless cut off by
@@ -151,6 +151,7 @@ class Devices:
         self.calls: list[tuple[Any, Any, Any, Bucket, list[int]]] = []
         self.prefixes: list[list[int]] = []
         self.greedy: list[bool] = []
+        self.spec: Any = None  # of the programs it stands in for
 
     @property
     def sampling(self) -> "Devices":
@@ -167,8 +168,8 @@ class Devices:
             self.prefixes.append(few_shot)
         return params, "prefix" if few_shot else None
 
-    def owners(self, shape: Bucket) -> list[int]:
-        return [0] * shape.rows
+    def owners(self, rows: int) -> list[int]:
+        return [0] * rows
 
     def open(
         self, policy: tuple[Any, Any], seed: tuple[int, int, int], shape: Bucket
@@ -185,14 +186,15 @@ class FakeSlots:
     def __init__(self, devices: Devices, shape: Bucket) -> None:
         self.count, self.order = shape.rows, range(shape.rows)
         self.fewer, self._devices, self._shape = 0, devices, shape
+        self.usage = scheduler.SlotUsage()
         self._tokens = np.zeros((shape.rows, shape.max_new_tokens), np.int32)
         self._length, self._finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
 
-    def choose(self, rows: Sequence[scheduler.Request]) -> list[int]:
-        return list(range(len(rows)))
+    def choose(self, requests: Sequence[scheduler.Request]) -> list[int]:
+        return list(range(len(requests)))
 
-    def admit(self, rows: Sequence[scheduler.Request], places: Sequence[int]) -> None:
-        for row, place in zip(rows, places, strict=True):
+    def admit(self, requests: Sequence[scheduler.Request], slots: Sequence[int]) -> None:
+        for row, place in zip(requests, slots, strict=True):
             self._devices.calls[-1][-1].append(row.number)
             text = self._devices.answer(TOKENIZER.decode(list(row.tokens)), row.number)
             ids = [*TOKENIZER.encode(text), TOKENIZER.eos_id]
@@ -200,7 +202,7 @@ class FakeSlots:
             self._finished[place] = len(ids) <= self._shape.max_new_tokens
             self._tokens[place, :length] = ids[:length]
 
-    def shrink(self, places: Any) -> Any:
+    def shrink(self, slots: Any) -> Any:
         raise AssertionError("there are no fewer slots")
 
     def advance(self, wanted: int) -> tuple[Any, Any, Any]:

@@ -15,8 +15,9 @@ import hugging_face as hf
 from experiments.fetch_smollm2 import FetchError, Packaged, cache_folder, fetch
 from star_jax.conversion import load
 from star_jax.data.tokenizer import HuggingFaceTokenizer
-from star_jax.inference.decode import Prompts, decode, make_stop_rule
+from star_jax.inference.decode import Prompts, decode
 from star_jax.inference.sampling import SamplingParams
+from star_jax.inference.stop_rule import make_stop_rule
 from star_jax.models import abstract_params
 
 BATCH = 10  # rows that transformers has at a time
@@ -62,7 +63,9 @@ def greedy(
     @jax.jit
     def run(params: Any, questions: Prompts) -> Any:
         model = nnx.merge(abstract_params.graph(loaded.config), params)
-        return decode(model, questions, None, budget=new, stop=stop, selection=SamplingParams())
+        return decode(
+            model, questions, None, max_new_tokens=new, stop=stop, selection=SamplingParams()
+        )
 
     places = (jnp.asarray(tokens), jnp.asarray(start), jnp.arange(rows))
     written = run(loaded.params, Prompts(*places, jnp.zeros(3, jnp.uint32)))

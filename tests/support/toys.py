@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import jax
@@ -15,9 +15,13 @@ from jax.sharding import Mesh
 
 from star_jax.data.packing import Example, Packed
 from star_jax.data.tokenizer import ByteTokenizer
-from star_jax.inference.decode import make_stop_rule
+from star_jax.inference.buckets import Bucket
+from star_jax.inference.programs import Policy, SamplingPrograms
 from star_jax.inference.sampling import SamplingParams
-from star_jax.inference.scheduler import Bucket
+from star_jax.inference.scheduler import Chunk, Completion, run
+from star_jax.inference.slot_batch import DeviceSlots
+from star_jax.inference.spec import SamplingSpec
+from star_jax.inference.stop_rule import make_stop_rule
 from star_jax.models import abstract_params, stacking
 from star_jax.models.attention import Attend, Layer
 from star_jax.models.config import ModelConfig, RopeScaling, for_mesh
@@ -25,9 +29,10 @@ from star_jax.models.params import Params, init_params
 from star_jax.models.stacking import Carry
 from star_jax.models.transformer import Decoder
 from star_jax.runtime import sharding
-from star_jax.star.programs import Programs
+from star_jax.runtime.compile import Compiler
 from star_jax.training import step
 from star_jax.training.optimizer import make_optimizer
+from star_jax.training.programs import InitProgram, UpdatePrograms
 from star_jax.training.spec import UpdateSpec
 
 END = 2  # end-of-text
@@ -53,7 +58,7 @@ def optimizer() -> optax.GradientTransformation:
     return make_optimizer(clip=1.0)
 
 
-LEARNING = UpdateSpec(optimizer(), batch_size=8, length=24, micro_batch=0)
+UPDATE = UpdateSpec(optimizer(), batch_size=8, length=24, micro_batch=0)
 
 
 def params(config: ModelConfig, seed: int = 0) -> Params:
@@ -130,29 +135,50 @@ class Scripted:
         return 50.0 * jax.nn.one_hot(token, self._vocab)
 
 
+@dataclass(frozen=True)
+class Programs:
+    """The programs of a small run: weights are drawn, sampled from and trained."""
+
+    compiler: Compiler
+    params: Params
+    init: InitProgram
+    sampling: SamplingPrograms
+    train: UpdatePrograms | None
+
+    @property
+    def update(self) -> UpdatePrograms:
+        """Those of training, which this run has."""
+        assert self.train is not None
+        return self.train
+
+
 def programs(
     mesh: Mesh,
     *,
     config: ModelConfig = BYTES,
-    shapes: Sequence[Bucket] = (),
+    buckets: Sequence[Bucket] = (),
     prefix: int = 0,
-    selection: SamplingParams = GREEDY,
-    learning: UpdateSpec | None = LEARNING,
+    params: SamplingParams = GREEDY,
+    spec: UpdateSpec | None = UPDATE,
     show: bool = False,
 ) -> Programs:
-    """Of a model with the vocabulary of `BYTES`, not compiled yet; `learning` is called "train"."""
-    tokenizer = ByteTokenizer()
-    return Programs(
-        for_mesh(config, mesh),
-        mesh,
-        stop=make_stop_rule(tokenizer.eos_ids, "", tokenizer.token_bytes(), config.vocab),
-        selection=selection,
-        shapes=shapes,
-        prefix=prefix,
-        bare=True,
-        learning={"train": learning} if learning else {},
-        show=show,
-    )
+    """Of a model with the vocabulary of `BYTES`, not compiled yet."""
+    tokenizer, compiler, config = ByteTokenizer(), Compiler(), for_mesh(config, mesh)
+    stop = make_stop_rule(tokenizer.eos_ids, "", tokenizer.token_bytes(), config.vocab)
+    sampling_spec = SamplingSpec(buckets, stop, params, prefix_length=prefix, bare=True)
+    init = InitProgram(compiler, config, mesh)
+    sampling = SamplingPrograms(compiler, config, mesh, sampling_spec)
+    length = prefix if show else 0
+    train = UpdatePrograms(compiler, config, mesh, spec, prefix_length=length) if spec else None
+    weights = abstract_params.abstract_params(config, mesh)
+    return Programs(compiler, weights, init, sampling, train)
+
+
+def decode(
+    programs: SamplingPrograms, policy: Policy, seed: tuple[int, int, int], chunk: Chunk
+) -> list[Completion]:
+    """The completions of a chunk."""
+    return run(chunk, DeviceSlots(programs, policy, seed, chunk.bucket))[0]
 
 
 def one_device() -> Mesh:

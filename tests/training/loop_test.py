@@ -12,9 +12,9 @@ from star_jax.config.validation import SettingsError
 from star_jax.models.params import Params
 from star_jax.reporting.meter import CompilationCount
 from star_jax.star import finite
-from star_jax.star.programs import Programs
 from star_jax.training.loop import TrainPlan, train
 from star_jax.training.optimizer import constant
+from star_jax.training.programs import UpdatePrograms
 from toys import BYTES
 
 EXAMPLES = toys.documents([24, 9, 13, 5, 17, 24, 20, 3, 11, 8, 22, 6, 2, 19, 24], BYTES.vocab)
@@ -34,13 +34,13 @@ class Listener:
     begun: list[int] = field(default_factory=list)
     heard: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
-    def hear(self, step: int, metrics: dict[str, float]) -> None:
+    def on_step(self, step: int, metrics: dict[str, float]) -> None:
         self.heard.append((step, metrics))
         if step == self.dies:
             raise Killed
 
-    def fit(self, programs: Programs, plan: TrainPlan) -> dict[str, bytes]:
-        return contents(train(programs, start, plan, self.hear, self.begun.append))
+    def fit(self, programs: UpdatePrograms, plan: TrainPlan) -> dict[str, bytes]:
+        return contents(train(programs, start, plan, self.on_step, self.begun.append))
 
 
 def start() -> Params:
@@ -54,28 +54,24 @@ def contents(params: Params) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def programs() -> Programs:
+def programs() -> UpdatePrograms:
     made = toys.programs(toys.one_device())
-    made.compile()
-    return made
+    made.compiler.finish()
+    return made.update
 
 
 @pytest.fixture
 def plan(tmp_path: pathlib.Path) -> TrainPlan:
     folder = epath.Path(tmp_path / "training")
-    return TrainPlan(
-        "train", EXAMPLES, 24, 8, steps=10, seed=1, schedule=SCHEDULE, save_every=3, folder=folder
-    )
+    return TrainPlan(EXAMPLES, steps=10, seed=1, schedule=SCHEDULE, save_every=3, folder=folder)
 
 
 @pytest.fixture(scope="module")
-def whole(programs: Programs, tmp_path_factory: pytest.TempPathFactory):
+def whole(programs: UpdatePrograms, tmp_path_factory: pytest.TempPathFactory):
     """An uninterrupted run, without checkpoints: its metrics and its weights."""
     folder = epath.Path(tmp_path_factory.mktemp("whole"))
     listener = Listener()
-    plan = TrainPlan(
-        "train", EXAMPLES, 24, 8, steps=10, seed=1, schedule=SCHEDULE, save_every=100, folder=folder
-    )
+    plan = TrainPlan(EXAMPLES, steps=10, seed=1, schedule=SCHEDULE, save_every=100, folder=folder)
     weights = listener.fit(programs, plan)
     assert listener.begun == [0] and not list(folder.iterdir())
     return listener.heard, weights
@@ -108,7 +104,7 @@ def test_every_step_is_heard_and_something_is_learned(whole):
     ],
 )
 def test_killed_and_resumed_is_as_if_nothing_had_been(
-    programs: Programs, plan: TrainPlan, whole, deaths: list[int], begun: list[int]
+    programs: UpdatePrograms, plan: TrainPlan, whole, deaths: list[int], begun: list[int]
 ):
     heard, weights = whole
     found = []
@@ -123,19 +119,19 @@ def test_killed_and_resumed_is_as_if_nothing_had_been(
     assert last.heard == heard[begun[-1] :]
 
 
-def test_the_newest_checkpoint_is_kept(programs: Programs, plan: TrainPlan):
+def test_the_newest_checkpoint_is_kept(programs: UpdatePrograms, plan: TrainPlan):
     Listener().fit(programs, plan)
     assert [path.name for path in plan.folder.iterdir()] == ["9"]
 
 
-def test_every_fit_starts_with_a_fresh_optimizer(programs: Programs, plan: TrainPlan, whole):
+def test_every_fit_starts_with_a_fresh_optimizer(programs: UpdatePrograms, plan: TrainPlan, whole):
     # the released code goes on with the pretraining run's Adam moments
     other = replace(plan, seed=5, folder=plan.folder / "other")
     assert Listener().fit(programs, other) != whole[1]
     assert Listener().fit(programs, replace(plan, folder=plan.folder / "again")) == whole[1]
 
 
-def test_nothing_is_compiled(programs: Programs, plan: TrainPlan, whole):
+def test_nothing_is_compiled(programs: UpdatePrograms, plan: TrainPlan, whole):
     del whole
     compilations = CompilationCount()
     with pytest.raises(Killed):
@@ -153,7 +149,7 @@ def test_nothing_is_compiled(programs: Programs, plan: TrainPlan, whole):
     ],
 )
 def test_what_cannot_be_trained_on_is_an_error(
-    programs: Programs, plan: TrainPlan, examples, says: str
+    programs: UpdatePrograms, plan: TrainPlan, examples, says: str
 ):
     with pytest.raises(ValueError, match=says):
         Listener().fit(programs, replace(plan, examples=examples))
@@ -167,7 +163,7 @@ def test_what_cannot_be_trained_on_is_an_error(
     ],
 )
 def test_nothing_of_a_training_that_diverged_is_saved(
-    programs: Programs, plan: TrainPlan, damaged: bool, rate: float, saved: list[str]
+    programs: UpdatePrograms, plan: TrainPlan, damaged: bool, rate: float, saved: list[str]
 ):
     def begin() -> Params:
         return jax.tree.map(lambda x: x * (jnp.nan if damaged else 1), START)

@@ -1,13 +1,9 @@
-"""What a run leaves to be read: `result.json`, `metrics.jsonl` and the plot of its rounds.
-
-A round is a dict as in `result.json`. `star_jax.reporting.console` shows the same on the terminal.
-"""
+"""The plot of a run's rounds."""
 
 import dataclasses
 import io
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -19,12 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from star_jax.storage import files
 
-RESULT = "result.json"
-METRICS = "metrics.jsonl"
 PLOT = "accuracy.png"
-
-# The fields that differ between two runs of one configuration: they are measured, not computed.
-MEASURED = ("compilations", "host_share", "seconds", "slots_occupied")
 
 # Blue and vermilion of Okabe and Ito's palette: told apart with any colour vision.
 GENERATED, RATIONALIZED = "#0072B2", "#D55E00"
@@ -46,105 +37,6 @@ class Label:
     text: str
     color: str
     bold: bool = False
-
-
-def result(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The content of `result.json`.
-
-    Args:
-        rounds: the rounds so far in order, each with at least `round` and `accuracy` (0..1);
-            the first is round 0, the base model.
-
-    Returns:
-        base_accuracy, accuracy (the last round's), best_round (the earliest best) and rounds.
-
-    Raises:
-        ValueError: the rounds are not 0, 1, 2, ...
-    """
-    numbers = [record["round"] for record in rounds]
-    if not numbers or numbers != list(range(len(numbers))):
-        raise ValueError(f"a result needs the rounds 0, 1, 2, ... in order; got {numbers}")
-    best = max(rounds, key=lambda record: (record["accuracy"], -record["round"]))
-    return {
-        "base_accuracy": rounds[0]["accuracy"],
-        "accuracy": rounds[-1]["accuracy"],
-        "best_round": best["round"],
-        "rounds": list(rounds),
-    }
-
-
-def deterministic(value: Any) -> Any:
-    """`value`, such as a result, without the MEASURED fields at any depth.
-
-    Two runs with one configuration and seed agree in this, however often they were interrupted.
-    """
-    if isinstance(value, dict):
-        return {key: deterministic(item) for key, item in value.items() if key not in MEASURED}
-    if isinstance(value, list):
-        return [deterministic(item) for item in value]
-    return value
-
-
-def append_metrics(path: epath.PathLike, record: dict[str, Any]) -> None:
-    """Appends `record` to the metrics file as one JSON line.
-
-    Appended, not written whole: a round has thousands of lines, and the worst that a kill leaves is
-    a torn last line, which `truncate_metrics` drops.
-
-    Raises:
-        ValueError: a number in the record is not finite.
-    """
-    try:
-        line = json.dumps(record, allow_nan=False)
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: a metric is not finite in {record}; has training diverged? "
-            "Lower config.train.learning_rate."
-        ) from error
-    files.append_line(path, line)
-
-
-def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
-    """The whole records of a metrics file; a torn last line is left out, a missing file is empty.
-
-    Raises:
-        ValueError: a line that is not the last is no JSON object.
-    """
-    if not epath.Path(path).exists():
-        return []
-    lines = epath.Path(path).read_bytes().decode("utf-8", errors="replace").splitlines()
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(_json_object(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise ValueError(f"{path} line {number}: {error}; remove that line") from error
-    return records
-
-
-def _json_object(line: str) -> dict[str, Any]:
-    record = json.loads(line)
-    if not isinstance(record, dict):
-        raise ValueError(f"a metrics line must be a JSON object, not {line!r}")
-    return record
-
-
-def truncate_metrics(path: epath.PathLike, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Drops the torn last line and the records that are to be made again, in one atomic write.
-
-    Called on resume, before anything is appended. A missing file stays missing.
-
-    Args:
-        path: the metrics file.
-        keep: whether a record is of work that is not redone.
-
-    Raises:
-        ValueError: a line that is not the last is no JSON object.
-    """
-    if epath.Path(path).exists():
-        kept = [record for record in read_metrics(path) if keep(record)]
-        files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def plot(outcome: dict[str, Any], path: epath.PathLike, unit: str = "") -> None:

@@ -1,0 +1,51 @@
+"""An evaluation in numbers: accuracy, maj@k and pass@k with intervals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from star_jax.data.sample import Sample
+from star_jax.grading import statistics, summary
+
+
+def summarize(questions: Sequence[Sequence[Sample]]) -> dict[str, Any]:
+    """The samples of every question in numbers.
+
+    Returns: a dict with
+        questions, samples: how many, and how many of each.
+        accuracy: share of all samples that are right; `accuracy_interval` its 95 % interval over
+            questions.
+        exact_accuracy, flexible_accuracy, disagreement, unparsable, truncated: shares of all
+            samples, see `summary.agreement`.
+        maj_at, pass_at: k -> {"accuracy", "interval"} for k = 1, 2, 4, ... and all samples.
+    """
+    count = len(questions[0])
+    sizes = [size for size in (2**power for power in range(20)) if size < count] + [count]
+    right = [[sample.correct for sample in samples] for samples in questions]
+    mean = statistics.mean([sum(flags) / count for flags in right])
+    every = [sample for samples in questions for sample in samples]
+    majorities = {
+        size: [
+            statistics.majority([None if s.truncated else s.predicted for s in samples[:size]])
+            == samples[0].answer
+            for samples in questions
+        ]
+        for size in sizes
+    }
+    return {
+        "questions": len(questions),
+        "samples": count,
+        "accuracy": mean.value,
+        "accuracy_interval": list(mean.interval),
+        **summary.agreement(every),
+        "maj_at": {str(size): _score(statistics.mean(won)) for size, won in majorities.items()},
+        "pass_at": {
+            str(size): _score(
+                statistics.mean([statistics.pass_at_k(count, sum(flags), size) for flags in right])
+            )
+            for size in sizes
+        },
+    }
+
+
+def _score(found: statistics.Mean) -> dict[str, Any]:
+    return {"accuracy": found.value, "interval": list(found.interval)}

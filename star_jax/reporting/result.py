@@ -1,0 +1,49 @@
+"""`result.json`: what a run came to, round by round.
+
+A round is a dict as in `result.json`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+RESULT = "result.json"
+
+# The fields that differ between two runs of one configuration: they are measured, not computed.
+MEASURED = ("compilations", "host_share", "seconds", "slots_occupied")
+
+
+def result(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The content of `result.json`.
+
+    Args:
+        rounds: the rounds so far in order, each with at least `round` and `accuracy` (0..1);
+            the first is round 0, the base model.
+
+    Returns:
+        base_accuracy, accuracy (the last round's), best_round (the earliest best) and rounds.
+
+    Raises:
+        ValueError: the rounds are not 0, 1, 2, ...
+    """
+    numbers = [record["round"] for record in rounds]
+    if not numbers or numbers != list(range(len(numbers))):
+        raise ValueError(f"a result needs the rounds 0, 1, 2, ... in order; got {numbers}")
+    best = max(rounds, key=lambda record: (record["accuracy"], -record["round"]))
+    return {
+        "base_accuracy": rounds[0]["accuracy"],
+        "accuracy": rounds[-1]["accuracy"],
+        "best_round": best["round"],
+        "rounds": list(rounds),
+    }
+
+
+def deterministic(value: Any) -> Any:
+    """`value`, such as a result, without the MEASURED fields at any depth.
+
+    Two runs with one configuration and seed agree in this, however often they were interrupted.
+    """
+    if isinstance(value, dict):
+        return {key: deterministic(item) for key, item in value.items() if key not in MEASURED}
+    if isinstance(value, list):
+        return [deterministic(item) for item in value]
+    return value

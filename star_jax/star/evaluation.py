@@ -1,0 +1,91 @@
+"""Evaluates a model on a task: a run without rounds, whose completions are graded."""
+
+import dataclasses
+from typing import Any
+
+from etils import epath
+from rich.console import Console
+
+from star_jax.config.validation import Settings, SettingsError, check_samples
+from star_jax.conversion import run_checkpoint
+from star_jax.grading.evaluation import summarize
+from star_jax.runtime import multihost
+from star_jax.star import build, generate, phase, weights
+from star_jax.star.run import announce
+from star_jax.storage import files, versions
+
+RESULT = "evaluation.json"
+OF = "evaluation-of.json"  # whose samples the folder holds
+
+
+def evaluate(
+    settings: Settings, workdir: str, *, split: str = "test", samples: int = 1
+) -> dict[str, Any]:
+    """Samples, grades, and writes `RESULT` and the ledger's lines to a folder; resumes there.
+
+    Args:
+        settings: `model.source` is evaluated on the task, prompted as before the first round.
+        workdir: the folder; of no other run.
+        split: "test" or "development".
+        samples: completions of every question; a single one is greedy.
+
+    Raises:
+        SettingsError: the settings cannot be run, name no model, or several samples would be one
+            and the same.
+    """
+    run = build.make_run(
+        for_evaluation(settings, samples),
+        workdir,
+        Console(quiet=not multihost.is_primary()),
+        samples=samples,
+    )
+    of_split = run.problems.test if split == "test" else run.problems.held_out
+    problems = [problem for problem in of_split if run.task.in_distribution(problem.group)]
+    if not problems:
+        raise SettingsError(f"--split={split}: the task has no such problems")
+    versions.say(run.console, run.folder)
+    of = run.folder / OF
+    multihost.on_primary(lambda: _check_folder(of, settings.model.source, split, samples))
+    announce(run)
+    run.programs.compiler.start()
+    policy = weights.restore_policy(run, weights.open_weights(run), 0)
+    repeated = [problem for problem in problems for _ in range(samples)]
+    graded = generate.sample(run, 0, phase.VOTE, policy, repeated)
+    run.programs.compiler.stop()
+    result = {
+        "model": settings.model.source,
+        "task": run.task.name,
+        "split": split,
+        **summarize([graded[at : at + samples] for at in range(0, len(graded), samples)]),
+    }
+    multihost.on_primary(lambda: files.write_json(run.folder / RESULT, result))
+    return result
+
+
+def for_evaluation(settings: Settings, samples: int) -> Settings:
+    """The settings of a run that evaluates: no rounds, and greedy where there is one sample.
+
+    Raises:
+        SettingsError: they name no model, or all samples would be the same.
+    """
+    if not settings.model.source:
+        raise SettingsError("--model: must say what to evaluate, as config.model.source does not")
+    check_samples(settings, samples)
+    temperature = settings.sampler.temperature if samples > 1 else 0.0
+    return dataclasses.replace(
+        settings,
+        rounds=dataclasses.replace(settings.rounds, count=0),
+        sampler=dataclasses.replace(settings.sampler, temperature=temperature),
+    )
+
+
+def _check_folder(path: epath.Path, source: str, split: str, samples: int) -> None:
+    """Refuses the folder of another evaluation, whose samples would be taken for this one's."""
+    run = run_checkpoint.find(source)
+    mine = {"model": str(run or source), "split": split, "samples": samples}
+    if path.exists() and (other := files.read_json(path)) != mine:
+        raise SettingsError(
+            f"{path}: the folder holds the evaluation of {other}, this one is of {mine}; choose "
+            "another --workdir, or delete it"
+        )
+    files.write_json(path, mine)

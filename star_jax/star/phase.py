@@ -1,0 +1,30 @@
+"""The phases in which a round samples."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One way of sampling.
+
+    Attributes:
+        name: of the ledger's files, NAME-00000.jsonl and so on.
+        stream: of random numbers; with the run's seed and the round it keys all draws.
+        hinted: the prompt gives the answer away.
+        drawn: tokens are drawn where there is a temperature; otherwise decoding is greedy.
+        previous_policy: the model of the round before writes, prompted as in that round.
+    """
+
+    name: str
+    stream: int
+    hinted: bool = False
+    drawn: bool = False
+    previous_policy: bool = False
+
+
+GENERATE = Phase("samples", stream=0, drawn=True, previous_policy=True)
+RATIONALIZE = Phase("rationalized", stream=1, hinted=True, drawn=True, previous_policy=True)
+EVALUATE = Phase("evaluation", stream=2)
+EVALUATE_HINTED = Phase("hinted", stream=3, hinted=True)
+TEST = Phase("test", stream=4)
+VOTE = Phase("votes", stream=5, drawn=True)

@@ -1,0 +1,12 @@
+import runpy
+import sys
+
+import pytest
+
+
+def test_the_command_explains_itself(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["export", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("star_jax.export", run_name="__main__")
+    assert ended.value.code == 0
+    assert "usage: python -m star_jax.export" in capsys.readouterr().out

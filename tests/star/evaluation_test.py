@@ -1,0 +1,29 @@
+import pathlib
+
+import pytest
+from etils import epath
+
+import fakes
+from star_jax import evaluate
+from star_jax.config.validation import SettingsError
+from star_jax.star import evaluation
+
+
+def test_samples_that_would_be_the_same_are_refused(tmp_path: pathlib.Path):
+    with pytest.raises(SettingsError, match="--samples=4: all would be the same"):
+        evaluate.evaluate(fakes.tiny({"model.source": "a/b"}), str(tmp_path), samples=4)
+
+
+def test_it_must_be_said_what_to_evaluate(tmp_path: pathlib.Path):
+    with pytest.raises(SettingsError, match="--model: must say what to evaluate"):
+        evaluate.evaluate(fakes.tiny(), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_folder_of_another_evaluation_is_refused(tmp_path: pathlib.Path):
+    of = epath.Path(tmp_path) / evaluation.OF
+    evaluation._check_folder(of, "owner/name", "test", 4)
+    evaluation._check_folder(of, "owner/name", "test", 4)
+    for other in (("owner/name", "development", 4), ("owner/name", "test", 8), ("b/c", "test", 4)):
+        with pytest.raises(SettingsError, match="holds the evaluation of .* choose another"):
+            evaluation._check_folder(of, *other)
