@@ -20,7 +20,7 @@ MOST_WORDS = {"README.md": 1150, "docs": 900}  # of a file, of each page in a fo
 FOLDERS = "star_jax|configs|experiments|tests|docs|findings|examples"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(rf"(?<![\w./-])(?:{FOLDERS})/[\w./-]*\w/?(?![\w*<{{])")
-MODULE = re.compile(r"-m ((?:star_jax|experiments)(?:\.\w+)*)")
+MODULE = re.compile(r"-m ((?:star_jax|experiments)[\w.]*)(?!\S*\$)")  # not bench.$1
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SETTING = re.compile(r"--(?:no)?config\.([a-z_0-9.]*[a-z_0-9])")
 
@@ -58,7 +58,7 @@ def missing_paths(text: str) -> Iterator[str]:
 def missing_modules(text: str) -> Iterator[str]:
     """Modules that a command runs and that are not there."""
     for module in MODULE.findall(text):
-        path = ROOT.joinpath(*module.split("."))
+        path = ROOT.joinpath(*module.rstrip(".").split("."))
         if not path.with_suffix(".py").exists() and not (path / "__main__.py").exists():
             yield module
 
@@ -159,5 +159,5 @@ def test_missing_names():
 
 
 def test_missing_modules():
-    text = "python -m star_jax.main; python -m experiments.tpu_compile; python -m star_jax.mane"
-    assert list(missing_modules(text)) == ["star_jax.mane"]
+    there = "-m star_jax.main; python -m experiments.tpu_compile. python -m experiments.bench.$1 x"
+    assert list(missing_modules(f"{there}; python -m star_jax.mane")) == ["star_jax.mane"]
