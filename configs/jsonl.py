@@ -2,9 +2,11 @@
 
 command   python -m star_jax.main --config=configs/jsonl.py --workdir=runs/mine
           --config.task.data=qa.jsonl --config.model.source=FOLDER-OR-NAME
+          --config.task.few_shot_file=few_shot.jsonl --config.few_shot.examples=2
+          Without worked examples a model seldom writes an answer that the rule finds.
 hardware  what the model asks for: python -m star_jax.inspect_model SOURCE
 time      that of the model, the number of questions and the length of the answers
-expected  see README.md, "Your own questions"
+expected  see docs/own_questions.md
 """
 
 from ml_collections import ConfigDict

@@ -7,29 +7,9 @@ import pytest
 
 from star_jax.tasks import custom
 
-# The README's example, to the letter.
-EXAMPLE = '''"""Questions whose answer is a list in any order: "red, blue" is as right as "blue, red"."""
-
-from typing import ClassVar
-
-from star_jax.tasks.jsonl import Jsonl
-from star_jax.tasks.task import Problem
-
-
-class Lists(Jsonl):
-    """Reads, asks and hints as `Jsonl` does; only what counts as the same answer is its own."""
-
-    name: ClassVar[str] = "lists"
-
-    def canonical(self, text: str) -> str | None:
-        """The items of a list in order of the alphabet, each once."""
-        items = {item.strip(" .").lower() for item in text.split(",")} - {""}
-        return ", ".join(sorted(items)) or None
-
-    def flexible(self, problem: Problem, completion: str) -> str | None:
-        """The rule, or else the last line as it is."""
-        return self.answer(completion) or self.canonical(completion.strip().rpartition("\\n")[2])
-'''
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "own_questions.md"
+# The page's example, to the letter.
+(EXAMPLE,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 WHOLE = "\n".join(
     ["class {name}:", *(f"    {member} = None" for member in custom.MEMBERS), "    own = 1\n"]
 )
@@ -40,7 +20,7 @@ def write(folder: pathlib.Path, text: str, name: str = "my_task.py") -> str:
     return str(folder / name)
 
 
-def test_the_example_of_the_readme(tmp_path: pathlib.Path):
+def test_the_example_of_the_page(tmp_path: pathlib.Path):
     colours = {"question": "Which colours has the flag?", "answer": "Red, white, red."}
     (tmp_path / "qa.jsonl").write_text(json.dumps(colours) + "\n")
     make: Any = custom.load(write(tmp_path, EXAMPLE))

@@ -89,7 +89,7 @@ def test_other_data_has_no_worked_examples(tmp_path: pathlib.Path):
 
 
 def test_choices_twice():
-    """What README says of the published rows: how many have twins, in how many gold is one."""
+    """What the docs say of the published rows: how many have twins, in how many gold is one."""
     if not choice_data.COMMONSENSE_QA.exists():
         pytest.skip("CommonsenseQA is not here")
     for split, rows, gold in (("train", 122, 42), ("validation", 24, 6)):
