@@ -8,10 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from star_jax.inference import stop_rule
-from star_jax.models.config import for_mesh
-from star_jax.training.optimizer import make_optimizer
-
 # Before jax starts: nothing of a TPU is here, and nothing asks the network for one.
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
@@ -32,12 +28,14 @@ from star_jax.inference.buckets import Bucket
 from star_jax.inference.programs import SamplingPrograms
 from star_jax.inference.sampling import SamplingParams
 from star_jax.inference.spec import SamplingSpec
+from star_jax.inference.stop_rule import make_stop_rule
 from star_jax.models.abstract_params import abstract_params
-from star_jax.models.config import ModelConfig, RopeScaling
+from star_jax.models.config import ModelConfig, RopeScaling, for_mesh
 from star_jax.runtime import sharding
 from star_jax.runtime.compile import Compiler, Signature, lower
 from star_jax.star.fused_programs import FusedPrograms, FusedSpec
 from star_jax.tasks.answer_rule import AnswerRule
+from star_jax.training.optimizer import make_optimizer
 from star_jax.training.programs import UpdatePrograms
 from star_jax.training.spec import UpdateSpec
 
@@ -143,9 +141,8 @@ def lower_program(model: str, mesh: Mesh, work: Work, program: str = "decode") -
     rows = work.questions if program == "star_step" else work.rows
     bucket = Bucket(work.budget, work.prompt, rows)
     config = for_mesh(MODELS[model], mesh, dtype="bfloat16")
-    tokens = config.vocab - config.padding
-    table = [b"a" * TOKEN_BYTES] * tokens
-    stop = stop_rule.make_stop_rule([tokens - 1], "\n\n", table, config.vocab)
+    pieces = [b"a" * TOKEN_BYTES] * (config.vocab - config.padding)
+    stop = make_stop_rule([len(pieces) - 1], "\n\n", pieces, config.vocab)
     spec = SamplingSpec([bucket], stop, SamplingParams(), prefix_length=work.prefix)
     compiler = Compiler()
     sampling = SamplingPrograms(compiler, config, mesh, spec)
