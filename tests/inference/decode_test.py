@@ -14,7 +14,7 @@ import toys
 from star_jax.inference import buckets
 from star_jax.inference.decode import Generated, Prompts, decode
 from star_jax.inference.sampling import SamplingParams
-from star_jax.inference.stop_rule import StopRule, make_stop_rule
+from star_jax.inference.stop_rule import make_stop_rule
 from star_jax.models import kv_cache
 from star_jax.models.params import Params
 from toys import END, SMALL, Scripted
@@ -242,18 +242,3 @@ def test_a_row_without_numbers_ends_there_and_is_told():
     assert out.tokens.tolist() == [[3, -1, 0, 0], [-1, 0, 0, 0], [3, 3, END, 0], [3, 3, 3, -1]]
     assert out.length.tolist() == [4, 4, 3, 4]
     assert out.finished.tolist() == [False, False, True, False]
-
-
-def test_make_stop_pads_the_vocabulary_with_nothing():
-    stop = make_stop_rule((1,), "é", [b"", b"", b"a", b"\xc3\xa9"], 6)
-    assert stop.text == b"\xc3\xa9" and stop.token_bytes.count == 4
-    assert stop.token_bytes.lengths.tolist() == [0, 0, 1, 2, 0, 0]
-    assert stop.token_bytes.table.tolist() == [
-        [0, 0],
-        [0, 0],
-        [97, 0],
-        [0xC3, 0xA9],
-        [0, 0],
-        [0, 0],
-    ]
-    assert isinstance(stop, StopRule)
