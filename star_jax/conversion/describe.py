@@ -30,7 +30,7 @@ from star_jax.storage.checkpoint import named
 
 def parameters(config: ModelConfig) -> dict[str, int]:
     """How many weights each part of the model has; rows that pad the vocabulary do not count."""
-    config = dataclasses.replace(config, vocab=config.vocab - config.padding, padding=0)
+    config = dataclasses.replace(config, vocab=config.vocab - config.vocab_padding, vocab_padding=0)
     counts: dict[str, int] = collections.defaultdict(int)
     for name, leaf in named(abstract_params(config, _mesh(""))).items():
         path = name.split(".")
@@ -46,7 +46,7 @@ def tokenizer_facts(source: str, config: ModelConfig) -> dict[str, str]:
     except ValueError as error:
         return {"tokenizer": f"none: {error}"}
     table = tokenizer.token_bytes()
-    rows, ids = config.vocab - config.padding, tokenizer.vocab_size
+    rows, ids = config.vocab - config.vocab_padding, tokenizer.vocab_size
 
     def name(id_: int | None) -> str:
         return "none" if id_ is None else f"{id_} {tokenizer.name(id_)}"
@@ -82,7 +82,7 @@ def shape_facts(config: ModelConfig) -> dict[str, str]:
         "norms": f"{config.norm}, epsilon {config.norm_epsilon:g}",
         "positions": "learned" if config.learned_positions else places if config.rotary else "none",
         "context": f"{config.context:,} tokens",
-        "vocabulary": f"{config.vocab - config.padding:,} rows"
+        "vocabulary": f"{config.vocab - config.vocab_padding:,} rows"
         + (", also the head" if config.tied else ""),
     }
 

@@ -94,7 +94,7 @@ def export(
     values = _config(config, family, hf_config)
     weights = by_layer(named(params), config.layers)
     groups = _by_tensor({name: family.stored(name, config) for name in weights})
-    shards = _plan(groups, np.dtype(config.weights).itemsize, shard_bytes)
+    shards = _plan(groups, np.dtype(config.compute.param_dtype).itemsize, shard_bytes)
     writes = jax.process_index() == 0
     partial = _begin(target) if writes else target
     for number, tensors in enumerate(shards):
@@ -104,7 +104,7 @@ def export(
             safetensors.numpy.save_file(arrays, path, metadata={"format": "pt"})
             files.as_new(path)
     if writes:
-        _write_index(partial, groups, shards, np.dtype(config.weights).itemsize)
+        _write_index(partial, groups, shards, np.dtype(config.compute.param_dtype).itemsize)
         files.write_json(partial / "config.json", values)
         _write_tokenizer(partial, tokenizer)
         _write_generation(partial / _GENERATION, values)
@@ -116,7 +116,7 @@ def export(
 
 def _config(config: ModelConfig, family: Family, hf_config: Mapping[str, Any]) -> dict[str, Any]:
     values = {key: value for key, value in hf_config.items() if key != "torch_dtype"}
-    values["dtype"] = config.weights
+    values["dtype"] = config.compute.param_dtype
     try:
         family.check(config, values, "hf_config")
     except FamilyError as error:
@@ -170,7 +170,7 @@ def _tensor(
     config: ModelConfig,
 ) -> np.ndarray:
     """A tensor of the files, put together on the host."""
-    made = np.empty(next(iter(group.values())).shape, config.weights)
+    made = np.empty(next(iter(group.values())).shape, config.compute.param_dtype)
     for name, place in group.items():
         weight = weights[name]()
         if not weight.is_fully_addressable:

@@ -6,7 +6,7 @@ from typing import Any
 
 from star_jax.conversion.config_fields import Aspect, FamilyError, Fields
 from star_jax.conversion.weight_map import INSIDE, OUTSIDE, Stored, place
-from star_jax.models.config import ModelConfig
+from star_jax.models.config import ComputeConfig, ModelConfig
 
 # What every config.json may say without a word about the computation.
 _IGNORED = frozenset(
@@ -106,7 +106,7 @@ class Family:
         values: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.name}
         for aspect in self.aspects:
             values |= aspect.write(said(config))
-        values["dtype"] = config.weights
+        values["dtype"] = config.compute.param_dtype
         self.check(config, values, "its config.json")
         return values
 
@@ -148,11 +148,9 @@ def said(config: ModelConfig) -> ModelConfig:
     """What config.json can say: no padding, types or devices, and no two ways to say one thing."""
     return dataclasses.replace(
         config,
-        vocab=config.vocab - config.padding,
-        padding=0,
-        dtype="float32",
-        weights="float32",
-        cpu=False,
+        vocab=config.vocab - config.vocab_padding,
+        vocab_padding=0,
+        compute=ComputeConfig(),
         kv_heads=0 if config.kv_heads == config.heads else config.kv_heads,
         windows=config.windows if any(config.windows) else (),
     )

@@ -78,7 +78,7 @@ def load(source: str, mesh: Mesh, *, dtype: str = "float32", weights: str = "flo
         return _load_run(run, mesh, dtype, weights)
     files = _files(path)
     family, config = _read_config(files.config, files.where)
-    config = for_mesh(config, mesh, dtype=dtype, weights=weights)
+    config = for_mesh(config, mesh, dtype=dtype, param_dtype=weights)
     abstract = abstract_params(config, mesh)
     leaves = named(abstract)
     places = _places(files, family, config, leaves)
@@ -156,7 +156,7 @@ def _load_run(run: pathlib.Path, mesh: Mesh, dtype: str, weights: str) -> Loaded
 def _fit_run(
     run: pathlib.Path, config: ModelConfig, mesh: Mesh, dtype: str, weights: str
 ) -> ModelConfig:
-    fitted = for_mesh(config, mesh, dtype=dtype, weights=weights)
+    fitted = for_mesh(config, mesh, dtype=dtype, param_dtype=weights)
     if fitted.vocab != config.vocab:
         raise LoadError(
             f"{run}: its {config.vocab} rows of the vocabulary do not split over this mesh; export "
@@ -174,8 +174,8 @@ def _read_run(run: pathlib.Path) -> tuple[Family, ModelConfig, dict[str, Any]]:
         else:
             values = _config_of(path)
             family, config = _read_config(values, path)
-        rows, tokens = run_checkpoint.rows(run), config.vocab - config.padding
-        return family, dataclasses.replace(config, vocab=rows, padding=rows - tokens), values
+        rows, tokens = run_checkpoint.rows(run), config.vocab - config.vocab_padding
+        return family, dataclasses.replace(config, vocab=rows, vocab_padding=rows - tokens), values
     family, config, tokens = FAMILIES["gptj"], run_checkpoint.open_config(run), ByteTokenizer()
     try:
         values = family.write(config)

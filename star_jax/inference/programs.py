@@ -104,7 +104,7 @@ class SamplingPrograms:
         self._params = abstract_params(config, mesh)
         self._graph, self.weights = graph(config), self._params
         self._lay_out: Program[[Params], Params] | None = None
-        if stacking.is_unstacked_on(mesh) or config.dtype != config.weights:
+        if stacking.is_unstacked_on(mesh) or config.compute.dtype != config.compute.param_dtype:
             self._graph, weights = nnx.split(nnx.eval_shape(self._unstacked_policy, self._params))
             self.weights = with_shardings(weights, mesh)
             self._lay_out = self._add_lay_out()
@@ -224,7 +224,7 @@ class SamplingPrograms:
         return kv_cache.make_prefix(self.model(weights), tokens.tokens, tokens.length)
 
     def _unstacked_policy(self, params: Params) -> Decoder:
-        model = nnx.merge(graph(self.config), as_policy(params, self.config.dtype))
+        model = nnx.merge(graph(self.config), as_policy(params, self.config.compute.dtype))
         return model.unstacked() if stacking.is_unstacked_on(self.mesh) else model
 
     def _params_at(self, greedy: Greedy) -> SamplingParams:

@@ -29,6 +29,22 @@ class RopeScaling:
 
 
 @dataclasses.dataclass(frozen=True)
+class ComputeConfig:
+    """How a decoder is computed; it is the same decoder whatever this says.
+
+    Attributes:
+        dtype: numeric type of the computation, "float32" or "bfloat16".
+        param_dtype: numeric type that the weights are kept in, "float32" or "bfloat16".
+        on_cpu: devices are CPUs, each with all heads: uses what XLA is fast at there
+            (`models/matmul.py`, `models/rope.py`).
+    """
+
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+    on_cpu: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """What a decoder is built from; the defaults are the GPT-J family (Wang, 2021).
 
@@ -41,12 +57,9 @@ class ModelConfig:
         rotary: leading dimensions of a head that are rotated; even; 0 for none.
         vocab: rows of the embedding.
         context: longest sequence in tokens.
-        padding: how many of the last rows of the embedding are no token (they make it split over a
-            mesh); their logits are never the largest.
-        dtype: of the computation, "float32" or "bfloat16".
-        cpu: devices are CPUs, each with all heads: the same is computed, by what XLA is fast at
-            there (`models/matmul.py`, `models/rope.py`).
-        weights: type the weights are kept in, "float32" or "bfloat16".
+        vocab_padding: how many of the last rows of the embedding are no token (they make it split
+            over a mesh); their logits are never the largest.
+        compute: numeric types and devices.
         kv_heads: heads of keys and values, each shared by heads / kv_heads queries; 0 = `heads`.
         parallel: attention and MLP read the same residual and are added to it together; otherwise
             one after the other.
@@ -70,7 +83,7 @@ class ModelConfig:
         attention_cap, logit_cap: soft caps, cap x tanh(x / cap), of scores and logits; 0 = none.
         windows: for each layer how many tokens back, itself included, a token sees; 0 = all.
             Empty: all, in every layer.
-        embedding_scale: factor on the embedding, rounded to `dtype` first, as Gemma does.
+        embedding_scale: factor on the embedding, rounded to `compute.dtype` first, as Gemma does.
     """
 
     layers: int
@@ -81,10 +94,8 @@ class ModelConfig:
     rotary: int
     vocab: int
     context: int
-    padding: int = 0
-    dtype: str = "float32"
-    cpu: bool = False
-    weights: str = "float32"
+    vocab_padding: int = 0
+    compute: ComputeConfig = ComputeConfig()
     kv_heads: int = 0
     parallel: bool = True
     shared_norm: bool = True
@@ -142,7 +153,7 @@ class ModelConfig:
 
 
 def for_mesh(
-    config: ModelConfig, mesh: Mesh, *, dtype: str = "float32", weights: str = "float32"
+    config: ModelConfig, mesh: Mesh, *, dtype: str = "float32", param_dtype: str = "float32"
 ) -> ModelConfig:
     """Returns `config` with these types, as the devices of a mesh compute it best.
 
@@ -152,25 +163,20 @@ def for_mesh(
         config: of the model.
         mesh: of devices, or abstract.
         dtype: of the computation, "float32" or "bfloat16".
-        weights: type that the weights are kept in, "float32" or "bfloat16".
+        param_dtype: type that the weights are kept in, "float32" or "bfloat16".
 
     Raises:
         ValueError: for another type than "float32" and "bfloat16".
     """
-    for name in (dtype, weights):
+    for name in (dtype, param_dtype):
         if name not in ("float32", "bfloat16"):
             raise ValueError(f"{name!r}: a type must be 'float32' or 'bfloat16'")
     # As many parts as "vocab" is split into, asked of the one table that says so.
     parts = mesh.size // sharding.sharding(mesh, "vocab").shard_shape((mesh.size,))[0]
-    tokens = config.vocab - config.padding
+    tokens = config.vocab - config.vocab_padding
     vocab = config.vocab if config.vocab % parts == 0 else tokens + -tokens % parts
     # Split over "tensor", XLA for CPUs gives queries, keys and values that are one product wrong
     # gradients, where keys are not split as queries are.
-    return dataclasses.replace(
-        config,
-        vocab=vocab,
-        padding=vocab - tokens,
-        dtype=dtype,
-        weights=weights,
-        cpu=sharding.of_cpus(mesh) and mesh.shape["tensor"] == 1,
-    )
+    on_cpu = sharding.of_cpus(mesh) and mesh.shape["tensor"] == 1
+    compute = ComputeConfig(dtype, param_dtype, on_cpu)
+    return dataclasses.replace(config, vocab=vocab, vocab_padding=vocab - tokens, compute=compute)

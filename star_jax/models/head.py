@@ -28,7 +28,7 @@ class Head(NamedTuple):
 
 def logits(config: ModelConfig, head: Head, x_BxTxE: jax.Array) -> jax.Array:
     """The residual stream to float32 logits, [B, T, V]; those of padding rows are -1e30."""
-    if config.cpu:
+    if config.compute.on_cpu:
         found = matmul(x_BxTxE, head.matrix, wide=True, rows=config.tied)
     else:
         found = cast(jax.Array, _whole(config.tied, x_BxTxE, head.matrix))
@@ -36,8 +36,10 @@ def logits(config: ModelConfig, head: Head, x_BxTxE: jax.Array) -> jax.Array:
         found = found + head.bias.astype(jnp.float32)
     if config.logit_cap:
         found = capped(found, config.logit_cap)
-    if config.padding:
-        found = jnp.where(jnp.arange(config.vocab) < config.vocab - config.padding, found, -1e30)
+    if config.vocab_padding:
+        found = jnp.where(
+            jnp.arange(config.vocab) < config.vocab - config.vocab_padding, found, -1e30
+        )
     return found
 
 

@@ -320,7 +320,7 @@ def _stacks(prefix: Prefix | None) -> tuple[Stacked, ...]:
 
 def _room(model: Decoder, *shape: int) -> Stacked:
     """Empty keys or values of this shape in all layers, for what is about to be computed."""
-    empty = jnp.zeros((model.config.layers, *shape), model.config.dtype)
+    empty = jnp.zeros((model.config.layers, *shape), model.config.compute.dtype)
     return stacking.unstack(empty) if model.is_unstacked else empty
 
 

@@ -129,7 +129,7 @@ def _chunks(config: ModelConfig, x: jax.Array, targets: jax.Array, weights: jax.
     the questions, are not multiplied with the head.
     """
     order = None
-    if config.cpu:
+    if config.compute.on_cpu:
         order = jnp.argsort(weights.reshape(-1) == 0, stable=True)
         x, targets, weights = (
             _picked(each.reshape(-1, *each.shape[2:]), order)[None]
@@ -137,7 +137,7 @@ def _chunks(config: ModelConfig, x: jax.Array, targets: jax.Array, weights: jax.
         )
     length = x.shape[1]
     size = min(CHUNK, length)
-    weighted = -(-(jnp.count_nonzero(weights) if config.cpu else length) // size)
+    weighted = -(-(jnp.count_nonzero(weights) if config.compute.on_cpu else length) // size)
 
     def cut(x: jax.Array) -> jax.Array:
         rows, length, *rest = x.shape

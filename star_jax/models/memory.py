@@ -80,7 +80,7 @@ def memory(
     of_layer += (1 + config.gated) * hidden
     sampled, trained = _weight_bytes(config, mesh, dtype), _weight_bytes(config, mesh, weights)
     cache = 2 * config.layers * keys * config.head_dim * size
-    at_once = min(CHUNK, rows * length) if config.cpu else rows * min(CHUNK, length)
+    at_once = min(CHUNK, rows * length) if config.compute.on_cpu else rows * min(CHUNK, length)
     return Memory(
         sampling={
             "weights": sampled,
@@ -118,7 +118,7 @@ def rows_that_fit(config: ModelConfig, mesh: Mesh, *, length: int, prefix: int) 
         prefix: tokens of the few-shot prompt.
     """
     shards = sharding.batch_multiple(mesh)
-    one = memory(config, mesh, batch=shards, length=length, dtype=config.dtype).sampling
+    one = memory(config, mesh, batch=shards, length=length, dtype=config.compute.dtype).sampling
     weights = one.pop("weights")
     shared = one["keys and values"] // length * prefix
     # Half of the cache is there twice while the last rows move into fewer slots, and all logits

@@ -34,7 +34,7 @@ def sin_cos(positions_BxT: jax.Array, config: ModelConfig, local: bool = False) 
     )
     angles = positions_BxT[:, None, :, None].astype(jnp.float32) * radians
     found = SinCos(jnp.sin(angles), jnp.cos(angles))
-    if not config.cpu:
+    if not config.compute.on_cpu:
         return found
     # On a CPU XLA computes sines again for each head of each layer, unless a product gives them.
     one = jnp.eye(config.rotary // 2)

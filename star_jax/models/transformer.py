@@ -48,11 +48,11 @@ class _Weights:
         key = jax.random.fold_in(self._key, self._drawn)
         self._drawn += 1
         drawn = jax.random.normal(key, shape) * fan_in**-0.5
-        return nnx.Param(drawn.astype(self.config.weights), axes=axes)
+        return nnx.Param(drawn.astype(self.config.compute.param_dtype), axes=axes)
 
     def constant(self, value: float, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param:
         """The same value everywhere."""
-        return nnx.Param(jnp.full(shape, value, self.config.weights), axes=axes)
+        return nnx.Param(jnp.full(shape, value, self.config.compute.param_dtype), axes=axes)
 
     def bias(self, wanted: bool, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param | None:
         """Zeros, or None where the family has no such bias."""
@@ -90,7 +90,7 @@ class Norm(nnx.Module):
 
 
 def _product(x: jax.Array, weight: jax.Array, config: ModelConfig) -> jax.Array:
-    found = checkpoint_name(matmul(x, weight, wide=config.cpu), "product")
+    found = checkpoint_name(matmul(x, weight, wide=config.compute.on_cpu), "product")
     return found.astype(x.dtype)
 
 
@@ -99,7 +99,7 @@ def _keep(x: jax.Array, config: ModelConfig) -> jax.Array:
 
     On a CPU in float32, as a wide product: 16 bits are slow to put into the stack of all layers.
     """
-    wide = x.astype(jnp.float32) if config.cpu else x
+    wide = x.astype(jnp.float32) if config.compute.on_cpu else x
     return checkpoint_name(wide, "product").astype(x.dtype)
 
 
@@ -140,7 +140,7 @@ class Attention(nnx.Module):
         """The heads' outputs, summed: [B, T, E] to [B, T, E]; `turned` is of their positions."""
         # In this order of axes, and `out` in two: a CPU would transpose the weights for another.
         weights = [weight[...] for weight in (self.q, self.k, self.v)]
-        q, k, v = matmuls(x, weights, wide=self.config.cpu)
+        q, k, v = matmuls(x, weights, wide=self.config.compute.on_cpu)
         q = self._heads(q, self.q_bias, self.q_norm, turned)
         k = self._heads(k, self.k_bias, self.k_norm, turned)
         v = self._heads(v, self.v_bias, None, None)
@@ -295,12 +295,12 @@ class Decoder(nnx.Module):
             keep: what a gradient keeps of each block.
             layout: of the activations.
         """
-        config, dtype = self.config, jnp.dtype(self.config.dtype)
-        x = embed(self.embedding[...], tokens_BxT, dtype, cpu=config.cpu)
+        config, dtype = self.config, jnp.dtype(self.config.compute.dtype)
+        x = embed(self.embedding[...], tokens_BxT, dtype, cpu=config.compute.on_cpu)
         if config.embedding_scale != 1:
             x = x * jnp.asarray(config.embedding_scale, dtype)
         if self.positions is not None:
-            x = x + embed(self.positions[...], positions_BxT, dtype, cpu=config.cpu)
+            x = x + embed(self.positions[...], positions_BxT, dtype, cpu=config.compute.on_cpu)
         scale = config.scale or config.head_dim**-0.5
         turned = [sin_cos(positions_BxT, config, local) for local in (False, True)]
 

@@ -91,7 +91,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         make_stop_rule(
             tokenizer.eos_ids,
             stop,
-            tokenizer.token_bytes()[: model.vocab - model.padding],
+            tokenizer.token_bytes()[: model.vocab - model.vocab_padding],
             model.vocab,
         ),
         SamplingParams(
@@ -183,7 +183,7 @@ def _model(settings: Settings, prompter: Prompter, mesh: Mesh) -> ModelConfig:
     if model.source:
         found = load.check(model.source, mesh, dtype=model.dtype)
         try:
-            prompter.check(found.vocab - found.padding)
+            prompter.check(found.vocab - found.vocab_padding)
         except ValueError as error:
             raise SettingsError(f"config.model.source = {model.source!r}: {error}") from error
         return found

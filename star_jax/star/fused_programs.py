@@ -83,7 +83,7 @@ class FusedPrograms:
         self._shows = train_on_few_shot and bool(sampling.spec.prefix_length)
 
         def begin(params: Params, policy: Params | None) -> StarState:
-            kept = None if policy is None else as_policy(policy, config.dtype)
+            kept = None if policy is None else as_policy(policy, config.compute.dtype)
             return init_state(params, update_spec.optimizer, kept)
 
         def begin_signature() -> Signature:
@@ -132,7 +132,7 @@ class FusedPrograms:
             selection=sampling.spec.params,
             rule=spec.rule,
             eos=spec.eos,
-            dtype=sampling.config.dtype,
+            dtype=sampling.config.compute.dtype,
             refresh_every=spec.refresh_every,
             show=self._shows,
             apart=stacking.is_unstacked_on(sampling.mesh),

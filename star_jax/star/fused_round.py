@@ -72,7 +72,7 @@ def learn(
             questions = [problems[number] for number in numbers]
             batch = _batch(run, fused.spec, round_, questions, numbers, schedule(step - 1))
             packing.check_ids(
-                (batch.trained.tokens, batch.hinted.tokens), model.vocab - model.padding
+                (batch.trained.tokens, batch.hinted.tokens), model.vocab - model.vocab_padding
             )
             state, metrics = fused.step(state, batch)
             _write(run, round_, step, questions, owners, metrics)

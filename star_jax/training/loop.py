@@ -65,7 +65,7 @@ def train(
             model has no row for.
     """
     model, spec = programs.config, programs.spec
-    packing.check_ids((one.tokens for one in plan.examples), model.vocab - model.padding)
+    packing.check_ids((one.tokens for one in plan.examples), model.vocab - model.vocab_padding)
     packed = packing.pack(plan.examples, spec.length)
     checkpoints = Checkpoints(plan.folder, keep=1)
     if done := checkpoints.latest() or 0:

@@ -55,6 +55,8 @@ def abstract_state(
     """
 
     def make(params: Params) -> StarState:
-        return init_state(params, optimizer, as_policy(params, config.dtype) if policy else None)
+        return init_state(
+            params, optimizer, as_policy(params, config.compute.dtype) if policy else None
+        )
 
     return with_shardings(jax.eval_shape(make, abstract_params(config, mesh)), mesh)

@@ -49,7 +49,7 @@ class TestParameters:
         assert sum(describe.parameters(config).values()) == count_params(params)
 
     def test_padding_does_not_count(self):
-        padded = dataclasses.replace(GPTJ, vocab=1008, padding=8)
+        padded = dataclasses.replace(GPTJ, vocab=1008, vocab_padding=8)
         assert describe.parameters(padded) == describe.parameters(GPTJ)
 
 

@@ -203,7 +203,7 @@ def test_a_model_of_ours_becomes_one_of_gptj(tmp_path: pathlib.Path):
         params, toys.SMALL, gptj, gptj.write(toys.SMALL), None, tmp_path / "export"
     )
     loaded = load.load(str(folder), toys.one_device())
-    assert loaded.config == dataclasses.replace(toys.SMALL, cpu=True)
+    assert loaded.config == toys.replace(toys.SMALL, on_cpu=True)
     assert hugging_face.same(loaded.params, params)
 
 

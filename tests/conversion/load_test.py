@@ -44,7 +44,7 @@ def by_name(params: Any) -> dict[str, jax.Array]:
 def test_what_was_written_is_read(name: str, tmp_path: pathlib.Path):
     written = hugging_face.write(name, tmp_path / "model")
     loaded = load.load(str(tmp_path / "model"), toys.one_device())
-    assert loaded.config == dataclasses.replace(written.config, cpu=True)
+    assert loaded.config == toys.replace(written.config, on_cpu=True)
     assert loaded.family.name == written.family.name
     assert loaded.where == tmp_path / "model"
     assert hugging_face.same(loaded.params, written.params)
@@ -61,7 +61,7 @@ def test_weights_lie_where_the_mesh_wants_them(
     made = sharding.make_mesh(*sizes)
     loaded = load.load(str(tmp_path / "model"), made)
     assert loaded.config.vocab % sizes[2] == 0
-    assert loaded.config.vocab - loaded.config.padding == hugging_face.VOCAB
+    assert loaded.config.vocab - loaded.config.vocab_padding == hugging_face.VOCAB
     abstract = abstract_params(loaded.config, made)
     assert jax.tree.structure(loaded.params) == jax.tree.structure(abstract)
     for x, shape in zip(jax.tree.leaves(loaded.params), jax.tree.leaves(abstract), strict=True):
@@ -111,7 +111,7 @@ def test_types_of_weights(stored: Any, weights: str, tmp_path: pathlib.Path):
     loaded = load.load(
         str(tmp_path / "model"), toys.one_device(), dtype="bfloat16", weights=weights
     )
-    assert (loaded.config.dtype, loaded.config.weights) == ("bfloat16", weights)
+    assert (loaded.config.compute.dtype, loaded.config.compute.param_dtype) == ("bfloat16", weights)
     gate = by_name(loaded.params)["blocks.mlp.gate.value"][2]
     expected = load_file(tmp_path / "model/model.safetensors")[
         "model.layers.2.mlp.gate_proj.weight"
@@ -278,7 +278,7 @@ class TestHub:
 
     def test_a_name_is_downloaded(self, asked: list[Any]):
         loaded = load.load("owner/name-1.5B", toys.one_device())
-        assert loaded.config == dataclasses.replace(hugging_face.config("qwen2"), cpu=True)
+        assert loaded.config == toys.replace(hugging_face.config("qwen2"), on_cpu=True)
         [(name, patterns)] = asked
         assert name == "owner/name-1.5B"
         taken = {
@@ -305,9 +305,9 @@ class TestHub:
 def test_the_vocabulary_is_padded_for_the_mesh(sizes: tuple, vocab: int, expected: int):
     made: Mesh = sharding.make_mesh(*sizes)
     config = dataclasses.replace(toys.SMALL, vocab=vocab)
-    fitted = for_mesh(config, made, weights="bfloat16")
-    assert (fitted.vocab, fitted.padding) == (vocab + expected, expected)
-    assert for_mesh(fitted, made, weights="bfloat16") == fitted
+    fitted = for_mesh(config, made, param_dtype="bfloat16")
+    assert (fitted.vocab, fitted.vocab_padding) == (vocab + expected, expected)
+    assert for_mesh(fitted, made, param_dtype="bfloat16") == fitted
 
 
 def test_the_host_holds_the_weights_and_a_tensor(tmp_path: pathlib.Path):

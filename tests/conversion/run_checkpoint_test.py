@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import pathlib
 import shutil
@@ -37,7 +36,7 @@ def test_a_run_is_read_from_its_newest_model_or_the_one_named(
     before = sorted(run.rglob("*"))
     loaded = load.load(str(run / which), sharding.make_mesh())
     assert load.open_config(str(run / which)) == toys.SMALL
-    assert loaded.config == dataclasses.replace(toys.SMALL, cpu=True)
+    assert loaded.config == toys.replace(toys.SMALL, on_cpu=True)
     assert loaded.family.name == "gptj" and loaded.hf_config["eos_token_id"] == toys.END
     assert hugging_face.same(loaded.params, toys.params(toys.SMALL, seed=seed))
     assert sorted(run.rglob("*")) == before  # it may belong to a process that is running
@@ -112,5 +111,5 @@ def test_a_run_that_started_from_a_pretrained_model(sizes: tuple, tmp_path: path
     assert (loaded.config, loaded.family) == (base.config, base.family)
     assert hugging_face.same(loaded.params, trained)
     whole = load.load(str(tmp_path / "run"), toys.one_device())
-    here = dataclasses.replace(base.config, cpu=whole.config.cpu)
+    here = toys.replace(base.config, on_cpu=whole.config.compute.on_cpu)
     assert whole.config == here, "padded rows stay where they do no harm"

@@ -15,7 +15,7 @@ CONFIG = ModelConfig(
     rotary=2,
     vocab=8,
     context=7,
-    padding=1,
+    vocab_padding=1,
     kv_heads=2,
 )
 # line, axes of ours, whether the bias: the tensor's shape, and the weight in it by hand.

@@ -19,7 +19,11 @@ def test_gpt_j_has_as_many_weights_as_was_published():
 
 
 def test_what_is_not_said_is_as_in_gpt_j():
-    assert (GPT_J_6B.dtype, GPT_J_6B.norm_epsilon, GPT_J_6B.rotary_base) == ("float32", 1e-5, 1e4)
+    assert (GPT_J_6B.compute.dtype, GPT_J_6B.norm_epsilon, GPT_J_6B.rotary_base) == (
+        "float32",
+        1e-5,
+        1e4,
+    )
 
 
 def test_a_config_names_one_program():

@@ -25,7 +25,7 @@ def drawn(tied: bool, bias: bool) -> tuple[jax.Array, Head]:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("changes", [{}, {"logit_cap": 2.0}, {"padding": 3}])
 def test_logits_are_those_of_numpy(cpu: bool, tied: bool, bias: bool, changes: dict[str, Any]):
-    config = toys.replace(toys.SMALL, tied=tied, cpu=cpu, **changes)
+    config = toys.replace(toys.SMALL, tied=tied, on_cpu=cpu, **changes)
     x, head = drawn(tied, bias)
     expected = np.asarray(x, np.float64) @ np.asarray(head.matrix.T if tied else head.matrix)
     if head.bias is not None:
@@ -39,7 +39,7 @@ def test_logits_are_those_of_numpy(cpu: bool, tied: bool, bias: bool, changes: d
 
 @CASES
 def test_logits_are_of_float32_whatever_the_decoder_computes_in(cpu: bool):
-    config = toys.replace(toys.SMALL, dtype="bfloat16", cpu=cpu)
+    config = toys.replace(toys.SMALL, dtype="bfloat16", on_cpu=cpu)
     x, head = drawn(False, True)
     found = logits(config, head, x.astype(jnp.bfloat16))
     assert found.dtype == jnp.float32
@@ -49,7 +49,7 @@ def test_logits_are_of_float32_whatever_the_decoder_computes_in(cpu: bool):
 @CASES
 @pytest.mark.parametrize("tied", [False, True])
 def test_near_logits_are_not_rounded_together(cpu: bool, tied: bool):
-    config = toys.replace(toys.SMALL, dtype="bfloat16", cpu=cpu, tied=tied)
+    config = toys.replace(toys.SMALL, dtype="bfloat16", on_cpu=cpu, tied=tied)
     x, head = drawn(tied, bias=False)
     x, head = (8 * x).astype(jnp.bfloat16), Head(head.matrix.astype(jnp.bfloat16), None)
     wide, matrix = np.asarray(x, np.float32), np.asarray(head.matrix, np.float32)
@@ -62,7 +62,7 @@ def test_near_logits_are_not_rounded_together(cpu: bool, tied: bool):
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_gradients_are_those_of_the_product(cpu: bool, tied: bool, dtype: Any):
-    config = toys.replace(toys.SMALL, cpu=cpu, tied=tied)
+    config = toys.replace(toys.SMALL, on_cpu=cpu, tied=tied)
     x, head = drawn(tied, bias=False)
     towards = jax.random.normal(jax.random.key(3), (2, 5, config.vocab))
 

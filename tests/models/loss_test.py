@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import toys
 from star_jax.models import loss as loss_lib
 from star_jax.models.config import ModelConfig
 from star_jax.models.transformer import Head
@@ -19,8 +20,8 @@ UNTIED = dataclasses.replace(ONE_LAYER, tied=False, vocab=VOCAB, width=8)
 CONFIGS = {
     "untied, a bias": UNTIED,
     "tied": dataclasses.replace(UNTIED, tied=True),
-    "capped, with padding": dataclasses.replace(UNTIED, logit_cap=2.0, padding=5),
-    "on a CPU": dataclasses.replace(UNTIED, cpu=True),
+    "capped, with padding": dataclasses.replace(UNTIED, logit_cap=2.0, vocab_padding=5),
+    "on a CPU": toys.replace(UNTIED, on_cpu=True),
 }
 
 
@@ -29,7 +30,7 @@ def work(config: ModelConfig) -> tuple[Any, ...]:
     shape = (VOCAB, config.width) if config.tied else (config.width, VOCAB)
     bias = None if config.tied else jax.random.normal(keys[1], (VOCAB,))
     x = 2 * jax.random.normal(keys[2], (ROWS, LENGTH, config.width))
-    targets = jax.random.randint(keys[3], (ROWS, LENGTH), 0, VOCAB - config.padding)
+    targets = jax.random.randint(keys[3], (ROWS, LENGTH), 0, VOCAB - config.vocab_padding)
     weights = jax.random.uniform(keys[4], (ROWS, LENGTH)) * (targets % 3 > 0)
     return Head(jax.random.normal(keys[0], shape), bias), x, targets, weights
 
@@ -39,7 +40,7 @@ def expected(config: ModelConfig, head: Head, x: Any, targets: Any, weights: Any
     logits = logits if head.bias is None else logits + head.bias
     if config.logit_cap:
         logits = config.logit_cap * jnp.tanh(logits / config.logit_cap)
-    logits = logits[..., : VOCAB - config.padding]
+    logits = logits[..., : VOCAB - config.vocab_padding]
     loss = -jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)[..., 0]
     right = logits.argmax(-1) == targets
     return 3.0 * (loss * weights).sum(), (right * weights).sum()

@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 from typing import Any
 
@@ -121,11 +120,11 @@ def test_the_gradient_of_a_wide_decoder_is_no_further_from_that_of_float32(confi
     params = init_params(config, jax.random.key(0))
 
     def gradient(**changes: Any) -> np.ndarray:
-        return joined(gradients(dataclasses.replace(config, **changes), params))
+        return joined(gradients(toys.replace(config, **changes), params))
 
     exact = gradient()
     plain, wide = (
-        np.linalg.norm(gradient(dtype="bfloat16", cpu=each) - exact) / np.linalg.norm(exact)
+        np.linalg.norm(gradient(dtype="bfloat16", on_cpu=each) - exact) / np.linalg.norm(exact)
         for each in (False, True)
     )
     assert 0 < wide < 1.15 * plain < 0.1
@@ -134,7 +133,7 @@ def test_the_gradient_of_a_wide_decoder_is_no_further_from_that_of_float32(confi
 @eight_devices
 @BOTH
 def test_eight_devices_find_the_same_gradient(config: ModelConfig):
-    config = dataclasses.replace(config, dtype="bfloat16", cpu=True)
+    config = toys.replace(config, dtype="bfloat16", on_cpu=True)
     params = init_params(config, jax.random.key(0))
     layouts = jax.tree.map(
         lambda x: x.sharding, abstract_params(config, sharding.make_mesh(2, 2, 2))

@@ -51,7 +51,7 @@ SHAPES = {"gptj": GPTJ, "llama": LLAMA, "gemma": GEMMA}
 def test_weights_are_those_of_a_device(config: ModelConfig, sizes: dict[str, int]):
     grid = without_devices(**sizes)
     found = memory.memory(config, grid, batch=8, length=16, dtype="bfloat16")
-    fitted = dataclasses.replace(for_mesh(config, grid), weights="bfloat16")
+    fitted = toys.replace(for_mesh(config, grid), param_dtype="bfloat16")
     leaves = jax.tree.leaves(abstract_params(fitted, grid))
     expected = sum(np.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
     assert found.sampling["weights"] == 2 * expected
@@ -98,7 +98,7 @@ def test_what_cannot_be_is_refused(batch: int, length: int, message: str):
 def test_the_formula_is_near_what_reverse_mode_keeps(config: ModelConfig, dtype: str):
     for rows, length in ((2, 128), (1, 1024)):
         found = memory.memory(config, without_devices(), batch=rows, length=length, dtype=dtype)
-        kept = residuals(dataclasses.replace(config, dtype=dtype), rows, length)
+        kept = residuals(toys.replace(config, dtype=dtype), rows, length)
         assert 0.6 < found.training["activations, about"] / kept < 1.6
 
 
@@ -119,7 +119,7 @@ def residuals(config: ModelConfig, rows: int, length: int) -> int:
 
 class TestRows:
     def test_memory_decides(self, monkeypatch):
-        config = dataclasses.replace(LLAMA, dtype="bfloat16")
+        config = toys.replace(LLAMA, dtype="bfloat16")
         weights = memory.memory(
             config, without_devices(), batch=1, length=1, dtype="bfloat16"
         ).sampling["weights"]

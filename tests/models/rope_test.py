@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import reference
+import toys
 from star_jax.models import rope
 from star_jax.models.config import ModelConfig, RopeScaling
 from toys import SMALL
@@ -99,7 +100,7 @@ def test_turns_that_are_computed_once_are_the_same_to_the_bit(rotary_base: float
     config = dataclasses.replace(SMALL, rotary=8, rotary_base=rotary_base)
     positions = jnp.asarray([[0, 1, 2, 500, 4_000], [7, 100_000, 3, 1, 0]], jnp.int32)
     found, expected = (
-        rope.sin_cos(positions, dataclasses.replace(config, cpu=cpu)) for cpu in (True, False)
+        rope.sin_cos(positions, toys.replace(config, on_cpu=cpu)) for cpu in (True, False)
     )
     assert found is not None and expected is not None
     for one, other in zip(found, expected, strict=True):

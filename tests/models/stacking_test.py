@@ -76,7 +76,7 @@ def test_a_gradient_keeps_no_copy_of_the_weights(keep: Keep, windows):
 def test_a_gradient_that_keeps_products_makes_none_twice_and_turns_no_heads_again(
     normed, cpu, kv_heads
 ):
-    config = toys.replace(toys.SMALL, qk_norm=normed, cpu=cpu, kv_heads=kv_heads)
+    config = toys.replace(toys.SMALL, qk_norm=normed, on_cpu=cpu, kv_heads=kv_heads)
     joined = cpu and kv_heads == 1
 
     def count(keep: Keep) -> tuple[int, int]:

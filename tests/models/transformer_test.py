@@ -49,7 +49,7 @@ def test_packed_documents_agree_with_the_formula_of_gpt_j(rotary: int):
 
 
 def test_bfloat16_computes_roughly_and_answers_in_float32():
-    config = dataclasses.replace(SMALL, dtype="bfloat16")
+    config = toys.replace(SMALL, dtype="bfloat16")
     rough, fine = (forward(c, PACKED) for c in (config, SMALL))
     assert rough.dtype == jnp.float32
     real = PACKED.segments > 0

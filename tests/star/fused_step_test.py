@@ -376,7 +376,7 @@ class TestPolicy:
         assert (second[1] == second[0]).all() and (second[2] != second[1]).any()
 
     def test_a_policy_of_its_own_is_kept_as_it_is_computed_with(self):
-        config = replace(ONE_LAYER, dtype="bfloat16")
+        config = toys.replace(ONE_LAYER, dtype="bfloat16")
         one = toys.one_device()
         abstract = state.abstract_state(config, one, optax.identity(), policy=True)
         kept = {x.ndim > 1: x.dtype.name for x in jax.tree.leaves(abstract.policy)}

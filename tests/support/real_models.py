@@ -57,7 +57,7 @@ def greedy(
     start = np.array([longest - len(row) for row in prompts], np.int32)
     for row, first, prompt in zip(tokens, start, prompts, strict=True):
         row[first:] = prompt
-    vocab = loaded.config.vocab - loaded.config.padding
+    vocab = loaded.config.vocab - loaded.config.vocab_padding
     stop = make_stop_rule((), "", tokenizer.token_bytes()[:vocab], loaded.config.vocab)
 
     @jax.jit

@@ -1,8 +1,9 @@
 """Models small enough to test with, and a stand-in for a trained one."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import jax
@@ -36,6 +37,15 @@ from star_jax.training.programs import InitProgram, UpdatePrograms
 from star_jax.training.spec import UpdateSpec
 
 END = 2  # end-of-text
+
+
+def replace(config: ModelConfig, **changes: Any) -> ModelConfig:
+    """The configuration with other fields, those of `compute` among them."""
+    inner = {field.name for field in dataclasses.fields(config.compute)} & changes.keys()
+    compute = dataclasses.replace(config.compute, **{name: changes.pop(name) for name in inner})
+    return dataclasses.replace(config, compute=compute, **changes)
+
+
 GREEDY = SamplingParams()
 SMALL = ModelConfig(
     layers=2, width=16, heads=2, head_dim=8, hidden=24, rotary=4, vocab=32, context=256

@@ -25,7 +25,7 @@ from toys import BYTES, ONE_LAYER
 DOCUMENTS = toys.documents([9, 5, 4, 12, 1, 7, 16, 3, 2, 11, 14, 6], ONE_LAYER.vocab)
 ROWS = len(DOCUMENTS)
 SHOWN = [3, 28, 6, 14, 9]  # in place of a few-shot prompt
-CPU = dataclasses.replace(ONE_LAYER, cpu=True)  # the same by other operations
+CPU = toys.replace(ONE_LAYER, on_cpu=True)  # the same by other operations
 
 
 def filled(packed: Packed) -> step_lib.Batch:
