@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     """Refuses what cannot be evaluated, then evaluates it."""
     del argv
     logging.set_verbosity(logging.WARNING)
-    processes = distributed.given()
+    processes = distributed.process_flags()
     try:
         distributed.check(*processes)
         if _MODEL.value:
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
         name = pathlib.Path(settings.model.source).name
         what = f"{settings.task.name}-{name}-{_SPLIT.value}-{_SAMPLES.value}"
         workdir = _WORKDIR.value or f"runs/evaluate/{what}"
-        with distributed.together(*processes):
+        with distributed.initialized(*processes):
             from star_jax.reporting import console
             from star_jax.runtime import compile, multihost
             from star_jax.star.evaluation import RESULT

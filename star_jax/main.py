@@ -25,13 +25,13 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax says a page at every save
     config_file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
     workdir = _WORKDIR.value or f"runs/{pathlib.Path(config_file).stem}"
-    processes = distributed.given()
+    processes = distributed.process_flags()
     try:
         distributed.check(*processes)
         settings = validation.from_config(_CONFIG.value)
         run_dir.check(settings, workdir)
         # jax takes seconds to import: what is refused must not wait for it.
-        with distributed.together(*processes):
+        with distributed.initialized(*processes):
             from star_jax.runtime import compile
             from star_jax.star import rounds
 

@@ -19,7 +19,7 @@ import contextlib, runpy, sys, types
 from star_jax.runtime import distributed
 from star_jax.config.validation import SettingsError
 
-distributed.together = lambda *place: contextlib.nullcontext()  # it asks jax where it is
+distributed.initialized = lambda *place: contextlib.nullcontext()  # it asks jax where it is
 
 def run(settings, workdir):
     if settings.seed == 13:

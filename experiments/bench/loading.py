@@ -57,7 +57,7 @@ def measure(source: str, sizes: dict[str, int], weights: str) -> dict[str, float
     peak = Peak()
     peak.start()
     begun = time.perf_counter()
-    loaded = jax.block_until_ready(load.load(source, grid, weights=weights).params)
+    loaded = jax.block_until_ready(load.load(source, grid, param_dtype=weights).params)
     seconds = time.perf_counter() - begun
     most = peak.stop()
     leaves = jax.tree.leaves(loaded)

@@ -118,7 +118,7 @@ class Loop:
         wrong = {sample.id for sample in ledger_lib.failures(first)}
         second = self._sample(sampler, [p for p in problems if p.id in wrong], hint=True)
         trained = 0
-        for batch in batches(self._context, ledger_lib.keep(first, second)):
+        for batch in batches(self._context, ledger_lib.filter_samples(first, second)):
             trainer.update(batch)
             trained += int((batch.segments > 0).sum())
         sampler.model.load_state_dict(trainer.model.state_dict())

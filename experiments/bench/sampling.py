@@ -41,7 +41,7 @@ from star_jax.inference.spec import SamplingSpec
 from star_jax.inference.stop_rule import make_stop_rule
 from star_jax.runtime import sharding
 from star_jax.runtime.compile import Compiler
-from star_jax.star.capacity import rounded
+from star_jax.star.capacity import round_up
 
 
 class Ours:
@@ -63,13 +63,13 @@ class Ours:
         """
         self._params, self._questions = loaded.params, questions
         longest = max(map(len, questions.encode()))
-        self._bucket = Bucket(questions.budget, rounded(longest), rows)
+        self._bucket = Bucket(questions.budget, round_up(longest), rows)
         pieces, vocab = questions.tokenizer.token_bytes(), loaded.config.vocab
         spec = SamplingSpec(
             (self._bucket,),
             make_stop_rule(questions.ends, questions.stop, pieces[:vocab], vocab),
             SamplingParams(),
-            prefix_length=rounded(len(questions.prefix)),
+            prefix_length=round_up(len(questions.prefix)),
         )
         compiler, mesh = Compiler(), sharding.make_mesh(devices=jax.devices()[:1])
         self._programs = SamplingPrograms(compiler, loaded.config, mesh, spec)

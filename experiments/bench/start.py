@@ -74,7 +74,9 @@ def begin(given: argparse.Namespace) -> Started:
     policy = programs.policy(base, run.prompter.few_shot(False))
     asked = [
         scheduler.Request(
-            number, run.prompter.row(problem, False, shown=True), bucket.max_new_tokens
+            number,
+            run.prompter.prompt_ids(problem, False, with_few_shot=True),
+            bucket.max_new_tokens,
         )
         for number, problem in enumerate(run.problems.held_out[: bucket.rows])
     ]

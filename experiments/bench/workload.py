@@ -66,7 +66,7 @@ class Questions:
 
     def row(self, problem: Problem) -> list[int]:
         """The ids of one."""
-        return self.prompter.row(problem, self.hint, shown=True)
+        return self.prompter.prompt_ids(problem, self.hint, with_few_shot=True)
 
 
 def questions(

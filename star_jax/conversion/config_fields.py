@@ -97,7 +97,7 @@ def _names_a_token(key: str, value: Any) -> bool:
     return named or key.endswith(("_token_id", "_token_ids"))
 
 
-class Aspect(NamedTuple):
+class FieldGroup(NamedTuple):
     """Some keys of a config.json that belong together.
 
     Attributes:
@@ -120,31 +120,31 @@ _ACTIVATIONS = {
 }
 
 
-def sizes(**keys: str) -> Aspect:
+def sizes(**keys: str) -> FieldGroup:
     """Sizes that must be there: key = ModelConfig field."""
-    return Aspect(
+    return FieldGroup(
         lambda fields, _: {field: fields.size(key) for key, field in keys.items()},
         lambda config: {key: getattr(config, field) for key, field in keys.items()},
     )
 
 
-def epsilon(key: str, default: float) -> Aspect:
+def epsilon(key: str, default: float) -> FieldGroup:
     """What is added to a variance."""
-    return Aspect(
+    return FieldGroup(
         lambda fields, _: {"norm_epsilon": float(fields.number(key, default))},
         lambda config: {key: config.norm_epsilon},
     )
 
 
-def flags(key: str, default: bool, *fields_: str) -> Aspect:
+def flags(key: str, default: bool, *fields_: str) -> FieldGroup:
     """One switch for several ModelConfig fields."""
-    return Aspect(
+    return FieldGroup(
         lambda fields, _: dict.fromkeys(fields_, fields.flag(key, default)),
         lambda config: {key: getattr(config, fields_[0])},
     )
 
 
-def activation(key: str, default: str) -> Aspect:
+def activation(key: str, default: str) -> FieldGroup:
     """The MLP's activation; `default` is also the name written for what it means."""
 
     def read(fields: Fields, _: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,19 +157,21 @@ def activation(key: str, default: str) -> Aspect:
         names = [default, "gelu_pytorch_tanh", *_ACTIVATIONS]
         return {key: next(name for name in names if _ACTIVATIONS[name] == config.activation)}
 
-    return Aspect(read, write)
+    return FieldGroup(read, write)
 
 
-def inner(key: str) -> Aspect:
+def inner(key: str) -> FieldGroup:
     """The feed-forward size, four times the width if it is null."""
 
     def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
         return {"hidden": fields.size_or_null(key, None) or 4 * found["width"]}
 
-    return Aspect(read, lambda config: {key: config.hidden})
+    return FieldGroup(read, lambda config: {key: config.hidden})
 
 
-def heads(head_dim: bool = True, key_heads: int | None = None, size: int | None = None) -> Aspect:
+def heads(
+    head_dim: bool = True, key_heads: int | None = None, size: int | None = None
+) -> FieldGroup:
     """Size of a head and number of key heads.
 
     Args:
@@ -196,10 +198,10 @@ def heads(head_dim: bool = True, key_heads: int | None = None, size: int | None 
             return {}
         return {"head_dim": config.head_dim, "num_key_value_heads": config.key_heads}
 
-    return Aspect(read, write)
+    return FieldGroup(read, write)
 
 
-def cap(key: str, field: str, default: float | None) -> Aspect:
+def cap(key: str, field: str, default: float | None) -> FieldGroup:
     """A soft cap; null is none."""
 
     def read(fields: Fields, _: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,28 +210,30 @@ def cap(key: str, field: str, default: float | None) -> Aspect:
             field: 0.0 if value is None else float(Fields({key: value}, fields.where).number(key))
         }
 
-    return Aspect(read, lambda config: {key: getattr(config, field) or None})
+    return FieldGroup(read, lambda config: {key: getattr(config, field) or None})
 
 
-def query_scale(key: str, default: int) -> Aspect:
+def query_scale(key: str, default: int) -> FieldGroup:
     """Queries are multiplied by this number's inverse square root (Gemma)."""
 
     def write(config: ModelConfig) -> dict[str, Any]:
         return {key: round(config.scale**-2) if config.scale else config.head_dim}
 
-    return Aspect(lambda fields, _: {"scale": float(fields.number(key, default) ** -0.5)}, write)
+    return FieldGroup(
+        lambda fields, _: {"scale": float(fields.number(key, default) ** -0.5)}, write
+    )
 
 
-def unscaled(key: str) -> Aspect:
+def unscaled(key: str) -> FieldGroup:
     """False: scores are not divided by the root of the head's size (GPT-2)."""
-    return Aspect(
+    return FieldGroup(
         lambda fields, _: {"scale": 0.0 if fields.flag(key, True) else 1.0},
         lambda config: {key: config.scale != 1.0},
     )
 
 
-def embedding_scale() -> Aspect:
+def embedding_scale() -> FieldGroup:
     """The root of the width, in every Gemma."""
-    return Aspect(
+    return FieldGroup(
         lambda _, found: {"embedding_scale": float(found["width"] ** 0.5)}, lambda config: {}
     )

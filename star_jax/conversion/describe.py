@@ -23,7 +23,7 @@ from star_jax.conversion import load
 from star_jax.data.tokenizer import HuggingFaceTokenizer
 from star_jax.models.abstract_params import abstract_params
 from star_jax.models.config import ModelConfig
-from star_jax.models.memory import FORMULA, TYPES, memory
+from star_jax.models.memory import FORMULA, TYPES, estimate
 from star_jax.runtime import sharding
 from star_jax.storage.checkpoint import named
 
@@ -108,7 +108,7 @@ def report(
     config = load.open_config(source)
     batch = batch or sharding.batch_multiple(mesh)
     length = length or min(1024, config.context)
-    found = memory(config, mesh, batch=batch, length=length, dtype=dtype, weights=weights)
+    found = estimate(config, mesh, batch=batch, length=length, dtype=dtype, weights=weights)
     counts = parameters(config)
     _print(console, source, shape_facts(config))
     _print(

@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 from star_jax.conversion import load
 from star_jax.conversion.config_fields import FamilyError
 from star_jax.conversion.family import Family
-from star_jax.conversion.weight_map import Stored
+from star_jax.conversion.weight_map import StoredWeight
 from star_jax.data.tokenizer import HuggingFaceTokenizer
 from star_jax.models import stacking
 from star_jax.models.config import ModelConfig
@@ -136,20 +136,20 @@ def by_layer(weights: Mapping[str, jax.Array], count: int) -> dict[str, Callable
     return found
 
 
-def _by_tensor(places: Mapping[str, Stored]) -> dict[str, dict[str, Stored]]:
+def _by_tensor(places: Mapping[str, StoredWeight]) -> dict[str, dict[str, StoredWeight]]:
     """Tensor -> the weights in it: three in a fused one, else one."""
-    groups: dict[str, dict[str, Stored]] = {}
+    groups: dict[str, dict[str, StoredWeight]] = {}
     for name, place in places.items():
         groups.setdefault(place.tensor, {})[name] = place
     return groups
 
 
-def _size(group: Mapping[str, Stored], itemsize: int) -> int:
+def _size(group: Mapping[str, StoredWeight], itemsize: int) -> int:
     return int(np.prod(next(iter(group.values())).shape)) * itemsize
 
 
 def _plan(
-    groups: Mapping[str, Mapping[str, Stored]], itemsize: int, shard_bytes: int
+    groups: Mapping[str, Mapping[str, StoredWeight]], itemsize: int, shard_bytes: int
 ) -> list[list[str]]:
     """Which tensors share a file."""
     shards: list[list[str]] = [[]]
@@ -165,7 +165,7 @@ def _plan(
 
 
 def _tensor(
-    group: Mapping[str, Stored],
+    group: Mapping[str, StoredWeight],
     weights: Mapping[str, Callable[[], jax.Array]],
     config: ModelConfig,
 ) -> np.ndarray:
@@ -188,7 +188,7 @@ def _file(number: int, count: int) -> str:
 
 def _write_index(
     partial: pathlib.Path,
-    groups: Mapping[str, Mapping[str, Stored]],
+    groups: Mapping[str, Mapping[str, StoredWeight]],
     shards: list[list[str]],
     itemsize: int,
 ) -> None:
@@ -270,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         tokenizer = HuggingFaceTokenizer.open(given.source)
-        found = load.load(given.source, sharding.make_mesh(1, -1, 1), weights=given.weights)
+        found = load.load(given.source, sharding.make_mesh(1, -1, 1), param_dtype=given.weights)
         what = (found.params, found.config, found.family, found.hf_config)
         folder = export(*what, tokenizer, given.folder, given.shard_bytes)
     except ValueError as error:

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from star_jax.conversion.config_fields import Aspect, FamilyError, Fields
-from star_jax.conversion.weight_map import INSIDE, OUTSIDE, Stored, place
+from star_jax.conversion.config_fields import FamilyError, FieldGroup, Fields
+from star_jax.conversion.weight_map import INSIDE, OUTSIDE, StoredWeight, stored_weight
 from star_jax.models.config import ComputeConfig, ModelConfig
 
 # What every config.json may say without a word about the computation.
@@ -57,7 +57,7 @@ class Family:
     name: str
     architecture: str
     fixed: Mapping[str, Any]
-    aspects: tuple[Aspect, ...]
+    aspects: tuple[FieldGroup, ...]
     outside: Mapping[str, str]
     blocks: str
     inside: Mapping[str, str]
@@ -105,7 +105,7 @@ class Family:
         """
         values: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.name}
         for aspect in self.aspects:
-            values |= aspect.write(said(config))
+            values |= aspect.write(canonical(config))
         values["dtype"] = config.compute.param_dtype
         self.check(config, values, "its config.json")
         return values
@@ -116,7 +116,7 @@ class Family:
         Raises:
             FamilyError: they are not the same model; the message names the fields.
         """
-        mine = dataclasses.asdict(said(config))
+        mine = dataclasses.asdict(canonical(config))
         its = dataclasses.asdict(self.read(values, where))
         if not config.learned_positions:
             its["context"] = mine["context"]
@@ -126,7 +126,7 @@ class Family:
         if different:
             raise FamilyError(f"{self.name}: {where} cannot say {'; '.join(different)}")
 
-    def stored(self, name: str, config: ModelConfig) -> Stored:
+    def stored(self, name: str, config: ModelConfig) -> StoredWeight:
         """The place of the weight `name`, such as "blocks.0.mlp.up_bias.value", in the files.
 
         Raises:
@@ -141,10 +141,10 @@ class Family:
         key = key.removesuffix(".scale").removesuffix(".bias").removesuffix("_bias")
         if key not in lines:
             raise FamilyError(f"{name}: no model of the family {self.name} has such a weight")
-        return place(lines[key], module, bias, axes[key], config)
+        return stored_weight(lines[key], module, bias, axes[key], config)
 
 
-def said(config: ModelConfig) -> ModelConfig:
+def canonical(config: ModelConfig) -> ModelConfig:
     """What config.json can say: no padding, types or devices, and no two ways to say one thing."""
     return dataclasses.replace(
         config,

@@ -11,7 +11,7 @@ import numpy as np
 from star_jax.conversion import gguf_families
 from star_jax.conversion.families import FAMILIES
 from star_jax.conversion.family import Family
-from star_jax.conversion.safetensors import LoadError, Tensor
+from star_jax.conversion.safetensors import LoadError, TensorInfo
 from star_jax.conversion.weight_map import Range
 from star_jax.models.config import RopeScaling
 from star_jax.models.rope import frequencies
@@ -45,7 +45,7 @@ class GgufFile:
         self._written = gguf_families.ARCHITECTURES[head.metadata["general.architecture"]]
         self._packed = {tensor.name: tensor for tensor in head.tensors}
         self._bytes = self._lay_out(head)
-        self.tensors = {name: Tensor(shape, "F32", where) for name, shape in shapes.items()}
+        self.tensors = {name: TensorInfo(shape, "F32", where) for name, shape in shapes.items()}
         if _STRETCH in self.tensors and self._written.interleaved:
             self._stretch(self.config["rope_parameters"])
 
@@ -57,7 +57,7 @@ class GgufFile:
         """See `Source`."""
         if self._written.interleaved and re.search(r"\.attn_[qk]\.", name):
             return self._heads(name, ranges)
-        found = self._rows(name, ranges)
+        found = self._dequantize(name, ranges)
         # Scales are stored whole: where the family's weights are differences from 1, so are these.
         # That is exact, and 1 added to it gives back what is stored.
         if name.endswith("norm.weight"):
@@ -85,7 +85,7 @@ class GgufFile:
             ) from error
         return found
 
-    def _kind(self, tensor: gguf_header.Packed) -> Any:
+    def _kind(self, tensor: gguf_header.QuantizedTensor) -> Any:
         """How it is quantized, in the library's words."""
         try:
             return self._gguf.GGMLQuantizationType(tensor.kind)
@@ -95,7 +95,7 @@ class GgufFile:
                 "the installed gguf does not know; update it, or take a file with Q8_0 or the like"
             ) from error
 
-    def _rows(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
+    def _dequantize(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
         tensor, rows, (first, last) = self._packed[name], self._bytes[name], ranges[0]
         kind = self._kind(tensor)
         within = tuple(slice(*range_) for range_ in ranges[1:])
@@ -114,7 +114,7 @@ class GgufFile:
 
     def _stretch(self, rope: dict[str, Any]) -> None:
         """Llama 3.1's rope scaling, of which GGUF keeps the divisors of the frequencies alone."""
-        divisors = self._rows(_STRETCH, ((0, self.tensors[_STRETCH].shape[0]),))
+        divisors = self._dequantize(_STRETCH, ((0, self.tensors[_STRETCH].shape[0]),))
         found = RopeScaling("llama3", float(divisors.max()), low=1.0, high=4.0, original=8192)
         size, base = 2 * len(divisors), float(rope["rope_theta"])
         plain, scaled = (np.asarray(frequencies(size, base, s)) for s in (None, found))
@@ -141,7 +141,7 @@ class GgufFile:
         heads = self.config["num_attention_heads" if queries else "num_key_value_heads"]
         size = self.tensors[name].shape[0] // heads
         first, last = rows[0] // size, -(-rows[1] // size)  # whole heads
-        found = self._rows(name, ((first * size, last * size), *rest))
+        found = self._dequantize(name, ((first * size, last * size), *rest))
         pairs = found.reshape(last - first, size // 2, 2, *found.shape[1:])
         turned = pairs.swapaxes(1, 2).reshape(found.shape)
         return turned[rows[0] - first * size : rows[1] - first * size]

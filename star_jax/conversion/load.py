@@ -19,8 +19,14 @@ from star_jax.conversion.config_fields import FamilyError
 from star_jax.conversion.families import FAMILIES, read_config
 from star_jax.conversion.family import Family
 from star_jax.conversion.gguf import GgufFile
-from star_jax.conversion.safetensors import Folder, LoadError, Source, read_object, why_missing
-from star_jax.conversion.weight_map import Range, Stored, is_finite
+from star_jax.conversion.safetensors import (
+    LoadError,
+    SafetensorsFolder,
+    WeightFiles,
+    read_object,
+    why_missing,
+)
+from star_jax.conversion.weight_map import Range, StoredWeight, is_finite
 from star_jax.data.tokenizer import ByteTokenizer
 from star_jax.models import stacking
 from star_jax.models.abstract_params import abstract_params
@@ -59,7 +65,9 @@ class Loaded:
     where: pathlib.Path
 
 
-def load(source: str, mesh: Mesh, *, dtype: str = "float32", weights: str = "float32") -> Loaded:
+def load(
+    source: str, mesh: Mesh, *, dtype: str = "float32", param_dtype: str = "float32"
+) -> Loaded:
     """Reads a model.
 
     Args:
@@ -75,10 +83,10 @@ def load(source: str, mesh: Mesh, *, dtype: str = "float32", weights: str = "flo
     """
     path = _find(source, _PATTERNS)
     if run := run_checkpoint.find(path):
-        return _load_run(run, mesh, dtype, weights)
+        return _load_run(run, mesh, dtype, param_dtype)
     files = _files(path)
     family, config = _read_config(files.config, files.where)
-    config = for_mesh(config, mesh, dtype=dtype, param_dtype=weights)
+    config = for_mesh(config, mesh, dtype=dtype, param_dtype=param_dtype)
     abstract = abstract_params(config, mesh)
     leaves = named(abstract)
     places = _places(files, family, config, leaves)
@@ -128,10 +136,10 @@ def _find(source: str, patterns: list[str]) -> pathlib.Path:
     return path
 
 
-def _files(path: pathlib.Path) -> Source:
+def _files(path: pathlib.Path) -> WeightFiles:
     if path.is_file():
         return GgufFile(path)
-    return Folder(path, read_object(path / "config.json"))
+    return SafetensorsFolder(path, read_object(path / "config.json"))
 
 
 def _read_config(values: Mapping[str, Any], where: pathlib.Path) -> tuple[Family, ModelConfig]:
@@ -190,8 +198,8 @@ def _config_of(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _places(
-    files: Source, family: Family, config: ModelConfig, weights: Iterable[str]
-) -> dict[str, Stored]:
+    files: WeightFiles, family: Family, config: ModelConfig, weights: Iterable[str]
+) -> dict[str, StoredWeight]:
     """Where each layer's weights lie, with every tensor of the files accounted for."""
     family = files.layout(family)
     names = (name for weight in weights for name in stacking.names(weight, config.layers))
@@ -235,7 +243,7 @@ def _places(
     return places
 
 
-def _check_tied(files: Source, head: str, embedding: Stored) -> None:
+def _check_tied(files: WeightFiles, head: str, embedding: StoredWeight) -> None:
     """A tied head that is stored nevertheless must be the embedding."""
     shape = files.tensors[head].shape
 
@@ -252,7 +260,9 @@ def _check_tied(files: Source, head: str, embedding: Stored) -> None:
         )
 
 
-def _read(files: Source, places: Sequence[Stored], leaf: jax.ShapeDtypeStruct) -> jax.Array:
+def _read(
+    files: WeightFiles, places: Sequence[StoredWeight], leaf: jax.ShapeDtypeStruct
+) -> jax.Array:
     """One weight, as the shards of this process; what they hold together is read once.
 
     Args:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from star_jax.conversion.config_fields import Aspect, Fields
+from star_jax.conversion.config_fields import FieldGroup, Fields
 from star_jax.models.config import ModelConfig, RopeScaling
 
 
-def rotary_dim(key: str) -> Aspect:
+def rotary_dim(key: str) -> FieldGroup:
     """GPT-J: how many dimensions of a head are rotated; its base is fixed."""
-    return Aspect(
+    return FieldGroup(
         lambda fields, _: {"rotary": fields.size(key, 64), "rotary_base": 10_000.0},
         lambda config: {key: config.rotary},
     )
@@ -17,7 +17,7 @@ def rotary_dim(key: str) -> Aspect:
 
 def rope(
     theta: str = "rope_theta", partial: str = "partial_rotary_factor", share: float = 1.0
-) -> Aspect:
+) -> FieldGroup:
     """Rotary embedding in both styles: `rope_parameters`, or a base beside `rope_scaling`.
 
     Args:
@@ -47,10 +47,10 @@ def rope(
             said["partial_rotary_factor"] = config.rotary / config.head_dim
         return {"rope_parameters": said}
 
-    return Aspect(read, write)
+    return FieldGroup(read, write)
 
 
-def layered_rope(base: float = 1e6, local_base: float = 1e4) -> Aspect:
+def layered_rope(base: float = 1e6, local_base: float = 1e4) -> FieldGroup:
     """Gemma 3: one rotary embedding for layers with a window and one for the others."""
 
     def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def layered_rope(base: float = 1e6, local_base: float = 1e4) -> Aspect:
         local = _rope_parameters(config.rotary_local_base or config.rotary_base, None)
         return {"rope_parameters": {"full_attention": whole, "sliding_attention": local}}
 
-    return Aspect(read, write)
+    return FieldGroup(read, write)
 
 
 def _rope(
@@ -150,17 +150,17 @@ def _write_windows(config: ModelConfig, *switches: str) -> dict[str, Any]:
     }
 
 
-def one_window() -> Aspect:
+def one_window() -> FieldGroup:
     """Mistral: every layer has a window, or none."""
 
     def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
         window = fields.take("sliding_window", 4096)
         return _windows(fields, [window is not None] * found["layers"], window)
 
-    return Aspect(read, lambda c: {"sliding_window": c.windows[0] if any(c.windows) else None})
+    return FieldGroup(read, lambda c: {"sliding_window": c.windows[0] if any(c.windows) else None})
 
 
-def upper_windows() -> Aspect:
+def upper_windows() -> FieldGroup:
     """Qwen: layers from `max_window_layers` on have a window, if windows are used."""
 
     def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,10 +171,10 @@ def upper_windows() -> Aspect:
         local = _layer_types(fields, found, lambda n: window is not None and n >= first)
         return _windows(fields, local, window)
 
-    return Aspect(read, lambda config: _write_windows(config, "use_sliding_window"))
+    return FieldGroup(read, lambda config: _write_windows(config, "use_sliding_window"))
 
 
-def patterned_windows(pattern: int, key: str = "") -> Aspect:
+def patterned_windows(pattern: int, key: str = "") -> FieldGroup:
     """Gemma: every layer has a window but each `pattern`-th; `key` may say another number."""
 
     def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,4 +185,4 @@ def patterned_windows(pattern: int, key: str = "") -> Aspect:
             raise fields.refuse(f"_{key}", kept, "is not what layer_types says")
         return _windows(fields, local, fields.take("sliding_window", 4096))
 
-    return Aspect(read, _write_windows)
+    return FieldGroup(read, _write_windows)

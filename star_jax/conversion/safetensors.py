@@ -23,7 +23,7 @@ class LoadError(ValueError):
     """A model that cannot be read; the message names the file, the tensor and the remedy."""
 
 
-class Tensor(NamedTuple):
+class TensorInfo(NamedTuple):
     """What is known of a tensor before it is read.
 
     Attributes:
@@ -37,7 +37,7 @@ class Tensor(NamedTuple):
     file: pathlib.Path
 
 
-class Source(Protocol):
+class WeightFiles(Protocol):
     """A model's files."""
 
     @property
@@ -51,7 +51,7 @@ class Source(Protocol):
         ...
 
     @property
-    def tensors(self) -> Mapping[str, Tensor]:
+    def tensors(self) -> Mapping[str, TensorInfo]:
         """By name."""
         ...
 
@@ -64,7 +64,7 @@ class Source(Protocol):
         ...
 
 
-class Folder:
+class SafetensorsFolder:
     """config.json with model.safetensors, or with the files that its index.json names.
 
     Args:
@@ -82,7 +82,7 @@ class Folder:
         self._open = {name: _open(_inside(where, name)) for name in files}
         _check_others(where, files)
         self._slices = {}
-        self.tensors: dict[str, Tensor] = {}
+        self.tensors: dict[str, TensorInfo] = {}
         for file, handle in self._open.items():
             self._add(where / file, file, handle)
         for name, file in self._index.items():
@@ -109,7 +109,7 @@ class Folder:
                 )
             slices = handle.get_slice(name)
             self._slices[name] = slices
-            self.tensors[name] = Tensor(tuple(slices.get_shape()), slices.get_dtype(), path)
+            self.tensors[name] = TensorInfo(tuple(slices.get_shape()), slices.get_dtype(), path)
 
 
 def read_object(path: pathlib.Path) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def lengths(config: ModelConfig) -> dict[str, int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
+class StoredWeight:
     """One weight's place.
 
     Attributes:
@@ -135,7 +135,9 @@ class Stored:
         return run, seen, cuts
 
 
-def place(line: str, module: str, bias: bool, ours: str, config: ModelConfig) -> Stored:
+def stored_weight(
+    line: str, module: str, bias: bool, ours: str, config: ModelConfig
+) -> StoredWeight:
     """What a line of a family's table says.
 
     Args:
@@ -147,10 +149,10 @@ def place(line: str, module: str, bias: bool, ours: str, config: ModelConfig) ->
     """
     name, *axes = line.split()
     if not bias:
-        return Stored(f"{module}{name}.weight", tuple(axes), ours, lengths(config))
+        return StoredWeight(f"{module}{name}.weight", tuple(axes), ours, lengths(config))
     ours = BIASES.get(ours, ours)
     out = next(axis for axis in axes if set(ours) <= set(axis))
-    return Stored(f"{module}{name}.bias", (out,), ours, lengths(config))
+    return StoredWeight(f"{module}{name}.bias", (out,), ours, lengths(config))
 
 
 def is_finite(x: np.ndarray) -> bool:

@@ -31,7 +31,7 @@ class Problems:
 
     settings: Settings
     prompter: Prompter
-    room: int
+    max_prompt_tokens: int
     first: Sequence[Problem]
     held_out: Sequence[Problem]
     test: Sequence[Problem]
@@ -41,7 +41,11 @@ class Problems:
         """Those of one round."""
         chosen = self.settings
         found = self.prompter.task.train(chosen.seed, round_, chosen.rounds.problems)
-        return [p for p in found if not self.room or self.prompter.length(p) <= self.room]
+        return [
+            p
+            for p in found
+            if not self.max_prompt_tokens or self.prompter.length(p) <= self.max_prompt_tokens
+        ]
 
     @property
     def seen(self) -> list[Problem]:
@@ -64,7 +68,7 @@ class Problems:
         }
 
 
-def gather(settings: Settings, prompter: Prompter, room: int) -> Problems:
+def gather_problems(settings: Settings, prompter: Prompter, max_prompt_tokens: int) -> Problems:
     """Asks the task for its problems and leaves out what is too long.
 
     Args:
@@ -84,8 +88,8 @@ def gather(settings: Settings, prompter: Prompter, room: int) -> Problems:
         "test": task.test(chosen.test_problems),
     }
     flaws = {split: list(rows) for split, rows in getattr(task, "flaws", {}).items()}
-    for split, problems in found.items() if room else ():
-        too_long = _too_long(prompter, problems, room)
+    for split, problems in found.items() if max_prompt_tokens else ():
+        too_long = _too_long(prompter, problems, max_prompt_tokens)
         audit(f"{task.name}, {split}", len(problems), list(too_long.values()), settings.task.bad)
         found[split] = [problem for problem in problems if problem.id not in too_long]
         flaws.setdefault(split, []).extend(too_long.values())
@@ -97,11 +101,17 @@ def gather(settings: Settings, prompter: Prompter, room: int) -> Problems:
             f"task {task.name}: there is no problem of {' and of '.join(none)} that can be used"
         )
     return Problems(
-        settings, prompter, room, found["train"], found["development"], found["test"], flaws
+        settings,
+        prompter,
+        max_prompt_tokens,
+        found["train"],
+        found["development"],
+        found["test"],
+        flaws,
     )
 
 
-def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What is said where the problems of two reports are not the same; "" where they are."""
     kind = "hashes" if "hashes" in before else "problems"  # older versions only counted them
     old, new = before.get(kind, {}), now[kind]

@@ -36,7 +36,7 @@ class Prompter:
     direct: bool = False
     chat: bool = False
 
-    def row(self, problem: Problem, hint: bool, shown: bool = False) -> list[int]:
+    def prompt_ids(self, problem: Problem, hint: bool, with_few_shot: bool = False) -> list[int]:
         """Token ids the model continues for `problem`.
 
         Args:
@@ -45,8 +45,8 @@ class Prompter:
             shown: whether `few_shot(hint)` comes before them; it is not among them.
         """
         if self.chat:
-            turns = [*self._turns(hint if shown else None), self._ask(problem, hint)]
-            ids, before = self._chat.chat(turns), self.few_shot(hint) if shown else []
+            turns = [*self._turns(hint if with_few_shot else None), self._ask(problem, hint)]
+            ids, before = self._chat.chat(turns), self.few_shot(hint) if with_few_shot else []
             if ids[: len(before)] != before:
                 raise ValueError(
                     f"question {problem.id!r} changes how the chat before it is written; set "
@@ -54,7 +54,7 @@ class Prompter:
                 )
             return ids[len(before) :]
         prompt = self.task.prompt(problem, hint)
-        if shown and self._joined:
+        if with_few_shot and self._joined:
             return packing.continued(self.tokenizer, *self._last_example[hint], prompt)
         return [*packing.bos(self.tokenizer), *self.tokenizer.encode(prompt)]
 
@@ -64,7 +64,9 @@ class Prompter:
         The longer one of a prompt by itself and one after the examples.
         """
         if problem not in self._lengths:
-            rows = (self.row(problem, hint=True, shown=x) for x in {False, self._joined})
+            rows = (
+                self.prompt_ids(problem, hint=True, with_few_shot=x) for x in {False, self._joined}
+            )
             self._lengths[problem] = max(map(len, rows))
         return self._lengths[problem]
 
@@ -115,7 +117,7 @@ class Prompter:
         return list(self._few_shot[hint])
 
     def training_examples(
-        self, kept: Sequence[Sample], rehearsal: float = 0.0, shown: bool = False
+        self, kept: Sequence[Sample], rehearsal: float = 0.0, with_few_shot: bool = False
     ) -> list[packing.Example]:
         """What a round trains on: every kept sample without hint, and a share of them with it too.
 
@@ -128,13 +130,13 @@ class Prompter:
                 spread.
             shown: whether they are trained on after the few-shot prompt.
         """
-        again = rehearsed(len(kept), rehearsal)
-        return [self.training_example(sample, shown=shown) for sample in kept] + [
+        again = rehearsed_indices(len(kept), rehearsal)
+        return [self.training_example(sample, with_few_shot=with_few_shot) for sample in kept] + [
             self.training_example(kept[place], hint=True) for place in again
         ]
 
     def training_example(
-        self, sample: Sample, hint: bool = False, shown: bool = False
+        self, sample: Sample, hint: bool = False, with_few_shot: bool = False
     ) -> packing.Example:
         """A kept sample to train on: its rationale and answer after the prompt *without* hint.
 
@@ -148,22 +150,24 @@ class Prompter:
             raise ValueError(
                 f"sample {sample.id!r} was dropped ({sample.reason}): train on kept ones"
             )
-        return self._example(sample.problem, hint, sample.completion, shown)
+        return self._example(sample.problem, hint, sample.completion, with_few_shot)
 
-    def direct_example(self, problem: Problem, shown: bool = False) -> packing.Example:
+    def direct_example(self, problem: Problem, with_few_shot: bool = False) -> packing.Example:
         """What to train on in the baseline without rationales: the gold answer alone."""
-        return self._example(problem, False, self.task.direct(problem), shown)
+        return self._example(problem, False, self.task.direct(problem), with_few_shot)
 
     def _example(
         self, problem: Problem, hint: bool, completion: str, shown: bool
     ) -> packing.Example:
-        row = self.row(problem, hint)
+        row = self.prompt_ids(problem, hint)
         if self.chat:
             ids = self._reply(row, problem, hint, completion.strip())
         else:
             prompt = self.task.prompt(problem, hint)
             ids = packing.continued(self.tokenizer, row, prompt, completion)
-        return packing.example(self.row(problem, hint, shown) if shown else row, [*ids, self.end])
+        return packing.example(
+            self.prompt_ids(problem, hint, shown) if shown else row, [*ids, self.end]
+        )
 
     def _reply(self, before: list[int], problem: Problem, hint: bool, text: str) -> list[int]:
         """Ids of an answer in a chat after the prompt `before`.
@@ -252,7 +256,7 @@ class Prompter:
         return self.tokenizer
 
 
-def rehearsed(count: int, share: float) -> list[int]:
+def rehearsed_indices(count: int, share: float) -> list[int]:
     """Which of `count` examples are trained on with their hint as well: a share, evenly spread."""
     return [i for i in range(count) if int((i + 1) * share) > int(i * share)]
 

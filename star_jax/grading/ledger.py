@@ -78,7 +78,7 @@ def failures(samples: Iterable[Sample]) -> list[Sample]:
     return [sample for sample in samples if not sample.correct]
 
 
-def keep(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> list[Sample]:
+def filter_samples(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> list[Sample]:
     """Algorithm 1's filter (lines 5 and 6): what the round trains on.
 
     All that is right in `samples`, then of `rationalized` what is right and failed in `samples`.

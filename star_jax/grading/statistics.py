@@ -135,7 +135,7 @@ def by_group(records: Iterable[tuple[str, bool]]) -> dict[str, Score]:
     return {group: Score(sum(right), len(right)) for group, right in verdicts.items()}
 
 
-def summary(
+def accuracy_summary(
     records: Sequence[tuple[str, bool]], in_distribution: Callable[[str], bool]
 ) -> dict[str, Any]:
     """What a round reports of its evaluation, ready for `result.json`.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from star_jax.data.sample import Sample
-from star_jax.grading.ledger import keep
+from star_jax.grading.ledger import filter_samples
 
 
 def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict
 
 
 def _counts(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
-    kept = keep(samples, rationalized)
+    kept = filter_samples(samples, rationalized)
     generated = [sample for sample in kept if not sample.hint]
     with_hint = [sample for sample in kept if sample.hint]
     return {

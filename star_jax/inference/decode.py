@@ -18,7 +18,7 @@ from star_jax.inference import buckets
 from star_jax.inference.sampling import BROKEN, SamplingParams, is_broken, sample_tokens
 from star_jax.inference.stop_rule import StopRule, match
 from star_jax.models import kv_cache
-from star_jax.models.transformer import ANY, Decoder, Layout
+from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 
 
 @jax.tree_util.register_dataclass
@@ -136,15 +136,15 @@ def decode(
     max_new_tokens: int,
     stop: StopRule,
     selection: SamplingParams,
-    apart: bool = False,
-    layout: Layout = ANY,
+    unstacked: bool = False,
+    layout: Layout = ANY_LAYOUT,
 ) -> Generated:
     """Writes up to `max_new_tokens` tokens a row, until every row has met its stop.
 
     With `apart` the layers are taken out of their stack first: a second copy of the weights, and
     faster on a CPU.
     """
-    if apart:
+    if unstacked:
         model, prefix = model.unstacked(), kv_cache.unstacked(prefix) if prefix else None
     slots = prefill_slots(
         model, prompts, prefix, max_new_tokens=max_new_tokens, stop=stop, selection=selection
@@ -160,12 +160,14 @@ def decode(
 
 
 def empty_slots(
-    model: Decoder, rows: int, places: int, *, max_new_tokens: int, stop: StopRule
+    model: Decoder, rows: int, prompt_length: int, *, max_new_tokens: int, stop: StopRule
 ) -> SlotState:
     """Slots without rows: `places` for prompts, and one block of the ring."""
     number, finished = jnp.zeros((rows,), jnp.int32), jnp.ones((rows,), bool)
     unwritten = _unwritten(number, finished, max_new_tokens=max_new_tokens, stop=stop)
-    cache = kv_cache.empty_cache(model, rows, places, buckets.page_ring(max_new_tokens).page_length)
+    cache = kv_cache.empty_cache(
+        model, rows, prompt_length, buckets.page_ring(max_new_tokens).page_length
+    )
     return SlotState(unwritten, cache, jnp.int32(0))
 
 
@@ -248,7 +250,7 @@ def advance(
     stop: StopRule,
     selection: SamplingParams,
     wanted: jax.Array | None = None,
-    layout: Layout = ANY,
+    layout: Layout = ANY_LAYOUT,
 ) -> SlotState:
     """Writes tokens until `wanted` [] slots have ended (None: all), or the ring's block is full."""
     places, begun = slots.cache.ring[0].positions, slots.cache.cursor

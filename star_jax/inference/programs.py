@@ -25,7 +25,7 @@ from star_jax.models.config import ModelConfig
 from star_jax.models.kv_cache import KVPage, Prefix
 from star_jax.models.params import Params, as_policy
 from star_jax.models.prefix_tokens import PrefixTokens
-from star_jax.models.transformer import ANY, Decoder, Layout
+from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 from star_jax.runtime import sharding
 from star_jax.runtime.compile import Compiler, Program, Signature
 
@@ -175,7 +175,7 @@ class SamplingPrograms:
             return sharding.split(self.mesh, x, "rows", None, "embed")
 
         few = rows // self.mesh.shape["data"] <= self.config.width // 2
-        return Layout(lay, lay) if few and self.mesh.shape["fsdp"] > 1 else ANY
+        return Layout(lay, lay) if few and self.mesh.shape["fsdp"] > 1 else ANY_LAYOUT
 
     def abstract_prefix(self, with_prefix: bool = True) -> Prefix | None:
         """Shapes of the few-shot prompt's keys and values; None without one."""

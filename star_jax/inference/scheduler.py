@@ -111,7 +111,7 @@ class SlotBatch(Protocol):
         ...
 
 
-def plan(rows: Sequence[Request], shapes: Sequence[Bucket], refills: int = 1) -> list[Chunk]:
+def plan(requests: Sequence[Request], buckets: Sequence[Bucket], refills: int = 1) -> list[Chunk]:
     """Cuts rows into chunks: smallest shape that fits, short prompts first. Every row is in one.
 
     Args:
@@ -122,8 +122,8 @@ def plan(rows: Sequence[Request], shapes: Sequence[Bucket], refills: int = 1) ->
     Raises:
         ValueError: a row fits no shape.
     """
-    by_shape: dict[Bucket, list[Request]] = {shape: [] for shape in sorted(shapes)}
-    for row in sorted(rows, key=lambda row: (len(row.tokens), row.number)):
+    by_shape: dict[Bucket, list[Request]] = {shape: [] for shape in sorted(buckets)}
+    for row in sorted(requests, key=lambda row: (len(row.tokens), row.number)):
         fitting = next(
             (shape for shape in by_shape if shape.holds(len(row.tokens), row.max_new_tokens)), None
         )

@@ -21,7 +21,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 )
 from jax.sharding import Mesh
 
-from star_jax.models.attention_reference import Source, attention
+from star_jax.models.attention_reference import KeySource, attention
 from star_jax.models.stacking import Carry, Index
 from star_jax.runtime import sharding
 
@@ -132,7 +132,7 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
     return attend
 
 
-def attend_sources(layer: Layer, q_BxHxTxD: jax.Array, sources: Sequence[Source]) -> jax.Array:
+def attend_sources(layer: Layer, q_BxHxTxD: jax.Array, sources: Sequence[KeySource]) -> jax.Array:
     """`plain_attention.attention` as the layer scales and caps it."""
     return attention(q_BxHxTxD, sources, scale=layer.scale, cap=layer.cap)
 
@@ -144,7 +144,7 @@ def plain_segments(
     v_BxKxTxD: jax.Array,
     segments_BxT: jax.Array,
     begun_T: jax.Array | None = None,
-    shared: Callable[[slice], list[Source]] = lambda queries: [],
+    shared: Callable[[slice], list[KeySource]] = lambda queries: [],
 ) -> jax.Array:
     """As `attend_segments`, by the plain formula, for some queries at a time.
 
@@ -159,7 +159,7 @@ def plain_segments(
         mask = causal & within(layer.window, place[queries], place[keys])
         mask = mask & (segments_BxT[:, queries, None] == segments_BxT[:, None, keys])
         first = None if begun_T is None else begun_T[queries.start] - keys.start
-        own = Source(k_BxKxTxD[:, :, keys], v_BxKxTxD[:, :, keys], mask[:, None], first=first)
+        own = KeySource(k_BxKxTxD[:, :, keys], v_BxKxTxD[:, :, keys], mask[:, None], first=first)
         return attend_sources(layer, q, [own, *shared(queries)])
 
     found, firsts = [], list(range(0, length, _QUERIES))

@@ -19,7 +19,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Source:
+class KeySource:
     """Keys to be attended to, S of them, and their values.
 
     Attributes:
@@ -40,10 +40,10 @@ class Source:
     kept: bool = dataclasses.field(default=False, metadata={"static": True})
     first: jax.Array | None = None
 
-    def last(self, count: int) -> "Source":
+    def last(self, count: int) -> "KeySource":
         """Its last `count` keys, [B, K, S, D]."""
         keys, values = (x[..., -count:, :] for x in (self.keys, self.values))
-        return Source(keys, values, self.mask[..., -count:])
+        return KeySource(keys, values, self.mask[..., -count:])
 
     @property
     def shared(self) -> bool:
@@ -71,7 +71,7 @@ class Source:
 
 
 def attention(
-    q_BxHxTxD: jax.Array, sources: Sequence[Source], *, scale: float, cap: float
+    q_BxHxTxD: jax.Array, sources: Sequence[KeySource], *, scale: float, cap: float
 ) -> jax.Array:
     """Softmax attention of the queries over several sources of keys at once, [B, H, T, D].
 
@@ -98,18 +98,18 @@ def capped(x: jax.Array, cap: float) -> jax.Array:
 
 T = TypeVar("T")
 _FEW = (128, 256, 384)  # keys: no more than so many are multiplied where queries see no others
-_Kept = tuple[jax.Array, tuple[Source, ...], jax.Array, jax.Array]
+_Kept = tuple[jax.Array, tuple[KeySource, ...], jax.Array, jax.Array]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _attention(
-    cap: float, length: int, q_BxKxNxD: jax.Array, sources: tuple[Source, ...]
+    cap: float, length: int, q_BxKxNxD: jax.Array, sources: tuple[KeySource, ...]
 ) -> jax.Array:
     return _forward(cap, length, q_BxKxNxD, sources)[0]
 
 
 def _forward(
-    cap: float, length: int, q_BxKxNxD: jax.Array, sources: tuple[Source, ...]
+    cap: float, length: int, q_BxKxNxD: jax.Array, sources: tuple[KeySource, ...]
 ) -> tuple[jax.Array, _Kept]:
     attend = functools.partial(_attend, cap, length, q_BxKxNxD)
     found = [_of_seen(attend, source) for source in sources]
@@ -126,13 +126,13 @@ def _forward(
 
 def _backward(
     cap: float, length: int, kept: _Kept, wanted: jax.Array
-) -> tuple[jax.Array, tuple[Source, ...]]:
+) -> tuple[jax.Array, tuple[KeySource, ...]]:
     """Gradients of the queries and of each source's keys and values; all products in float32."""
     q, sources, out, summed = kept
     wanted = wanted.astype(jnp.float32)
     even = (wanted * out).sum(-1, keepdims=True)  # raising all scores of a query changes nothing
 
-    def gradient(source: Source) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def gradient(source: KeySource) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Of the queries by one source, of its keys and of its values."""
         queries, keys, values, scores = source.axes
         k, v = (x.astype(jnp.float32) for x in (source.keys, source.values))
@@ -160,8 +160,8 @@ _attention.defvjp(_forward, _backward)
 
 
 def _of_seen(
-    compute: Callable[[Source], T],
-    source: Source,
+    compute: Callable[[KeySource], T],
+    source: KeySource,
     whole: Callable[[int, T], T] = lambda count, found: found,
 ) -> T:
     """What is computed of a source, without most of the keys that no query sees.
@@ -203,7 +203,7 @@ class _Attended(NamedTuple):
     mixed: jax.Array
 
 
-def _attend(cap: float, length: int, q_BxKxNxD: jax.Array, source: Source) -> _Attended:
+def _attend(cap: float, length: int, q_BxKxNxD: jax.Array, source: KeySource) -> _Attended:
     """One source; what all rows share is fastest with the rows' queries as one matrix."""
     scores = _scores(cap, source.lay(q_BxKxNxD), source)
     seen = source.seen(length, q_BxKxNxD.shape[2])
@@ -222,7 +222,7 @@ def _attend(cap: float, length: int, q_BxKxNxD: jax.Array, source: Source) -> _A
     return _Attended(*(source.lay(x) for x in (highest, total, mixed)))
 
 
-def _scores(cap: float, q: jax.Array, source: Source) -> jax.Array:
+def _scores(cap: float, q: jax.Array, source: KeySource) -> jax.Array:
     """Of queries that are laid out as the source's scores; before the mask."""
     queries, keys, _, axes = source.axes
     axes = f"{queries},{keys}->{axes}"

@@ -23,9 +23,9 @@ import jax.numpy as jnp
 
 from star_jax.models import stacking
 from star_jax.models.attention import Attend, Layer, attend_sources, plain_segments, within
-from star_jax.models.attention_reference import Source
+from star_jax.models.attention_reference import KeySource
 from star_jax.models.stacking import Carry, Index, Stacked
-from star_jax.models.transformer import ANY, Decoder, Layout
+from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 
 
 @jax.tree_util.register_dataclass
@@ -153,7 +153,7 @@ def make_prefix(model: Decoder, tokens_S: jax.Array, length: jax.Array) -> Prefi
     ) -> tuple[jax.Array, Carry]:
         keys = jnp.where(place[:, None] < length, k[0], k[0, :, :1])  # see `Source`
         kept = _put(kept, layer, keys.swapaxes(1, 2), v[0].swapaxes(1, 2))
-        own = Source(k, v, causal & within(layer.window, place, place))
+        own = KeySource(k, v, causal & within(layer.window, place, place))
         return attend_sources(layer, q, [own]), kept
 
     room = (_room(model, model.config.key_heads, model.config.head_dim, size),) * 2
@@ -175,7 +175,7 @@ def prefill(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
     ) -> tuple[jax.Array, Carry]:
         kept = _put(kept, layer, k.swapaxes(2, 3), v)
-        own = Source(k, v, mask & within(layer.window, place, place))
+        own = KeySource(k, v, mask & within(layer.window, place, place))
         return attend_sources(layer, q, [own, *_shared(prefix, layer, positions)]), kept
 
     room = _own_room(model, rows, size)
@@ -241,7 +241,7 @@ def step(
     token_B: jax.Array,
     cache: Cache,
     prefix: Prefix | None,
-    layout: Layout = ANY,
+    layout: Layout = ANY_LAYOUT,
 ) -> tuple[jax.Array, Cache]:
     """Feeds one token a row and returns the next token's logits [B, V] and the cache with it."""
     asked, written, (first, *older) = cache.prompt, cache.written[:, None], cache.ring
@@ -263,7 +263,7 @@ def step(
         for part, (mask, behind) in enumerate(zip(masks, behinds, strict=True)):
             keys, values = own[2 * part : 2 * part + 2]
             seen = mask & (behind < layer.window) if layer.window else mask
-            sources.append(Source(keys, values, seen[:, None, None], kept=True))
+            sources.append(KeySource(keys, values, seen[:, None, None], kept=True))
         return attend_sources(layer, q, [*sources, *_shared(prefix, layer, positions)]), kept
 
     read = [x for part in (*older, asked) for x in (part.keys, part.values)]
@@ -294,7 +294,7 @@ def attend_segments(
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
     ) -> tuple[jax.Array, Carry]:
-        def shared(queries: slice) -> list[Source]:
+        def shared(queries: slice) -> list[KeySource]:
             return _shared(prefix, layer, positions_BxT[:, queries])
 
         return plain_segments(layer, q, k, v, segments_BxT, begun_T, shared), kept
@@ -302,7 +302,7 @@ def attend_segments(
     return attend
 
 
-def _shared(prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array) -> list[Source]:
+def _shared(prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array) -> list[KeySource]:
     """The prefix as a source of keys, the last of what layers are given; places are positions."""
     if prefix is None:
         return []
@@ -311,7 +311,7 @@ def _shared(prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array) -> li
     mask = place < prefix.length
     if layer.window:
         mask = mask & within(layer.window, positions_BxT, place)[:, None]
-    return [Source(keys, values, mask)]
+    return [KeySource(keys, values, mask)]
 
 
 def _stacks(prefix: Prefix | None) -> tuple[Stacked, ...]:

@@ -40,7 +40,7 @@ class Memory:
     training: dict[str, int]
 
 
-def memory(
+def estimate(
     config: ModelConfig,
     mesh: Mesh,
     *,
@@ -118,7 +118,7 @@ def rows_that_fit(config: ModelConfig, mesh: Mesh, *, length: int, prefix: int) 
         prefix: tokens of the few-shot prompt.
     """
     shards = sharding.batch_multiple(mesh)
-    one = memory(config, mesh, batch=shards, length=length, dtype=config.compute.dtype).sampling
+    one = estimate(config, mesh, batch=shards, length=length, dtype=config.compute.dtype).sampling
     weights = one.pop("weights")
     shared = one["keys and values"] // length * prefix
     # Half of the cache is there twice while the last rows move into fewer slots, and all logits

@@ -244,7 +244,7 @@ class Layout:
     within: Callable[[jax.Array], jax.Array] = lambda x: x
 
 
-ANY = Layout()
+ANY_LAYOUT = Layout()
 
 
 # What a gradient keeps of a block beside its input: everything; the products with its weights and
@@ -282,7 +282,7 @@ class Decoder(nnx.Module):
         *,
         given: tuple[Stacked, ...] = (),
         keep: "Keep" = "everything",
-        layout: Layout = ANY,
+        layout: Layout = ANY_LAYOUT,
     ) -> tuple[jax.Array, Carry]:
         """Ids and their positions to the normalised residual stream, [B, T, E].
 

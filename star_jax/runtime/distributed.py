@@ -32,7 +32,7 @@ _OTHERS = ("Gloo", "closed by peer", "coordination", "Barrier")
 _GOES_ON = "nothing that was done is lost: the same command, in all processes, goes on"
 
 
-def given() -> tuple[str | None, int | None, int | None]:
+def process_flags() -> tuple[str | None, int | None, int | None]:
     """What the flags say: coordinator, processes, process; not checked."""
     return _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
 
@@ -68,7 +68,9 @@ def check(coordinator: str | None, processes: int | None, process: int | None) -
 
 
 @contextlib.contextmanager
-def together(coordinator: str | None, processes: int | None, process: int | None) -> Iterator[None]:
+def initialized(
+    coordinator: str | None, processes: int | None, process: int | None
+) -> Iterator[None]:
     """What runs inside is one of several processes, where flags or the cluster say so.
 
     Arguments are those of `check`, checked. What fails inside ends the process, where there are

@@ -11,8 +11,8 @@ from star_jax.config import schema
 from star_jax.config.validation import Settings, SettingsError, differences, to_dict
 from star_jax.conversion import load, run_checkpoint
 from star_jax.data import tokenizer_loading
-from star_jax.data.problems import FILE, Problems, changed, gather
-from star_jax.data.prompts import Prompter, documents, rehearsed
+from star_jax.data.problems import FILE, Problems, describe_change, gather_problems
+from star_jax.data.prompts import Prompter, documents, rehearsed_indices
 from star_jax.data.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 from star_jax.inference.buckets import Bucket
 from star_jax.inference.programs import SamplingPrograms
@@ -23,7 +23,7 @@ from star_jax.models.config import ModelConfig, for_mesh
 from star_jax.runtime import multihost, sharding
 from star_jax.runtime.compile import Compiler
 from star_jax.star import capacity
-from star_jax.star.capacity import rounded
+from star_jax.star.capacity import round_up
 from star_jax.star.fused_programs import FusedPrograms, FusedSpec
 from star_jax.star.run import Run, RunPrograms
 from star_jax.storage import files
@@ -73,9 +73,11 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
     )
     mesh = sharding.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
     model = _model(settings, prompter, mesh)
-    prefix = rounded(max(len(prompter.few_shot(hint)) for hint in (False, True)))
+    prefix = round_up(max(len(prompter.few_shot(hint)) for hint in (False, True)))
     shards = sharding.batch_multiple(mesh)
-    problems = gather(settings, prompter, _longest_prompt(settings, model.context - prefix))
+    problems = gather_problems(
+        settings, prompter, _longest_prompt(settings, model.context - prefix)
+    )
     _check_corpus(settings, prompter)
     buckets = capacity.choose(
         settings, prompter, problems, model, mesh, prefix=prefix, samples=samples, workdir=workdir
@@ -146,7 +148,7 @@ def _open(
         folder = open_folder(settings, workdir)
         data, report = folder / FILE, problems.report()
         before = files.read_json(data) if data.exists() else {}
-        if why := changed(before, report):
+        if why := describe_change(before, report):
             raise SettingsError(f"{data}: {why}")
         report["checkpoint"] = before.get(
             "checkpoint", run_checkpoint.number(settings.model.source)
@@ -194,7 +196,7 @@ def _model(settings: Settings, prompter: Prompter, mesh: Mesh) -> ModelConfig:
         head_dim=model.head_dim,
         hidden=model.hidden,
         rotary=model.rotary,
-        vocab=rounded(prompter.tokenizer.vocab_size),
+        vocab=round_up(prompter.tokenizer.vocab_size),
         context=model.context,
     )
     return for_mesh(made, mesh, dtype=model.dtype)
@@ -213,11 +215,11 @@ def _fused_spec(
             "the device; take config.mode='rounds'"
         )
     longest = max(len(problem.answer.encode()) for problem in problems.seen)
-    again = len(rehearsed(bucket.rows, settings.rationalize.rehearsal))
+    again = len(rehearsed_indices(bucket.rows, settings.rationalize.rehearsal))
     if again:
         again = padded_rows(bucket.rows + again, shards, settings.train.micro_batch) - bucket.rows
     every = settings.policy_refresh_every
-    return FusedSpec(bucket, rounded(longest), rule, prompter.end, again, every)
+    return FusedSpec(bucket, round_up(longest), rule, prompter.end, again, every)
 
 
 def _pretrain_spec(cfg: schema.Pretrain) -> UpdateSpec:

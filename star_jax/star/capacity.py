@@ -57,13 +57,13 @@ def choose(
         longest = max(prompt + page_ring(budget).tokens for prompt, budget in sizes)
         length = max(1, min(model.context - prefix, longest))
         fitting = memory.rows_that_fit(model, grid, length=length, prefix=prefix)
-        busy = rounded(most // _REFILLS, multiple)
+        busy = round_up(most // _REFILLS, multiple)
         return max(multiple, min(busy, fitting // multiple * multiple))
 
     rows = multihost.on_primary(lambda: settings.sampler.rows or chosen())
     counts = (most, samples * len(outside))  # no more rows than questions
     return tuple(
-        Bucket(budget, prompt, min(rows, rounded(count, multiple)))
+        Bucket(budget, prompt, min(rows, round_up(count, multiple)))
         for (prompt, budget), count in zip(sizes, counts, strict=False)
     )
 
@@ -73,7 +73,7 @@ def _fitted(settings: Settings, prompter: Prompter, problems: Sequence[Problem])
     longest = max(
         max_new_tokens(settings, prompter, group) for group in {p.group for p in problems}
     )
-    return rounded(max(map(prompter.length, problems))), longest
+    return round_up(max(map(prompter.length, problems))), longest
 
 
 def max_new_tokens(settings: Settings, prompter: Prompter, group: str) -> int:
@@ -87,6 +87,6 @@ def max_new_tokens(settings: Settings, prompter: Prompter, group: str) -> int:
     return settings.sampler.max_new_tokens or len(prompter.tokenizer.encode(longest)) + 1
 
 
-def rounded(size: int, multiple: int = MULTIPLE) -> int:
+def round_up(size: int, multiple: int = MULTIPLE) -> int:
     """The next multiple."""
     return -(-size // multiple) * multiple

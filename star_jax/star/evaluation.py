@@ -43,7 +43,7 @@ def evaluate(
     problems = [problem for problem in of_split if run.task.in_distribution(problem.group)]
     if not problems:
         raise SettingsError(f"--split={split}: the task has no such problems")
-    versions.say(run.console, run.folder)
+    versions.report(run.console, run.folder)
     of = run.folder / OF
     multihost.on_primary(lambda: _check_folder(of, settings.model.source, split, samples))
     announce(run)

@@ -134,10 +134,10 @@ class FusedPrograms:
             eos=spec.eos,
             dtype=sampling.config.compute.dtype,
             refresh_every=spec.refresh_every,
-            show=self._shows,
-            apart=stacking.is_unstacked_on(sampling.mesh),
+            train_on_few_shot=self._shows,
+            unstacked=stacking.is_unstacked_on(sampling.mesh),
             layout=sampling.layout(spec.bucket.rows),
-            block=length_multiple(sampling.mesh),
+            length_multiple=length_multiple(sampling.mesh),
         )
 
     def _step_signature(self, with_prefix: bool) -> Signature:

@@ -174,10 +174,10 @@ def _batch(
         run.programs.sampling.prefix_tokens(prompter.few_shot(hint)) if shown else None
         for hint in (False, True)
     )
-    trained = [prompter.row(p, False, trains_on_few_shot) for p in questions]
+    trained = [prompter.prompt_ids(p, False, trains_on_few_shot) for p in questions]
     return StarBatch(
-        question=_padded([prompter.row(p, False, shown) for p in questions], bucket),
-        hinted=_padded([prompter.row(p, True, shown) for p in tried], bucket),
+        question=_padded([prompter.prompt_ids(p, False, shown) for p in questions], bucket),
+        hinted=_padded([prompter.prompt_ids(p, True, shown) for p in tried], bucket),
         trained=_padded(trained, bucket),
         rehearsed=_rehearsed(run, fused, questions) if fused.rehearsed_rows else None,
         number=_filled(np.array(numbers, np.int32), bucket.rows),
@@ -193,8 +193,8 @@ def _batch(
 def _rehearsed(run: Run, fused: FusedSpec, questions: Sequence[Problem]) -> Rehearsed:
     """The share of a batch that is trained on again with its hint."""
     share = run.settings.rationalize.rehearsal
-    indices = prompts.rehearsed(len(questions), share)
-    rows = [run.prompter.row(questions[index], True) for index in indices]
+    indices = prompts.rehearsed_indices(len(questions), share)
+    rows = [run.prompter.prompt_ids(questions[index], True) for index in indices]
     bucket = dataclasses.replace(fused.bucket, rows=fused.rehearsed_rows)
     of = _filled(np.array(indices, np.int32), fused.rehearsed_rows)
     return Rehearsed(_padded(rows, bucket), of)

@@ -29,7 +29,7 @@ from star_jax.inference.stop_rule import StopRule
 from star_jax.models import kv_cache
 from star_jax.models.params import as_policy
 from star_jax.models.prefix_tokens import PrefixTokens
-from star_jax.models.transformer import ANY, Decoder, Layout
+from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 from star_jax.star import phase
 from star_jax.star.phase import Phase
 from star_jax.tasks.answer_rule import AnswerRule
@@ -67,10 +67,10 @@ class StarConfig:
     eos: int
     dtype: str = "float32"
     refresh_every: int = 0
-    show: bool = False
-    apart: bool = False
-    layout: Layout = ANY
-    block: int = 1
+    train_on_few_shot: bool = False
+    unstacked: bool = False
+    layout: Layout = ANY_LAYOUT
+    length_multiple: int = 1
 
 
 @jax.tree_util.register_dataclass
@@ -193,7 +193,7 @@ def star_step(
     rows = _rows(config, batch, first, second, accepted)
 
     def learn(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
-        shown = batch.few_shot if config.show else None
+        shown = batch.few_shot if config.train_on_few_shot else None
         return config.update(state, rows, batch.learning_rate, shown)
 
     def rest(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
@@ -210,7 +210,7 @@ def training_rows(
     written: jax.Array,
     count: jax.Array,
     accepted: jax.Array,
-    block: int = 1,
+    length_multiple: int = 1,
 ) -> step.Batch:
     """Question + rationale + end-of-text, for every row that is accepted; [B, T].
 
@@ -218,7 +218,7 @@ def training_rows(
     any segment, and no weight. T is P + N + 1, or the next multiple of `block`.
     """
     rows, places = question.tokens.shape
-    room = 1 + -(places + written.shape[1] + 1) % block
+    room = 1 + -(places + written.shape[1] + 1) % length_multiple
     tokens = jnp.concatenate((question.tokens, written, jnp.zeros((rows, room), jnp.int32)), axis=1)
     place = jnp.arange(tokens.shape[1])
     end = (places + count)[:, None]
@@ -242,7 +242,7 @@ def _rows(
 
     written = choose(first.generated.tokens, second.generated.tokens)
     count = choose(first.kept, second.kept)
-    make = functools.partial(training_rows, config.eos, block=config.block)
+    make = functools.partial(training_rows, config.eos, length_multiple=config.length_multiple)
     rows = make(batch.trained, written, count, accepted)
     if batch.rehearsed is None:
         return rows
@@ -269,7 +269,7 @@ def _attempt(
         max_new_tokens=config.max_new_tokens,
         stop=config.stop,
         selection=config.selection,
-        apart=config.apart,
+        unstacked=config.unstacked,
         layout=config.layout,
     )
     found = device.grade(

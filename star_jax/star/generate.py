@@ -39,7 +39,9 @@ def sample(
     few_shot = run.shows_examples(round_ - 1 if phase.previous_policy else round_)
     requests = [
         scheduler.Request(
-            number, run.prompter.row(problem, phase.hinted, few_shot), run.max_new_tokens(problem)
+            number,
+            run.prompter.prompt_ids(problem, phase.hinted, few_shot),
+            run.max_new_tokens(problem),
         )
         for number, problem in enumerate(problems)
     ]

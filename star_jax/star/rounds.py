@@ -46,7 +46,7 @@ def run_rounds(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     """
     run = build.make_run(settings, workdir, Console(quiet=not multihost.is_primary()))
     console.print_data(run.console, run.problems.report())
-    versions.say(run.console, run.folder)
+    versions.report(run.console, run.folder)
     weights = models.open_weights(run)
     records = multihost.on_primary(lambda: _finished(run))
     if records:
@@ -168,7 +168,7 @@ def _learn_in_steps(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Rec
             done = fused_round.learn(run, n, lambda: read(start), lambda: read(n - 1))
             _save(run, n, weights, done.params, done.loss, done.steps)
     generated, rationalized = fused_round.read(run, n)
-    kept = ledger.keep(generated, rationalized)
+    kept = ledger.filter_samples(generated, rationalized)
     multihost.on_primary(lambda: ledger.write_kept(run.round_folder(n), kept))
     return summary.summarize(generated, rationalized)
 
@@ -200,7 +200,7 @@ def _bootstrap(
         failed = [problem for problem in problems if problem.id in wrong]
         with meter.watch.phase("rationalize"):
             rationalized = generate.sample(run, n, phase.RATIONALIZE, policy, failed)
-    kept = ledger.keep(generated, rationalized)
+    kept = ledger.filter_samples(generated, rationalized)
     multihost.on_primary(lambda: ledger.write_kept(run.round_folder(n), kept))
     with_shots = run.trains_on_examples(n)
     examples = run.prompter.training_examples(kept, settings.rationalize.rehearsal, with_shots)
@@ -225,7 +225,7 @@ def _evaluate(run: Run, n: int, policy: Params, meter: Meter) -> Record:
 def _score(run: Run, samples: list[Sample]) -> Record:
     groups = [(sample.group, sample.correct) for sample in samples]
     inside = [sample for sample in samples if run.task.in_distribution(sample.group)]
-    score = statistics.summary(groups, run.task.in_distribution)
+    score = statistics.accuracy_summary(groups, run.task.in_distribution)
     return score | {"evaluation": summary.agreement(inside)}
 
 

@@ -15,7 +15,7 @@ _ALIGNMENT = 32  # bytes that the tensors begin at a multiple of, unless the fil
 
 
 @dataclasses.dataclass(frozen=True)
-class Packed:
+class QuantizedTensor:
     """A tensor as it lies in the file.
 
     Attributes:
@@ -42,7 +42,7 @@ class Head:
     """
 
     metadata: dict[str, Any]
-    tensors: tuple[Packed, ...]
+    tensors: tuple[QuantizedTensor, ...]
     size: int
 
 
@@ -94,7 +94,7 @@ def _head(data: mmap.mmap) -> Head:
     return Head(metadata, tuple(moved), size)
 
 
-def _tensor(data: mmap.mmap, place: int) -> tuple[Packed, int]:
+def _tensor(data: mmap.mmap, place: int) -> tuple[QuantizedTensor, int]:
     """The tensor that is told of at `place`, where it begins after the head, and the next place."""
     name, place = _string(data, place)
     (axes,) = struct.unpack_from("<I", data, place)
@@ -103,7 +103,7 @@ def _tensor(data: mmap.mmap, place: int) -> tuple[Packed, int]:
     *shape, kind, at = struct.unpack_from(f"<{axes}QIQ", data, place + 4)
     if 0 in shape:
         raise IndexError(f"tensor {name} without numbers")
-    return Packed(name, tuple(reversed(shape)), kind, at), place + 16 + 8 * axes
+    return QuantizedTensor(name, tuple(reversed(shape)), kind, at), place + 16 + 8 * axes
 
 
 def _value(data: mmap.mmap, kind: int, place: int) -> tuple[Any, int]:

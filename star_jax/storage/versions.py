@@ -13,7 +13,7 @@ FILE = "versions.json"  # in the run's folder: of its first start, then of each 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-dtypes")
 
 
-def here() -> dict[str, str]:
+def installed() -> dict[str, str]:
     """Name -> version, in this process; imports none of the packages."""
     python = {"python": platform.python_version(), "star_jax": star_jax.__version__}
     return python | {name: importlib.metadata.version(name) for name in _PACKAGES}
@@ -26,12 +26,12 @@ def record(folder: epath.Path, *, begun: bool) -> None:
         folder: of the run.
         begun: whether there was a start before; if `FILE` is not there, its versions are unknown.
     """
-    starts, now = _read(folder) or ([{}] if begun else []), here()
+    starts, now = _read(folder) or ([{}] if begun else []), installed()
     if not starts or starts[-1] != now:
         files.write_json(folder / FILE, [*starts, now])
 
 
-def say(console: Console, folder: epath.Path) -> None:
+def report(console: Console, folder: epath.Path) -> None:
     """Prints one line where earlier starts had other versions than the last, as far as known."""
     *before, now = _read(folder) or [{}]
     others = {

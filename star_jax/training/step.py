@@ -18,7 +18,7 @@ from star_jax.models.attention import attend_segments, segment_starts
 from star_jax.models.loss import cross_entropy
 from star_jax.models.params import Params
 from star_jax.models.prefix_tokens import PrefixTokens
-from star_jax.models.transformer import ANY, Decoder, Layout
+from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 from star_jax.runtime import sharding
 from star_jax.training.state import StarState
 
@@ -78,7 +78,7 @@ def token_loss(
         attend = kv_cache.attend_segments(batch.segments, positions, prefix, begun_T)
         given = (prefix.keys, prefix.values)
 
-    layout = split_layout(mesh) if mesh and remat else ANY
+    layout = split_layout(mesh) if mesh and remat else ANY_LAYOUT
     keep = "inputs" if remat else "products"
     x, _ = model.hidden(batch.tokens, positions, attend, given=given, keep=keep, layout=layout)
     return cross_entropy(

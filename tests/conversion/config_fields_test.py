@@ -5,12 +5,12 @@ import pytest
 
 import toys
 from star_jax.conversion import config_fields
-from star_jax.conversion.config_fields import Aspect, FamilyError, Fields
+from star_jax.conversion.config_fields import FamilyError, FieldGroup, Fields
 
 FOUND = {"width": 24, "heads": 4, "layers": 3, "context": 64}
 
 
-def read(aspect: Aspect, **values: Any) -> dict[str, Any]:
+def read(aspect: FieldGroup, **values: Any) -> dict[str, Any]:
     given = Fields(values, "config.json")
     result = aspect.read(given, FOUND)
     given.settle({}, frozenset())  # an aspect takes all its keys
@@ -57,7 +57,7 @@ def read(aspect: Aspect, **values: Any) -> dict[str, Any]:
         (config_fields.embedding_scale(), {}, {"embedding_scale": 24**0.5}),
     ],
 )
-def test_aspects(aspect: Aspect, values: dict[str, Any], expected: dict[str, Any]):
+def test_aspects(aspect: FieldGroup, values: dict[str, Any], expected: dict[str, Any]):
     assert read(aspect, **values) == expected
 
 

@@ -79,7 +79,9 @@ class TestReport:
     def test_totals(self, opened):
         opened["here"] = GPTJ
         text = printed("here", mesh=without_devices(fsdp=2), batch=4, length=64, dtype="bfloat16")
-        found = describe.memory(GPTJ, without_devices(fsdp=2), batch=4, length=64, dtype="bfloat16")
+        found = describe.estimate(
+            GPTJ, without_devices(fsdp=2), batch=4, length=64, dtype="bfloat16"
+        )
         assert "sampling, a device of data=1, fsdp=2, tensor=1: 4 rows of 64 tokens" in text
         for parts in (found.sampling, found.training):
             assert describe._bytes(sum(parts.values())) in text

@@ -129,12 +129,12 @@ def test_the_mesh_leaves_no_trace(tmp_path: pathlib.Path):
 
 def test_weights_are_written_in_the_type_they_are_kept_in(tmp_path: pathlib.Path):
     hugging_face.write("llama-old", tmp_path / "model")  # its config.json says torch_dtype
-    loaded = load.load(str(tmp_path / "model"), toys.one_device(), weights="bfloat16")
+    loaded = load.load(str(tmp_path / "model"), toys.one_device(), param_dtype="bfloat16")
     folder = again(loaded, tmp_path / "export")
     said = json.loads((folder / "config.json").read_text())
     assert said["dtype"] == "bfloat16" and "torch_dtype" not in said
     assert {x.dtype.name for x in load_all(folder).values()} == {"bfloat16"}
-    read = load.load(str(folder), toys.one_device(), weights="bfloat16")
+    read = load.load(str(folder), toys.one_device(), param_dtype="bfloat16")
     assert hugging_face.same(read.params, loaded.params)
 
 

@@ -69,7 +69,7 @@ def test_a_shape_that_the_family_cannot_say(change: dict, message: str):
 def test_padding_and_types_are_not_said():
     types = {"dtype": "bfloat16", "param_dtype": "bfloat16"}
     config = toys.replace(toys.SMALL, vocab_padding=3, kv_heads=2, windows=(0, 0), **types)
-    assert family_lib.said(config) == dataclasses.replace(toys.SMALL, vocab=29)
+    assert family_lib.canonical(config) == dataclasses.replace(toys.SMALL, vocab=29)
     written = GPTJ.write(config)
     assert (written["vocab_size"], written["dtype"]) == (29, "bfloat16")
 

@@ -88,13 +88,13 @@ def test_a_padded_model_computes_the_same(tmp_path: pathlib.Path):
 def test_everything_is_read_once(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     hugging_face.write("llama", tmp_path / "model")
     read: list[tuple] = []
-    original = safetensors.Folder.read
+    original = safetensors.SafetensorsFolder.read
 
-    def counted(self: safetensors.Folder, name: str, ranges: tuple) -> np.ndarray:
+    def counted(self: safetensors.SafetensorsFolder, name: str, ranges: tuple) -> np.ndarray:
         read.append((name, ranges))
         return original(self, name, ranges)
 
-    monkeypatch.setattr(safetensors.Folder, "read", counted)
+    monkeypatch.setattr(safetensors.SafetensorsFolder, "read", counted)
     load.load(str(tmp_path / "model"), sharding.make_mesh(2, 2, 2))
     assert len(read) == len(set(read))
     sizes = [int(np.prod([stop - start for start, stop in ranges])) for _, ranges in read]
@@ -109,7 +109,7 @@ def test_types_of_weights(stored: Any, weights: str, tmp_path: pathlib.Path):
     hugging_face.write("mistral", tmp_path / "model")
     retell(tmp_path / "model", lambda ts: {key: x.astype(stored) for key, x in ts.items()})
     loaded = load.load(
-        str(tmp_path / "model"), toys.one_device(), dtype="bfloat16", weights=weights
+        str(tmp_path / "model"), toys.one_device(), dtype="bfloat16", param_dtype=weights
     )
     assert (loaded.config.compute.dtype, loaded.config.compute.param_dtype) == ("bfloat16", weights)
     gate = by_name(loaded.params)["blocks.mlp.gate.value"][2]
@@ -122,7 +122,7 @@ def test_types_of_weights(stored: Any, weights: str, tmp_path: pathlib.Path):
 def test_other_types_to_keep_weights_in_are_refused(tmp_path: pathlib.Path):
     hugging_face.write("mistral", tmp_path / "model")
     with pytest.raises(ValueError, match="'float16': a type must be 'float32' or 'bfloat16'"):
-        load.load(str(tmp_path / "model"), toys.one_device(), weights="float16")
+        load.load(str(tmp_path / "model"), toys.one_device(), param_dtype="float16")
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama"])
@@ -249,11 +249,11 @@ def test_weights_that_are_no_numbers_are_refused(
         return found
 
     hugging_face.write("llama", tmp_path / "model")
-    load.load(str(tmp_path / "model"), toys.one_device(), weights=weights)
+    load.load(str(tmp_path / "model"), toys.one_device(), param_dtype=weights)
     retell(tmp_path / "model", damage)
     says = rf"model\.safetensors: tensor {tensor} holds NaN or infinity in {weights}: it is damaged"
     with pytest.raises(LoadError, match=says):
-        load.load(str(tmp_path / "model"), toys.one_device(), weights=weights)
+        load.load(str(tmp_path / "model"), toys.one_device(), param_dtype=weights)
 
 
 class TestHub:
@@ -321,7 +321,7 @@ def test_the_host_holds_the_weights_and_a_tensor(tmp_path: pathlib.Path):
     assert weights > 20 * tensor
     load.load(str(tmp_path / "model"), toys.one_device())  # what is imported and traced stays
     tracemalloc.start()
-    load.load(str(tmp_path / "model"), toys.one_device(), weights="bfloat16")
+    load.load(str(tmp_path / "model"), toys.one_device(), param_dtype="bfloat16")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < weights / 2 + 4 * tensor  # of two bytes, on a CPU where they were read to

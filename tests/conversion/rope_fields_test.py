@@ -5,7 +5,7 @@ import pytest
 
 import toys
 from star_jax.conversion import rope_fields
-from star_jax.conversion.config_fields import Aspect, FamilyError, Fields
+from star_jax.conversion.config_fields import FamilyError, FieldGroup, Fields
 from star_jax.models.config import RopeScaling
 
 FOUND = {"head_dim": 8, "layers": 4, "context": 64}
@@ -14,7 +14,7 @@ LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 FULL, LOCAL = "full_attention", "sliding_attention"
 
 
-def read(aspect: Aspect, **values: Any) -> dict[str, Any]:
+def read(aspect: FieldGroup, **values: Any) -> dict[str, Any]:
     given = Fields(values, "config.json")
     result = aspect.read(given, FOUND)
     given.settle({}, frozenset())
@@ -84,7 +84,7 @@ def rope(base: float = 1e4, rotary: int = 8, scaling: RopeScaling | None = None)
         ),
     ],
 )
-def test_rotary_embeddings(aspect: Aspect, values: dict[str, Any], expected: dict[str, Any]):
+def test_rotary_embeddings(aspect: FieldGroup, values: dict[str, Any], expected: dict[str, Any]):
     assert read(aspect, **values) == expected
 
 
@@ -111,7 +111,7 @@ def test_rotary_embeddings(aspect: Aspect, values: dict[str, Any], expected: dic
         ),
     ],
 )
-def test_windows(aspect: Aspect, values: dict[str, Any], expected: tuple[int, ...]):
+def test_windows(aspect: FieldGroup, values: dict[str, Any], expected: tuple[int, ...]):
     assert read(aspect, **values) == {"windows": expected}
 
 

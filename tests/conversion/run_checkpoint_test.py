@@ -52,7 +52,7 @@ def test_a_source_that_is_a_run_means_a_checkpoint(run: pathlib.Path):
 
 def test_weights_come_in_the_type_and_layout_asked_for(run: pathlib.Path):
     made = sharding.make_mesh(1, -1, 1)
-    loaded = load.load(str(run), made, weights="bfloat16")
+    loaded = load.load(str(run), made, param_dtype="bfloat16")
     assert {x.dtype.name for x in jax.tree.leaves(loaded.params)} == {"bfloat16"}
     assert all(x.sharding.mesh == made for x in jax.tree.leaves(loaded.params))
 

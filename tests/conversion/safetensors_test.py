@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from star_jax.conversion import safetensors
-from star_jax.conversion.safetensors import Folder, LoadError
+from star_jax.conversion.safetensors import LoadError, SafetensorsFolder
 
 INDEX = "model.safetensors.index.json"
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -38,7 +38,7 @@ def test_tensors_are_read_by_slices(folder: pathlib.Path, sharded: bool):
         for path in folder.iterdir():
             path.unlink()
         save_file({"a": A, "b": B}, folder / "model.safetensors")
-    source = Folder(folder, {})
+    source = SafetensorsFolder(folder, {})
     assert {name: (t.shape, t.type) for name, t in source.tensors.items()} == {
         "a": ((3, 4), "F32"),
         "b": ((5,), "BF16"),
@@ -97,7 +97,7 @@ def test_bad_folders_are_refused(folder: pathlib.Path, name: str):
     damage, message = BAD[name]
     damage(folder)
     with pytest.raises(LoadError, match=message) as caught:
-        Folder(folder, {})
+        SafetensorsFolder(folder, {})
     assert str(folder) in str(caught.value)
 
 
@@ -107,7 +107,7 @@ def test_a_file_cut_anywhere_is_refused(folder: pathlib.Path, size: int):
     if size < len(whole):
         (folder / ONE).write_bytes(whole[:size])
         with pytest.raises(LoadError, match=f"{ONE}: not a whole"):
-            Folder(folder, {})
+            SafetensorsFolder(folder, {})
 
 
 def test_links_of_the_hubs_cache_lead_to_its_blobs(folder: pathlib.Path):
@@ -118,11 +118,11 @@ def test_links_of_the_hubs_cache_lead_to_its_blobs(folder: pathlib.Path):
     for path in folder.iterdir():
         blob = path.rename(model / "blobs" / f"{hash(path.name)}")
         (snapshot / path.name).symlink_to(blob)
-    assert set(Folder(snapshot, {}).tensors) == {"a", "b"}
+    assert set(SafetensorsFolder(snapshot, {}).tensors) == {"a", "b"}
     (snapshot / TWO).unlink()
     (snapshot / TWO).symlink_to(outside(model))
     with pytest.raises(LoadError, match="outside of the folder"):
-        Folder(snapshot, {})
+        SafetensorsFolder(snapshot, {})
 
 
 @pytest.mark.parametrize(
@@ -152,17 +152,17 @@ def test_weights_of_another_save_are_not_left_out_in_silence(
 ):
     save_file({"a": A + 1}, folder / beside)
     if not refused:
-        assert set(Folder(folder, {}).tensors) == {"a", "b"}
+        assert set(SafetensorsFolder(folder, {}).tensors) == {"a", "b"}
         return
     with pytest.raises(LoadError, match=f"{beside} would be left out .* the files of one save"):
-        Folder(folder, {})
+        SafetensorsFolder(folder, {})
 
 
 def test_parts_beside_a_whole_file_are_not_left_out_in_silence(folder: pathlib.Path):
     (folder / INDEX).unlink()
     save_file({"a": A, "b": B}, folder / "model.safetensors")
     with pytest.raises(LoadError, match=rf"{ONE} would be left out \(2 in all\) beside model.safe"):
-        Folder(folder, {})
+        SafetensorsFolder(folder, {})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from star_jax.conversion.weight_map import INSIDE, OUTSIDE, Stored, place
+from star_jax.conversion.weight_map import INSIDE, OUTSIDE, StoredWeight, stored_weight
 from star_jax.models.config import ModelConfig
 
 CONFIG = ModelConfig(
@@ -43,8 +43,8 @@ PLACES = {
 }
 
 
-def of(line: str, ours: str, bias: bool) -> Stored:
-    return place(line, "h.0.", bias, ours, CONFIG)
+def of(line: str, ours: str, bias: bool) -> StoredWeight:
+    return stored_weight(line, "h.0.", bias, ours, CONFIG)
 
 
 @pytest.mark.parametrize("key", PLACES, ids=str)

@@ -64,7 +64,7 @@ def test_a_reply_goes_on_from_what_the_prompt_has_begun(
     )  # fmt: skip
     example = prompter.training_example(kept)
     given = example.tokens[example.weights == 0].tolist()
-    assert given == prompter.row(problem, hint=False)
+    assert given == prompter.prompt_ids(problem, hint=False)
     asked = [{"role": "user", "content": prompter.task.message(problem, False)}]
     assert example.tokens.tolist() == [*tokenizer.chat(asked, begun=text), prompter.end]
     assert tokenizer.name(prompter.end) == names[1] and prompter.end in tokenizer.eos_ids

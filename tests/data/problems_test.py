@@ -22,7 +22,9 @@ def gathered(data: pathlib.Path, room: int, bad: float = 0.5, **task: Any) -> Pr
     settings = fakes.tiny(
         {"task.bad": bad, "rounds.problems": 0, "evaluate.problems": 0, "task.module": "own.py"}
     )
-    return problems.gather(settings, Prompter(TOKENIZER, Jsonl(str(data), bad=bad, **task)), room)
+    return problems.gather_problems(
+        settings, Prompter(TOKENIZER, Jsonl(str(data), bad=bad, **task)), room
+    )
 
 
 @pytest.fixture
@@ -56,19 +58,19 @@ def test_what_is_too_long_is_left_out_and_told_of(folder: pathlib.Path):
 
 def test_other_problems_than_before_are_told_by_their_split(folder: pathlib.Path):
     before = json.loads(json.dumps(gathered(folder, 0).report()))
-    assert problems.changed(before, gathered(folder, 0).report()) == ""
-    assert problems.changed({}, before) == "", "a new run"
+    assert problems.describe_change(before, gathered(folder, 0).report()) == ""
+    assert problems.describe_change({}, before) == "", "a new run"
     counts = {"problems": before["problems"]}
-    assert problems.changed(counts, before) == "", "of a version without hashes"
+    assert problems.describe_change(counts, before) == "", "of a version without hashes"
     counts["problems"] = counts["problems"] | {"train": 99}
-    assert problems.changed(counts, before).startswith("train problems are not those")
+    assert problems.describe_change(counts, before).startswith("train problems are not those")
     shown = dataclasses.replace(gathered(folder, 0).prompter, examples=gathered(folder, 0).test)
     other = dataclasses.replace(gathered(folder, 0), prompter=shown).report()
-    assert problems.changed(before, other).startswith("few-shot problems are not those")
+    assert problems.describe_change(before, other).startswith("few-shot problems are not those")
     rows = (folder / "test.jsonl").read_text()
     (folder / "test.jsonl").write_text(rows.replace("What is 1", "How much is 1"))
     now = gathered(folder, 0).report()
-    assert problems.changed(before, now).startswith("train and test problems are not those")
+    assert problems.describe_change(before, now).startswith("train and test problems are not those")
 
 
 def test_lengths_are_those_of_the_prompt_with_its_hint(folder: pathlib.Path):
@@ -115,7 +117,7 @@ def test_a_run_needs_problems_to_learn_from_and_to_be_judged_by(
     settings = fakes.tiny({"rounds.count": rounds})
     prompter = Prompter(TOKENIZER, Few(str(tmp_path)))
     with pytest.raises(SettingsError, match=says):
-        problems.gather(settings, prompter, 0)
+        problems.gather_problems(settings, prompter, 0)
     if questions:
         settings = fakes.tiny({"rounds.count": 0})  # what has no rounds is judged by nothing
-        assert len(problems.gather(settings, prompter, 0).first) == questions
+        assert len(problems.gather_problems(settings, prompter, 0).first) == questions

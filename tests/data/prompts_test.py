@@ -30,7 +30,7 @@ def kept_sample(problem: tasks.Problem, hint: bool) -> Sample:
 
 @pytest.mark.parametrize("hint", [False, True])
 def test_a_row_is_the_head_of_a_document(hint: bool):
-    ids = PROMPTER.row(PROBLEMS[2], hint)
+    ids = PROMPTER.prompt_ids(PROBLEMS[2], hint)
     assert ids[:1] == BOS
     assert TOKENIZER.decode(ids[1:]) == TASK.prompt(PROBLEMS[2], hint)
     assert (TASK.prompt(PROBLEMS[2], True) == TOKENIZER.decode(ids)) == hint
@@ -60,7 +60,7 @@ def test_few_shot_prompt_and_row_read_like_pretraining_documents():
     ]
     prompter = Prompter(TOKENIZER, TASK, [shown])
     sampled = prompter.few_shot(hint=False)
-    sampled += prompter.row(asked, hint=False, shown=True)
+    sampled += prompter.prompt_ids(asked, hint=False, with_few_shot=True)
     sampled += TOKENIZER.encode(gold[1]) + EOS
     assert packing.join(documents).tokens.tolist() == sampled
 
@@ -74,7 +74,7 @@ def test_training_reads_the_prompt_without_hint_and_learns_the_rest(
     example = PROMPTER.training_example(sample)
     learnt = example.weights == 1
     border = int(learnt.argmax())
-    assert example.tokens[:border].tolist() == PROMPTER.row(problem, hint=False)
+    assert example.tokens[:border].tolist() == PROMPTER.prompt_ids(problem, hint=False)
     assert example.tokens[border:].tolist() == TOKENIZER.encode(sample.completion) + EOS
     assert learnt[border:].all() and not example.weights[:border].any()
 
@@ -106,7 +106,7 @@ def test_training_on_what_the_filter_dropped_is_refused():
 def test_the_prompt_stored_with_what_is_kept_is_the_one_trained_on():
     problem = PROBLEMS[3]
     failed = ledger.make_sample(TASK, problem, 1, False, "", truncated=False, tokens=1)
-    (kept,) = ledger.keep([failed], [kept_sample(problem, hint=True)])
+    (kept,) = ledger.filter_samples([failed], [kept_sample(problem, hint=True)])
     example = PROMPTER.training_example(kept)
     assert TOKENIZER.decode(example.tokens) == kept.prompt + kept.completion
 
@@ -134,7 +134,9 @@ class TestPretrained:
     @pytest.mark.parametrize("hint", [False, True])
     def test_examples_and_question_are_one_text(self, hint: bool):
         prompter = self.prompter()
-        ids = prompter.few_shot(hint) + prompter.row(self.PROBLEMS[2], hint, shown=True)
+        ids = prompter.few_shot(hint) + prompter.prompt_ids(
+            self.PROBLEMS[2], hint, with_few_shot=True
+        )
         mark = " (8)", " (9)", " (5)"
         eight, nine, five = mark if hint else ("", "", "")
         assert smollm2.tokenizer().decode(ids) == (
@@ -157,7 +159,9 @@ class TestPretrained:
     @pytest.mark.parametrize("hint", [False, True])
     def test_a_chat_is_the_tokenizers_own(self, hint: bool):
         prompter = self.prompter(chat=True)
-        shown = prompter.few_shot(hint) + prompter.row(self.PROBLEMS[2], hint, shown=True)
+        shown = prompter.few_shot(hint) + prompter.prompt_ids(
+            self.PROBLEMS[2], hint, with_few_shot=True
+        )
         turns = []
         for problem in self.PROBLEMS[:2]:
             gold = self.TASK.completion(problem.rationale, problem.answer).strip()
@@ -166,7 +170,7 @@ class TestPretrained:
         turns.append({"role": "user", "content": self.TASK.message(self.PROBLEMS[2], hint)})
         assert shown == smollm2.tokenizer().chat(turns)
         assert len(prompter.few_shot(hint)) > 90
-        assert prompter.row(self.PROBLEMS[2], hint) == smollm2.tokenizer().chat(turns[-1:])
+        assert prompter.prompt_ids(self.PROBLEMS[2], hint) == smollm2.tokenizer().chat(turns[-1:])
 
     @pytest.mark.parametrize(
         ("template", "end"),
@@ -199,16 +203,16 @@ class TestPretrained:
             self.TASK, self.PROBLEMS[2], 1, True, f"\n{gold} ", truncated=False, tokens=9
         )
         prompter = self.prompter(chat=True)
-        example = prompter.training_example(kept, shown=shown)
+        example = prompter.training_example(kept, with_few_shot=shown)
         given = example.tokens[example.weights == 0].tolist()
-        assert given == prompter.row(self.PROBLEMS[2], hint=False, shown=shown)
+        assert given == prompter.prompt_ids(self.PROBLEMS[2], hint=False, with_few_shot=shown)
         assert "(5)" not in smollm2.tokenizer().decode(given)
         learnt = example.tokens[example.weights == 1].tolist()
         assert learnt == [*smollm2.tokenizer().encode("4 + 1 = 5\n#### 5"), 2]
 
     def test_a_tokenizer_without_a_chat_template_is_refused(self):
         with pytest.raises(ValueError, match="config.model.chat: the tokenizer has no chat"):
-            Prompter(TOKENIZER, TASK, chat=True).row(PROBLEMS[0], hint=False)
+            Prompter(TOKENIZER, TASK, chat=True).prompt_ids(PROBLEMS[0], hint=False)
 
 
 TOKENIZERS = {
@@ -246,17 +250,17 @@ class TestWholeText:
             for p in self.SHOWN
         )
         for problem in self.ASKED:
-            ids = prompter.few_shot(hint) + prompter.row(problem, hint, shown=True)
+            ids = prompter.few_shot(hint) + prompter.prompt_ids(problem, hint, with_few_shot=True)
             prompt = self.TASK.prompt(problem, hint)
             assert ids == self.whole(tokenizer(), head + prompt)
-            assert prompter.row(problem, hint) == self.whole(tokenizer(), prompt)
+            assert prompter.prompt_ids(problem, hint) == self.whole(tokenizer(), prompt)
 
     def test_what_is_trained_on(self, tokenizer, hint: bool):
         prompter = Prompter(tokenizer(), self.TASK, self.SHOWN)
         for problem in self.ASKED:
             text = self.TASK.completion(problem.rationale, problem.answer)
             document = self.whole(tokenizer(), self.TASK.prompt(problem, hint) + text)
-            given = len(prompter.row(problem, hint))
+            given = len(prompter.prompt_ids(problem, hint))
             # what a model writes there is read, graded and trained on again, token by token
             said = tokenizer().decode(document[given:])
             assert said == text
@@ -304,7 +308,7 @@ def test_the_longest_prompt_of_a_problem_counts():
             return problem.question
 
     prompter = Prompter(tokenizer, Bare("nowhere"), [problem])
-    rows = [prompter.row(problem, hint=True, shown=shown) for shown in (False, True)]
+    rows = [prompter.prompt_ids(problem, hint=True, with_few_shot=shown) for shown in (False, True)]
     assert prompter.length(problem) == max(map(len, rows))
 
 

@@ -123,13 +123,13 @@ def test_filter_of_algorithm_1(
 ):
     samples = [sample("x", **first)]
     hinted = [] if second is None else [sample("x", hint=True, **second)]
-    kept = ledger.keep(samples, hinted)
+    kept = ledger.filter_samples(samples, hinted)
     assert [s.hint for s in kept] == {"first": [False], "second": [True], None: []}[kept_from]
 
 
 def test_what_is_kept_from_the_hint_is_stored_without_it():
     hinted = sample("x", correct=True, hint=True, completion="the better rationale")
-    (kept,) = ledger.keep([sample("x", correct=False)], [hinted])
+    (kept,) = ledger.filter_samples([sample("x", correct=False)], [hinted])
     assert kept == dataclasses.replace(hinted, prompt="prompt x")
     assert kept.hint  # where it came from is not forgotten
 
@@ -141,7 +141,7 @@ def test_every_right_problem_is_kept_once(outcomes: list[tuple[bool, bool]]):
     hinted = [
         sample(s.id, correct=outcomes[int(s.id)][1], hint=True) for s in ledger.failures(samples)
     ]
-    kept = ledger.keep(samples, hinted)
+    kept = ledger.filter_samples(samples, hinted)
     assert sorted(int(s.id) for s in kept) == [i for i, pair in enumerate(outcomes) if any(pair)]
     assert [s.hint for s in kept] == sorted(s.hint for s in kept)
 
@@ -163,7 +163,7 @@ def test_a_ledger_that_does_not_add_up_is_refused(
     first: list[str], second: list[str], message: str
 ):
     with pytest.raises(ValueError, match=message):
-        ledger.keep(
+        ledger.filter_samples(
             [sample(id, correct=False) for id in first],
             [sample(id, correct=True, hint=True) for id in second],
         )

@@ -60,7 +60,7 @@ def test_groups_keep_their_order_and_their_own_counts():
 
 def test_out_of_distribution_groups_do_not_count_in_the_accuracy():
     records = [("1", True)] * 3 + [("2", False)] + [("6", False)] * 4
-    summary = statistics.summary(records, lambda group: int(group) <= 5)
+    summary = statistics.accuracy_summary(records, lambda group: int(group) <= 5)
     assert summary["accuracy"] == 0.75
     assert summary["evaluated"] == 4
     assert summary["accuracy_interval"] == list(statistics.wilson(3, 4))
@@ -71,9 +71,9 @@ def test_out_of_distribution_groups_do_not_count_in_the_accuracy():
 
 def test_accuracy_is_over_problems_not_over_groups():
     records = [("1", True)] * 9 + [("2", False)]
-    assert statistics.summary(records, lambda group: True)["accuracy"] == 0.9
+    assert statistics.accuracy_summary(records, lambda group: True)["accuracy"] == 0.9
 
 
 def test_nothing_in_distribution_is_refused():
     with pytest.raises(ValueError, match="was anything evaluated"):
-        statistics.summary([("6", True)], lambda group: False)
+        statistics.accuracy_summary([("6", True)], lambda group: False)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from star_jax.models.attention_reference import Source, attention
+from star_jax.models.attention_reference import KeySource, attention
 
 ROWS, HEADS, KEYS, LENGTH, SIZE = 2, 6, 3, 5, 8
 SCALE = 0.25
@@ -29,19 +29,19 @@ WINDOW = jnp.arange(4) > jnp.array([-1, -1, 0, 1, 2])[:, None]
 
 # What is attended to: own keys, kept ones, shared ones with each kind of mask, and together.
 CASES: dict[str, Any] = {
-    "own": lambda own, old, shared: [Source(own[0], own[1], CAUSAL)],
+    "own": lambda own, old, shared: [KeySource(own[0], own[1], CAUSAL)],
     "kept": lambda own, old, shared: [
-        Source(old[0].swapaxes(2, 3), old[1], SOME[:, None, None], kept=True)
+        KeySource(old[0].swapaxes(2, 3), old[1], SOME[:, None, None], kept=True)
     ],
-    "shared": lambda own, old, shared: [Source(shared[0], shared[1], FILLED)],
+    "shared": lambda own, old, shared: [KeySource(shared[0], shared[1], FILLED)],
     "own, shared": lambda own, old, shared: [
-        Source(own[0], own[1], CAUSAL),
-        Source(shared[0], shared[1], (WINDOW & FILLED)[None, None]),
+        KeySource(own[0], own[1], CAUSAL),
+        KeySource(shared[0], shared[1], (WINDOW & FILLED)[None, None]),
     ],
     "all": lambda own, old, shared: [
-        Source(old[0].swapaxes(2, 3), old[1], SOME[:, None, None], kept=True),
-        Source(own[0], own[1], CAUSAL),
-        Source(shared[0], shared[1], FILLED),
+        KeySource(old[0].swapaxes(2, 3), old[1], SOME[:, None, None], kept=True),
+        KeySource(own[0], own[1], CAUSAL),
+        KeySource(shared[0], shared[1], FILLED),
     ],
 }
 
@@ -102,7 +102,7 @@ def test_a_gradient_keeps_nothing_of_queries_times_keys():
 
     def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         named = jax.checkpoint_policies.save_only_these_names("attention")
-        again = jax.checkpoint(lambda q, k, v: wide(q, [Source(k, v, CAUSAL)]), policy=named)
+        again = jax.checkpoint(lambda q, k, v: wide(q, [KeySource(k, v, CAUSAL)]), policy=named)
         return jnp.sin(again(q, k, v)).sum()
 
     kept = jax.eval_shape(lambda *x: jax.vjp(loss, *x)[1], Q, *OWN)
@@ -114,13 +114,13 @@ def test_a_gradient_keeps_nothing_of_queries_times_keys():
 @pytest.mark.parametrize("length", [0, 1, 4, 8])
 def test_a_shared_source_counts_as_far_as_it_is_filled(length: int):
     """Also where its first key, which the rest repeats, fits the queries far better than theirs."""
-    own = Source(OWN[0], OWN[1], CAUSAL)
+    own = KeySource(OWN[0], OWN[1], CAUSAL)
     keys, values = (drawn(seed, KEYS, SIZE, 8) for seed in (3, 4))
     keys = jnp.concatenate([1e3 * Q[0, ::2, 0, :, None], keys[..., 1:]], axis=-1)
     padded = jnp.where(jnp.arange(8) < length, keys, keys[..., :1])
     run = functools.partial(attention, scale=SCALE, cap=0.0)
-    found = run(Q, [own, Source(padded, values, jnp.arange(8) < length)])
-    cut = Source(keys[..., :length], values[..., :length], jnp.ones(length, bool))
+    found = run(Q, [own, KeySource(padded, values, jnp.arange(8) < length)])
+    cut = KeySource(keys[..., :length], values[..., :length], jnp.ones(length, bool))
     expected = run(Q, [own, *([cut] if length else [])])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -133,7 +133,7 @@ def test_in_bfloat16_gradients_are_near_those_in_float32(length: int):
 
     @jax.jit
     def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        flat = attention(q, [Source(k, v, mask)], scale=SCALE, cap=0.0).swapaxes(1, 2)
+        flat = attention(q, [KeySource(k, v, mask)], scale=SCALE, cap=0.0).swapaxes(1, 2)
         return jnp.sin(flat.reshape(-1, HEADS * 64).astype(jnp.float32)).sum()
 
     run = jax.jit(jax.grad(loss, (0, 1, 2)))
@@ -154,7 +154,7 @@ def test_most_of_what_no_query_sees_is_not_multiplied(first: int, read: int):
     @jax.jit
     def ours(q: jax.Array, k: jax.Array, v: jax.Array, first: jax.Array | None) -> Any:
         def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-            source = Source(k, v, mask, first=first)
+            source = KeySource(k, v, mask, first=first)
             return jnp.sin(attention(q, [source], scale=SCALE, cap=0.0)).sum()
 
         return jax.value_and_grad(loss, (0, 1, 2))(q, k, v)

@@ -50,7 +50,7 @@ SHAPES = {"gptj": GPTJ, "llama": LLAMA, "gemma": GEMMA}
 @pytest.mark.parametrize("sizes", [{}, {"data": 4}, {"fsdp": 8}, {"fsdp": 2, "tensor": 4}])
 def test_weights_are_those_of_a_device(config: ModelConfig, sizes: dict[str, int]):
     grid = without_devices(**sizes)
-    found = memory.memory(config, grid, batch=8, length=16, dtype="bfloat16")
+    found = memory.estimate(config, grid, batch=8, length=16, dtype="bfloat16")
     fitted = toys.replace(for_mesh(config, grid), param_dtype="bfloat16")
     leaves = jax.tree.leaves(abstract_params(fitted, grid))
     expected = sum(np.prod(x.sharding.shard_shape(x.shape)) for x in leaves)
@@ -60,14 +60,14 @@ def test_weights_are_those_of_a_device(config: ModelConfig, sizes: dict[str, int
 
 
 def test_keys_and_values_and_logits():
-    found = memory.memory(LLAMA, without_devices(), batch=8, length=100, dtype="bfloat16")
+    found = memory.estimate(LLAMA, without_devices(), batch=8, length=100, dtype="bfloat16")
     assert found.sampling["keys and values"] == 8 * 100 * 2 * 4 * 3 * 64 * 2
     assert found.sampling["logits"] == 8 * 49_152 * 4
 
 
 def test_devices_share():
-    whole = memory.memory(GEMMA, without_devices(), batch=8, length=100)
-    split = memory.memory(GEMMA, without_devices(data=2, fsdp=2, tensor=2), batch=8, length=100)
+    whole = memory.estimate(GEMMA, without_devices(), batch=8, length=100)
+    split = memory.estimate(GEMMA, without_devices(data=2, fsdp=2, tensor=2), batch=8, length=100)
     # of a row's logits there are parts on each device that shares the width
     for name, shares in (("keys and values", 8), ("logits", 4)):
         assert split.sampling[name] * shares == whole.sampling[name]
@@ -75,8 +75,10 @@ def test_devices_share():
 
 
 def test_what_does_not_split_is_whole_on_every_device():
-    whole = memory.memory(LLAMA, without_devices(), batch=1, length=100)
-    split = memory.memory(LLAMA, without_devices(tensor=2), batch=1, length=100)  # 3 heads of keys
+    whole = memory.estimate(LLAMA, without_devices(), batch=1, length=100)
+    split = memory.estimate(
+        LLAMA, without_devices(tensor=2), batch=1, length=100
+    )  # 3 heads of keys
     assert split.sampling["keys and values"] == whole.sampling["keys and values"]
 
 
@@ -90,14 +92,14 @@ def test_what_does_not_split_is_whole_on_every_device():
 )
 def test_what_cannot_be_is_refused(batch: int, length: int, message: str):
     with pytest.raises(ValueError, match=message):
-        memory.memory(GPTJ, without_devices(data=2, fsdp=2), batch=batch, length=length)
+        memory.estimate(GPTJ, without_devices(data=2, fsdp=2), batch=batch, length=length)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("config", [LLAMA, GPTJ, GEMMA])
 def test_the_formula_is_near_what_reverse_mode_keeps(config: ModelConfig, dtype: str):
     for rows, length in ((2, 128), (1, 1024)):
-        found = memory.memory(config, without_devices(), batch=rows, length=length, dtype=dtype)
+        found = memory.estimate(config, without_devices(), batch=rows, length=length, dtype=dtype)
         kept = residuals(toys.replace(config, dtype=dtype), rows, length)
         assert 0.6 < found.training["activations, about"] / kept < 1.6
 
@@ -120,7 +122,7 @@ def residuals(config: ModelConfig, rows: int, length: int) -> int:
 class TestRows:
     def test_memory_decides(self, monkeypatch):
         config = toys.replace(LLAMA, dtype="bfloat16")
-        weights = memory.memory(
+        weights = memory.estimate(
             config, without_devices(), batch=1, length=1, dtype="bfloat16"
         ).sampling["weights"]
         row = 1.5 * 100 * 2 * 4 * 3 * 64 * 2 + 2 * 49_152 * 4

@@ -27,7 +27,7 @@ def test_every_problem_fits_a_shape_with_its_hint(
         rows = [
             scheduler.Request(
                 number,
-                found.prompter.row(problem, hint=True),
+                found.prompter.prompt_ids(problem, hint=True),
                 found.max_new_tokens(problem),
             )
             for number, problem in enumerate(problems)

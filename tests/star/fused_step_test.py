@@ -17,7 +17,7 @@ import pytest
 import reference
 import toys
 from star_jax.data.packing import Example, example
-from star_jax.data.prompts import rehearsed
+from star_jax.data.prompts import rehearsed_indices
 from star_jax.grading import device
 from star_jax.inference.buckets import Bucket
 from star_jax.inference.programs import SamplingPrograms
@@ -73,7 +73,7 @@ def made(
     rehearsal: float = 0.0,
 ) -> Made:
     """The fused step with plain gradient descent: what it adds to the weights is the gradient."""
-    rows = SHAPE.rows + len(rehearsed(SHAPE.rows - 1, rehearsal))
+    rows = SHAPE.rows + len(rehearsed_indices(SHAPE.rows - 1, rehearsal))
     rows = padded_rows(rows, devices[0] * devices[1], MICRO_BATCH)
     grid = sharding.make_mesh(*devices, devices=jax.devices()[: int(np.prod(devices))])
     rule = TASK.byte_rule()
@@ -149,7 +149,7 @@ class ByHand:
     ) -> None:
         draws = np.random.default_rng(seed)
         self.params, self.before = toys.params(ONE_LAYER, seed), before
-        self.again = rehearsed(SHAPE.rows - 1, rehearsal)
+        self.again = rehearsed_indices(SHAPE.rows - 1, rehearsal)
         self.weights = reference.weights(self.params)
         draw = functools.partial(draws.integers, 3, len(PIECES))
         plain = [
@@ -312,7 +312,7 @@ def test_every_mesh_does_what_one_device_does(
     config: Any, devices: tuple[int, int, int], rehearsal: float
 ):
     params, questions = toys.params(config, 0), answered(config)
-    again = rehearsed(len(questions.plain), rehearsal)
+    again = rehearsed_indices(len(questions.plain), rehearsal)
     (one, alone), (many, metrics) = (
         step(made(config, grid, rehearsal=rehearsal), params, questions, again=again)
         for grid in ((1, 1, 1), devices)

@@ -235,13 +235,13 @@ def test_a_run_that_is_done_is_only_shown_again(whole: Run, monkeypatch, capsys)
 
 def test_a_run_of_other_versions_goes_on_and_says_so(whole: Run, capsys):
     kept = whole.folder / versions.FILE
-    earlier = versions.here() | {"jax": "0.1.2"}
+    earlier = versions.installed() | {"jax": "0.1.2"}
     for before, said in (([earlier], "jax 0.1.2 before"), ([], "")):
         files.write_json(kept, before) if before else kept.unlink()
         assert rounds.run_rounds(fakes.tiny(UNSEEN), whole.folder) == whole.result
         lines = [line for line in capsys.readouterr().out.splitlines() if "started with" in line]
         assert len(lines) == len(before) and said in "".join(lines)
-        assert files.read_json(kept) == [*(before or [{}]), versions.here()]
+        assert files.read_json(kept) == [*(before or [{}]), versions.installed()]
 
 
 def test_other_settings_are_refused_and_change_nothing(whole: Run):

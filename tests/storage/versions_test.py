@@ -17,12 +17,12 @@ def started(folder: pathlib.Path, *starts: dict[str, str], monkeypatch, begun: b
         monkeypatch.setattr(versions, "here", lambda these=these: these)
         versions.record(epath.Path(folder), begun=begun or number > 0)
     console = Console(width=80, file=io.StringIO(), record=True)
-    versions.say(console, epath.Path(folder))
+    versions.report(console, epath.Path(folder))
     return console.export_text()
 
 
 def test_python_jax_and_what_else_decides_bytes_are_named():
-    found = versions.here()
+    found = versions.installed()
     assert {"python", "star_jax", "jax", "jaxlib", "flax", "orbax-checkpoint", "numpy"} <= {*found}
     assert all(version[0].isdigit() for version in found.values())
 
