@@ -75,7 +75,7 @@ def load(
             or one of its checkpoints/rounds/<n>), or a name on the Hugging Face hub.
         mesh: where the weights go.
         dtype: of the computation, "float32" or "bfloat16".
-        weights: type to keep the weights in, "float32" or "bfloat16".
+        param_dtype: type to keep the weights in, "float32" or "bfloat16".
 
     Raises:
         LoadError: the model cannot be read, is damaged or not implemented; the message names the

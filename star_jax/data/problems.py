@@ -22,7 +22,7 @@ class Problems:
     Attributes:
         settings: of the run.
         prompter: measures prompts.
-        room: most tokens of a prompt with its hint, few-shot examples not counted; 0: no limit.
+        max_prompt_tokens: most tokens of a prompt with its hint, few-shot examples not counted; 0: no limit.
         first: those of the first round. A generated task has others of their kind in the next.
         held_out: those that choose the round.
         test: those that are only reported on.
@@ -74,7 +74,7 @@ def gather_problems(settings: Settings, prompter: Prompter, max_prompt_tokens: i
     Args:
         settings: of the run.
         prompter: of its task and tokenizer.
-        room: see Problems.
+        max_prompt_tokens: see `Problems`.
 
     Raises:
         DataError: too many rows are unusable.

@@ -42,7 +42,7 @@ class Prompter:
         Args:
             problem: the question.
             hint: whether the prompt gives the answer away.
-            shown: whether `few_shot(hint)` comes before them; it is not among them.
+            with_few_shot: whether `few_shot(hint)` comes before them; it is not among them.
         """
         if self.chat:
             turns = [*self._turns(hint if with_few_shot else None), self._ask(problem, hint)]
@@ -128,7 +128,7 @@ class Prompter:
             kept: what passed the filter.
             rehearsal: share of `kept` that is trained on with its hint as well, 0..1, evenly
                 spread.
-            shown: whether they are trained on after the few-shot prompt.
+            with_few_shot: whether they are trained on after the few-shot prompt.
         """
         again = rehearsed_indices(len(kept), rehearsal)
         return [self.training_example(sample, with_few_shot=with_few_shot) for sample in kept] + [

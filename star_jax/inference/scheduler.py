@@ -115,8 +115,8 @@ def plan(requests: Sequence[Request], buckets: Sequence[Bucket], refills: int = 
     """Cuts rows into chunks: smallest shape that fits, short prompts first. Every row is in one.
 
     Args:
-        rows: in any order.
-        shapes: to choose from.
+        requests: in any order.
+        buckets: to choose from.
         refills: rows of a chunk for each slot of its shape.
 
     Raises:

@@ -75,7 +75,7 @@ from star_jax import distributed
 
 distributed.HEARTBEAT, distributed._STARTED = 10, 20
 numbers = [int(argument) for argument in sys.argv[2:]] or [None, None]
-with distributed.together(sys.argv[1] if numbers[0] else None, *numbers):
+with distributed.initialized(sys.argv[1] if numbers[0] else None, *numbers):
     import jax
     from star_jax import processes
     from star_jax.config.validation import SettingsError

@@ -194,7 +194,7 @@ LOAD = """
 import sys
 from star_jax import distributed
 
-with distributed.together(sys.argv[1], 2, int(sys.argv[2])):
+with distributed.initialized(sys.argv[1], 2, int(sys.argv[2])):
     from star_jax import mesh
     from star_jax.model import export, load, sources
 
