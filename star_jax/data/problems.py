@@ -22,7 +22,8 @@ class Problems:
     Attributes:
         settings: of the run.
         prompter: measures prompts.
-        max_prompt_tokens: most tokens of a prompt with its hint, few-shot examples not counted; 0: no limit.
+        max_prompt_tokens: most tokens of a prompt with its hint, few-shot examples not counted;
+            0: no limit.
         first: those of the first round. A generated task has others of their kind in the next.
         held_out: those that choose the round.
         test: those that are only reported on.

@@ -128,7 +128,7 @@ def admit(cache: Cache, new: PromptCache, rows_R: jax.Array) -> Cache:
         return stacking.move_bits(lambda old, x: old.at[rows].set(x, mode="drop"), old, x)
 
     written = cache.written.at[rows_R].set(0, mode="drop")
-    return dataclasses.replace(cache, asked=jax.tree.map(put, cache.prompt, new), written=written)
+    return dataclasses.replace(cache, prompt=jax.tree.map(put, cache.prompt, new), written=written)
 
 
 def _axis(x: jax.Array) -> int:
