@@ -15,7 +15,7 @@ PAGES = sorted(
     [*(ROOT / name for name in TOP if (ROOT / name).exists()), *(ROOT / "docs").rglob("*.md")]
 )
 INDEX = ROOT / "docs/README.md"
-MOST_WORDS = {"README.md": 1150, "docs": 900}  # of a file, of each page in a folder
+MOST_WORDS = {"README.md": 1150, "BUILD.md": 700, "docs": 800, "docs/design": 800}
 
 FOLDERS = "star_jax|configs|experiments|tests|docs|findings|examples"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -27,6 +27,12 @@ SETTING = re.compile(r"--(?:no)?config\.([a-z_0-9.]*[a-z_0-9])")
 
 def name_of(path: pathlib.Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+def prose(text: str) -> str:
+    """A page without its tables and code."""
+    lines = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE).splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("|", "    ")))
 
 
 def anchors(text: str) -> set[str]:
@@ -79,7 +85,8 @@ def missing_names(code: str) -> Iterator[str]:
             text = file.read_text() if file.exists() else ""
             for alias in node.names:
                 inside = path / alias.name
-                defined = re.search(rf"^(def |class |)?{alias.name}\b", text, re.MULTILINE)
+                name = alias.name  # defined, or in __all__
+                defined = re.search(rf'^(def |class |)?{name}\b|"{name}"', text, re.MULTILINE)
                 if not (defined or inside.is_dir() or inside.with_suffix(".py").exists()):
                     yield f"{node.module}.{alias.name}"
 
@@ -105,7 +112,9 @@ class TestPage:
     def test_is_short(self, page: pathlib.Path):
         folder = name_of(page.parent)
         most = MOST_WORDS.get(name_of(page)) or MOST_WORDS.get(folder)
-        assert most is None or len(page.read_text().split()) <= most
+        text = page.read_text()
+        words = text if page.parent == ROOT else prose(text)
+        assert most is None or len(words.split()) <= most
 
 
 def test_every_page_is_in_the_index():

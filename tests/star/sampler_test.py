@@ -1,7 +1,12 @@
 """Sampling in a few lines of Python, on a real model."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 
+import fakes
 import smollm2
 import toys
 from star_jax.grading.grade import grade
@@ -56,3 +61,14 @@ def test_draws_follow_from_the_seed():
     first = drawn(["Once"] * 4, seed=1)
     assert first == drawn(["Once"] * 4, seed=1) != drawn(["Once"] * 4, seed=2)
     assert len(set(first)) > 1
+
+
+def test_the_lines_of_the_readme_sample_and_grade():
+    [code] = re.findall(r"```python\n(.*?)```", (fakes.ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(code.replace("\n\n", "\n").splitlines()) == 8
+    code = re.sub(r'open\("[^"]+"', f"open({str(smollm2.gguf())!r}", code)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=fakes.ROOT, capture_output=True, text=True, check=True,
+        env=fakes.environment(),
+    )  # fmt: skip
+    assert done.stdout.rstrip().endswith(("True", "False"))
