@@ -28,10 +28,10 @@ def run(settings, workdir):
         raise KeyboardInterrupt
     print(settings.rationalize.enabled, settings.rounds.count, settings.train.clip, workdir)
 
-for name in ("star.programs", "star.rounds"):
+for name in ("runtime.compile", "star.rounds"):
     sys.modules[f"star_jax.{name}"] = types.ModuleType(name)
-sys.modules["star_jax.star.rounds"].run = run
-sys.modules["star_jax.star.programs"].use_cache = lambda folder: None
+sys.modules["star_jax.star.rounds"].run_rounds = run
+sys.modules["star_jax.runtime.compile"].use_cache = lambda folder: None
 try:
     runpy.run_module("star_jax.main", run_name="__main__", alter_sys=True)
 finally:
@@ -114,7 +114,7 @@ def test_refuses_the_folder_of_another_run(tmp_path: pathlib.Path):
     ],
 )
 def test_says_what_is_wrong_in_a_config_file(tmp_path: pathlib.Path, body: str, says: str):
-    head = "from star_jax import settings\ndef get_config():\n    config = settings.defaults()\n"
+    head = "from star_jax.config import validation\ndef get_config():\n    config = validation.defaults()\n"
     config = tmp_path / "mine.py"
     config.write_text(f"{head}{body}\n    return config\n")
     done = run(f"--config={config}")

@@ -12,8 +12,8 @@ from star_jax.conversion.safetensors import LoadError, read_object
 from star_jax.models.config import ModelConfig
 from star_jax.storage import run_dir
 
-_SHAPE = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context", "dtype")
-_FIELDS = {"source", "chat", *_SHAPE}
+_SHAPE = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context")
+_FIELDS = {"source", "chat", "dtype", *_SHAPE}
 
 
 def find(source: str | os.PathLike[str]) -> pathlib.Path | None:

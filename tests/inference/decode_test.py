@@ -40,17 +40,19 @@ def weights() -> Params:
 PARAMS = weights()
 
 
-@functools.partial(jax.jit, static_argnames=("budget", "selection"))
+@functools.partial(jax.jit, static_argnames=("max_new_tokens", "selection"))
 def run(
     params: Params,
     prompts: Prompts,
     prefix: kv_cache.Prefix | None,
     *,
-    budget: int,
+    max_new_tokens: int,
     selection: SamplingParams,
 ) -> Generated:
     model = nnx.merge(toys.graph(SMALL), params)
-    return decode(model, prompts, prefix, max_new_tokens=budget, stop=NO_TEXT, selection=selection)
+    return decode(
+        model, prompts, prefix, max_new_tokens=max_new_tokens, stop=NO_TEXT, selection=selection
+    )
 
 
 @jax.jit

@@ -55,7 +55,7 @@ def test_what_is_set_for_jax_stays_as_it_is(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_notebook_s_tpu_is_one_process_that_no_server_is_asked_about():
     """Where the environment names a TPU's host, as Kaggle's does, jax asks how many slices."""
-    script = "from star_jax import distributed as d; d._environment(); print(d._found())"
+    script = "from star_jax.runtime import distributed as d; d._environment(); print(d._found())"
     given = {"TPU_SKIP_MDS_QUERY": "1", "TPU_PROCESS_ADDRESSES": "local", "TPU_WORKER_ID": "0"}
     given |= {"JAX_FORCE_TPU_INIT": "1"}  # jax then takes this machine for one with a TPU
     given |= {"GCE_METADATA_IP": "127.0.0.1:9"}  # where nobody answers
@@ -71,26 +71,26 @@ def test_a_notebook_s_tpu_is_one_process_that_no_server_is_asked_about():
 # Two processes of two devices each meet, and say what they have seen of each other.
 MEET = """
 import sys
-from star_jax import distributed
+from star_jax.runtime import distributed
 
 distributed.HEARTBEAT, distributed._STARTED = 10, 20
 numbers = [int(argument) for argument in sys.argv[2:]] or [None, None]
 with distributed.initialized(sys.argv[1] if numbers[0] else None, *numbers):
     import jax
-    from star_jax import processes
+    from star_jax.runtime import multihost
     from star_jax.config.validation import SettingsError
 
-    said = processes.first(lambda: {"from": processes.index(), "pi": 3.141592653589793})
-    processes.barrier()
-    print(processes.index(), processes.count(), processes.speaks(), said, jax.device_count())
+    said = multihost.on_primary(lambda: {"from": multihost.index(), "pi": 3.141592653589793})
+    multihost.barrier()
+    print(multihost.index(), multihost.count(), multihost.is_primary(), said, jax.device_count())
     try:
-        processes.first(lambda: 1 / 0)
-    except (ZeroDivisionError, processes.OtherProcessError) as error:
+        multihost.on_primary(lambda: 1 / 0)
+    except (ZeroDivisionError, multihost.OtherProcessError) as error:
         print(type(error).__name__, error)
     sys.stdout.flush()
-    if processes.index():
+    if multihost.index():
         raise SettingsError("refused here alone")
-    processes.barrier()
+    multihost.barrier()
 """
 
 

@@ -192,22 +192,24 @@ def test_processes_of_other_settings_or_folders_are_refused(home: pathlib.Path):
 # Reads a model with two processes, each of which reads about half of it, and writes it again.
 LOAD = """
 import sys
-from star_jax import distributed
+from star_jax.runtime import distributed
 
 with distributed.initialized(sys.argv[1], 2, int(sys.argv[2])):
-    from star_jax import mesh
-    from star_jax.model import export, load, sources
+    from star_jax.conversion import load
+    from star_jax.conversion.export import export
+    from star_jax.conversion.safetensors import SafetensorsFolder
+    from star_jax.runtime import sharding
 
-    read, whole = [0], sources.Folder.read
+    read, whole = [0], SafetensorsFolder.read
     def counted(self, name, ranges):
         found = whole(self, name, ranges)
         read[0] += found.nbytes
         return found
-    sources.Folder.read = counted
-    found = load.load(sys.argv[3], mesh.make_mesh(1, 2, 4))
+    SafetensorsFolder.read = counted
+    found = load.load(sys.argv[3], sharding.make_mesh(1, 2, 4))
     print(f"<{read[0]} bytes read>")
     what = (found.params, found.config, found.family, found.hf_config, None)
-    export.export(*what, sys.argv[4])
+    export(*what, sys.argv[4])
 """
 
 

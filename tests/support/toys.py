@@ -120,7 +120,7 @@ class Scripted:
 
     def __init__(self, script_BxN: jax.Array, vocab: int) -> None:
         self._script, self._vocab = script_BxN, vocab
-        self.config, self.is_apart = replace(ONE_LAYER, heads=1, head_dim=1, rotary=0), False
+        self.config, self.is_unstacked = replace(ONE_LAYER, heads=1, head_dim=1, rotary=0), False
 
     def decoder(self) -> Decoder:
         return cast(Decoder, self)
