@@ -94,13 +94,13 @@ class Cache:
 
 
 def empty_cache(model: Decoder, rows: int, prompt: int, places: int) -> Cache:
-    """Returns a cache of empty rows, for prompts of `prompt` tokens and pages of `places`."""
+    """Returns a cache of empty rows, with prompts of `prompt` and pages of `places` positions."""
     keys, values = _empty_page(model, rows, prompt)
     return init(model, PromptCache(keys, values, jnp.full((rows,), prompt)), places)
 
 
 def init(model: Decoder, asked: PromptCache, places: int) -> Cache:
-    """Returns a cache with these prompts and no new tokens: one empty page of `places`."""
+    """Returns a cache of prompts without new tokens: one empty page of `places` positions."""
     rows = asked.start.shape[0]
     ring = (KVPage(*_empty_page(model, rows, places)),)
     written = jnp.zeros((rows,), jnp.int32)

@@ -142,13 +142,13 @@ def run(
     stacks = (weights, tuple(given))
     cycles = len(jax.tree.leaves(weights)[0]) // period
 
-    def run_layer(place: int, cycle: Index, parts: Any, x: jax.Array, kept: Carry) -> Any:
-        weights, own = jax.tree.map(lambda part: part[place], parts)
-        return each(nnx.merge(graph, weights), cycle * period + place, place, own, x, kept)
+    def run_layer(offset: int, cycle: Index, parts: Any, x: jax.Array, kept: Carry) -> Any:
+        weights, own = jax.tree.map(lambda part: part[offset], parts)
+        return each(nnx.merge(graph, weights), cycle * period + offset, offset, own, x, kept)
 
     def run_cycle(carry: Any, xs: Any) -> tuple[Any, None]:
-        for place in range(period):
-            carry = remat(functools.partial(run_layer, place))(*xs, *carry)
+        for offset in range(period):
+            carry = remat(functools.partial(run_layer, offset))(*xs, *carry)
         return carry, None
 
     parts = jax.tree.map(lambda x: x.reshape(cycles, period, *x.shape[1:]), stacks)
@@ -168,10 +168,10 @@ def _run_unstacked(
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def run_layer(
-        graph: nnx.GraphDef, place: int, weights: Any, own: Any, x: jax.Array, kept: Carry
+        graph: nnx.GraphDef, offset: int, weights: Any, own: Any, x: jax.Array, kept: Carry
     ) -> tuple[jax.Array, Carry]:
         def compute(weights: Any, own: Any, x: jax.Array, kept: Carry) -> tuple[jax.Array, Carry]:
-            return each(nnx.merge(graph, weights), 0, place, own, x, kept)
+            return each(nnx.merge(graph, weights), 0, offset, own, x, kept)
 
         return remat(compute)(weights, own, x, kept)
 

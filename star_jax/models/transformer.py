@@ -307,9 +307,9 @@ class Decoder(nnx.Module):
         turned = [sin_cos(positions_BxT, config, local) for local in (False, True)]
 
         def each(
-            block: Block, index: Index, place: int, own: Any, x: jax.Array, kept: Carry
+            block: Block, index: Index, offset: int, own: Any, x: jax.Array, kept: Carry
         ) -> tuple[jax.Array, Carry]:
-            window = config.window(place)
+            window = config.window(offset)
             cap = config.attention_cap
             layer = Layer(index=index, window=window, scale=scale, cap=cap, given=tuple(own))
             return block(x, turned[bool(window)], layer, attend, kept, layout)
