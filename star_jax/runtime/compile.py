@@ -1,4 +1,4 @@
-"""Compiles programs ahead of time: the one place that calls `jax.jit`.
+"""Compiles programs ahead of time: the one place where programs are jitted.
 
 A program is compiled from shapes alone, in the background and in the order in which programs are
 added. After a run's first round nothing is compiled. Calls are timed, so that a run can report

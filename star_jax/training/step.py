@@ -116,14 +116,14 @@ def update(
 ) -> tuple[StarState, dict[str, jax.Array]]:
     """Computes one optimizer step on a batch; pure.
 
-    The batch is cut into micro-batches. Their gradient sums are added and then divided by the
-    weight of the whole batch, so the result does not depend on the cut.
+    Gradients are summed over micro-batches, then divided by the weight of the whole batch.
 
     Args:
         graph: modules of the decoder without weights.
         optimizer: optimizer of the learner.
-        accumulation: number of micro-batches.
-        state, batch: state of the learner, and packed sequences.
+        accumulation: number of micro-batches; the result does not depend on it.
+        state: state of the learner.
+        batch: packed sequences.
         learning_rate: learning rate of this step, [].
         few_shot: few-shot prompt that precedes every segment; None: no prompt.
         remat: True for gradient checkpointing, which takes less memory and more time.
