@@ -138,7 +138,7 @@ class Attention(nnx.Module):
     def __call__(
         self, x: jax.Array, turned: SinCos | None, layer: Layer, attend: Attend, kept: Carry
     ) -> tuple[jax.Array, Carry]:
-        """Returns the sum of the heads' outputs [B, T, E]; `turned` is of their positions."""
+        """Returns the summed outputs of the heads, [B, T, E]; `turned` comes from `sin_cos`."""
         # With this order of axes, and `out` as a matrix, a CPU need not transpose the weights.
         weights = [weight[...] for weight in (self.q, self.k, self.v)]
         q, k, v = matmuls(x, weights, wide=self.config.compute.on_cpu)
