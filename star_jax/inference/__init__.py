@@ -1,10 +1,12 @@
-"""Prompts to completions.
+"""Sampling: from prompts to completions.
 
-scheduler.py       which row is decoded when, on the host
-slot_batch.py      the rows that are on the devices
-prefill_packing.py how prompts of different lengths are read together
-buckets.py         the static sizes that programs are compiled for
-decode.py          the loop on the device: prompts are read, then one token a step
+scheduler.py       decides on the host which request gets a slot when
+slot_batch.py      the slots of a bucket on the devices
+prefill_packing.py packs prompts of different lengths into prefill batches
+buckets.py         the static shapes that programs are compiled for
+decode.py          the decoding loop on the devices: prefill, then one token a step
 sampling.py        logits to a token: greedy, temperature, top-k, top-p
-programs.py        the compiled programs of the above
+stop_rule.py       when a row ends
+spec.py            the shapes and rules that sampling is compiled for
+programs.py        the compiled programs of sampling
 """

@@ -1,22 +1,22 @@
-"""The static sizes that sampling is compiled for: of rings and slots."""
+"""The static shapes that sampling is compiled for: buckets of rows, and their KV rings."""
 
 import dataclasses
 from collections.abc import Sequence
 
-_BLOCK = 64  # the places of a ring's block are a multiple of it
-_MOST_BLOCKS = 4  # of a ring
-_HALVINGS = 2  # times that slots become half as many, once no row waits for one
+_BLOCK = 64  # the length of a page is a multiple of it, unless one page holds all new tokens
+_MOST_PAGES = 4  # limit of a ring's pages
+_HALVINGS = 2  # times that the slots are halved at most, once no request waits for one
 _FEWEST = 8  # slots that each shard keeps at least
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Bucket:
-    """The static shape of the programs that some rows are sampled with.
+    """A static shape of the sampling programs.
 
     Attributes:
-        max_new_tokens: of a row.
+        max_new_tokens: most new tokens of a row.
         prompt_length: most tokens of a prompt, few-shot prompt not counted.
-        rows: decoded at a time on all devices; each has a slot.
+        rows: number of rows decoded at a time on all devices; each has a slot.
     """
 
     max_new_tokens: int
@@ -24,17 +24,17 @@ class Bucket:
     rows: int
 
     def holds(self, prompt_length: int, max_new_tokens: int) -> bool:
-        """Whether a row of this prompt and max_new_tokens fits."""
+        """Returns whether a row with this prompt and this many new tokens fits."""
         return prompt_length <= self.prompt_length and max_new_tokens <= self.max_new_tokens
 
 
 @dataclasses.dataclass(frozen=True)
 class PageRing:
-    """The blocks that new tokens are kept in.
+    """The pages that hold the keys and values of new tokens.
 
     Attributes:
-        places: of a block.
-        blocks: once rows need them all.
+        page_length: number of positions in a page.
+        pages: number of pages once rows need all of them.
     """
 
     page_length: int
@@ -42,36 +42,48 @@ class PageRing:
 
     @property
     def tokens(self) -> int:
-        """That a row has room for, once they are all there."""
+        """Number of new tokens that all pages hold for a row."""
         return self.page_length * self.pages
 
 
 def page_ring(max_new_tokens: int) -> PageRing:
-    """The blocks for so many new tokens."""
-    most = -(-max_new_tokens // _MOST_BLOCKS)
-    places = min(max_new_tokens, -(-most // _BLOCK) * _BLOCK)
-    return PageRing(places, -(-max_new_tokens // places))
+    """Returns the ring for rows of this many new tokens."""
+    least = -(-max_new_tokens // _MOST_PAGES)
+    page_length = min(max_new_tokens, -(-least // _BLOCK) * _BLOCK)
+    return PageRing(page_length, -(-max_new_tokens // page_length))
 
 
 def fewer(shape: Bucket, shards: int) -> list[Bucket]:
-    """The shapes that the last rows of a chunk go on in, one after the other."""
-    found: list[Bucket] = []
+    """Returns the smaller buckets in which the last rows of a chunk continue, in order of use.
+
+    Args:
+        shape: bucket of the chunk.
+        shards: number of devices that the slots are split over.
+    """
+    smaller: list[Bucket] = []
     each = shape.rows // shards
-    while len(found) < _HALVINGS and each % 2 == 0 and each // 2 >= _FEWEST:
+    while len(smaller) < _HALVINGS and each % 2 == 0 and each // 2 >= _FEWEST:
         each //= 2
-        found.append(dataclasses.replace(shape, rows=shards * each))
-    return found
+        smaller.append(dataclasses.replace(shape, rows=shards * each))
+    return smaller
 
 
 def kept(going: Sequence[int], count: int, fewer: int, shards: int) -> list[int]:
-    """Which slots are kept where there are `fewer`: of every shard those that go on, and others.
+    """Returns the slots to keep: on every shard the running ones, filled up with free ones.
 
-    None, where a shard has more that go on than it keeps.
+    Args:
+        going: slots of running rows.
+        count: number of slots.
+        fewer: number of slots to keep.
+        shards: number of devices that the slots are split over.
+
+    Returns:
+        The slots by shard; empty if a shard has more running rows than slots to keep.
     """
     each = count // shards
     parts = [
-        sorted(range(first, first + each), key=lambda place: place not in going)[: fewer // shards]
+        sorted(range(first, first + each), key=lambda slot: slot not in going)[: fewer // shards]
         for first in range(0, count, each)
     ]
-    found = [place for part in parts for place in part]
-    return found if set(going) <= set(found) else []
+    slots = [slot for part in parts for slot in part]
+    return slots if set(going) <= set(slots) else []

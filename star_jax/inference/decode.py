@@ -1,11 +1,11 @@
-"""The decoding loop: pure, of static shapes.
+"""The decoding loop: pure functions of static shapes.
 
-Rows live in slots. `admit` puts newcomers into some of them, whatever the others have come to;
-`advance` writes tokens until so many have ended. `decode` is the whole for rows that all begin at
-once, as one program.
+Rows live in slots. `admit` puts new rows into some slots while the others are at any position;
+`advance` writes tokens until a number of slots have ended. `decode` does all of it in one program,
+for rows that start together.
 
-Shapes: B rows, P prompt places, N max_new_tokens, V vocabulary, K places of the stop window,
-R newcomers.
+Shapes: B rows, P prompt positions, N max_new_tokens, V vocabulary, K bytes of the stop text but
+one, R new rows.
 """
 
 import dataclasses
@@ -24,13 +24,14 @@ from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prompts:
-    """One chunk of questions.
+    """A batch of prompts, padded on the left.
 
     Attributes:
-        tokens: [B, P] int32, padded on the left.
-        start: [B] int32, the first real place of a row; P marks an empty row.
-        number: [B] int32, of each row; with the seed it keys the row's draws, whoever is beside it.
-        seed: [3] uint32: run, round, stream.
+        tokens: token ids [B, P] int32.
+        start: index [B] int32 of a row's first token; P marks an empty row.
+        number: number [B] int32 of each row; with the seed it determines the row's random draws,
+            whatever the other rows are.
+        seed: random seed [3] uint32: run, round, stream.
     """
 
     tokens: jax.Array
@@ -42,13 +43,14 @@ class Prompts:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """What the rows wrote.
+    """The new tokens of the rows.
 
     Attributes:
-        tokens: [B, N] int32, padded with zeros on the right; end-of-text is included. `BROKEN` has
-            ended a row that could not go on.
-        length: [B] int32, tokens written; N in a row that is broken, which is not finished.
-        finished: [B] bool, stopped by itself; False means truncated by the budget.
+        tokens: token ids [B, N] int32, padded with zeros on the right; end-of-text is included.
+            `BROKEN` is the last token of a row whose logits are not finite.
+        length: number [B] int32 of tokens written; N in a broken row, which is not finished.
+        finished: [B] bool, True for a row that the stop rule ended; False for one that is running,
+            broken or truncated at N tokens.
     """
 
     tokens: jax.Array
@@ -59,17 +61,17 @@ class Generated:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PrefillBatch:
-    """Prompts that lie one after the other in G groups of T tokens, N at most in each; R = G N.
+    """Prompts packed into G groups of T tokens, at most N prompts in each; R = G N.
 
     Attributes:
-        tokens: [G, T] int32, padded on the right.
-        segments: [G, T] int32, another number in every prompt.
-        positions: [G, T] int32, from 0 in every prompt.
-        end: [G, N] int32, the place after a prompt's last token; 0: there is no such prompt.
-        start: [G, N] int32, the first of P places when it is padded on the left; P: an empty row.
-        number: [G, N] int32, as in `Prompts`.
-        slot: [G, N] int32, that each gets; B or more for none.
-        seed: [3] uint32, as in `Prompts`.
+        tokens: token ids [G, T] int32, padded on the right.
+        segments: segment ids [G, T] int32, different in every prompt of a group.
+        positions: positions [G, T] int32, from 0 in every prompt.
+        end: index [G, N] int32 after a prompt's last token; 0: there is no such prompt.
+        start: first position [G, N] int32 when padded on the left to P; P: an empty row.
+        number: number [G, N] int32 of each row, as in `Prompts`.
+        slot: slot [G, N] int32 of each row; B or more for none.
+        seed: random seed [3] uint32, as in `Prompts`.
     """
 
     tokens: jax.Array
@@ -85,13 +87,13 @@ class PrefillBatch:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RowState:
-    """What rows have come to, their keys and values apart.
+    """The state of the rows, except their keys and values.
 
     Attributes:
-        token: [B] int32, the last one written, which is fed next.
-        generated: what is written so far.
-        tail: [B, K] uint8, the last bytes written, for the stop string.
-        number: [B] int32, of the row; its draws follow from it.
+        token: last token [B] int32 written, which is fed next.
+        generated: tokens written so far.
+        tail: last bytes [B, K] uint8 written, to match the stop text.
+        number: number [B] int32 of the row, which determines its random draws.
     """
 
     token: jax.Array
@@ -100,19 +102,20 @@ class RowState:
     number: jax.Array
 
     def ended(self) -> jax.Array:
-        """[B] bool: it has met its stop or `max_new_tokens`, or is empty."""
+        """Returns [B] bool: the stop rule or `max_new_tokens` has ended the row, or it is empty."""
         return self.generated.finished | (self.generated.length >= self.generated.tokens.shape[1])
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SlotState:
-    """Rows on their way.
+    """The state of all slots.
 
     Attributes:
-        rows: that are in the slots.
-        cache: keys and values of their prompts and rationales.
-        busy: [] int32, decoding steps of slots in which a row wrote; at most B `Cache.cursor`.
+        rows: rows in the slots.
+        cache: keys and values of their prompts and new tokens.
+        busy: [] int32, decoding steps in which a slot's row wrote, summed over slots; at most B
+            times `Cache.cursor`.
     """
 
     rows: RowState
@@ -121,7 +124,7 @@ class SlotState:
 
 
 def row_keys(seed: jax.Array, number_B: jax.Array) -> jax.Array:
-    """The rows' random keys, [B], from their numbers and those in `seed` (run, round, stream)."""
+    """Returns the rows' random keys [B] from their numbers and `seed` (run, round, stream)."""
     key = jax.random.key(seed[0])
     for part in seed[1:]:
         key = jax.random.fold_in(key, part)
@@ -139,18 +142,26 @@ def decode(
     unstacked: bool = False,
     layout: Layout = ANY_LAYOUT,
 ) -> Generated:
-    """Writes up to `max_new_tokens` tokens a row, until every row has met its stop.
+    """Writes up to `max_new_tokens` tokens a row, until the stop rule has ended every row.
 
-    With `apart` the layers are taken out of their stack first: a second copy of the weights, and
-    faster on a CPU.
+    Args:
+        model: decoder.
+        prompts: prompts of all rows.
+        prefix: keys and values of the few-shot prompt; None without one.
+        max_new_tokens: most new tokens of a row.
+        stop: rule that ends rows.
+        selection: how tokens are drawn.
+        unstacked: True to unstack the layers first, which is faster on a CPU and takes a second
+            copy of the weights.
+        layout: sharding of the activations of a decoding step.
     """
     if unstacked:
         model, prefix = model.unstacked(), kv_cache.unstacked(prefix) if prefix else None
     slots = prefill_slots(
         model, prompts, prefix, max_new_tokens=max_new_tokens, stop=stop, selection=selection
     )
-    for more in range(buckets.page_ring(max_new_tokens).pages):
-        if more:
+    for page in range(buckets.page_ring(max_new_tokens).pages):
+        if page:
             ring = slots.cache.ring
             slots = with_ring(slots, (kv_cache.empty_like(ring[0]), *ring))
         slots = advance(
@@ -162,7 +173,7 @@ def decode(
 def empty_slots(
     model: Decoder, rows: int, prompt_length: int, *, max_new_tokens: int, stop: StopRule
 ) -> SlotState:
-    """Slots without rows: `places` for prompts, and one block of the ring."""
+    """Returns slots without rows, with one empty page in the ring."""
     number, finished = jnp.zeros((rows,), jnp.int32), jnp.ones((rows,), bool)
     unwritten = _unwritten(number, finished, max_new_tokens=max_new_tokens, stop=stop)
     cache = kv_cache.empty_cache(
@@ -180,14 +191,14 @@ def prefill_slots(
     stop: StopRule,
     selection: SamplingParams,
 ) -> SlotState:
-    """Slots that all get a row, which may be empty; each writes its first token."""
+    """Prefills one row a slot (rows may be empty) and writes the first token of each."""
     finished = prompts.start >= prompts.tokens.shape[1]
     rows = _unwritten(prompts.number, finished, max_new_tokens=max_new_tokens, stop=stop)
-    logits, asked = kv_cache.prefill(model, prompts.tokens, prompts.start, prefix)
+    logits, prompt = kv_cache.prefill(model, prompts.tokens, prompts.start, prefix)
     rows = _write(rows, logits, row_keys(prompts.seed, rows.number), stop, selection)
     return SlotState(
         rows,
-        kv_cache.init(model, asked, buckets.page_ring(max_new_tokens).page_length),
+        kv_cache.init(model, prompt, buckets.page_ring(max_new_tokens).page_length),
         jnp.int32(0),
     )
 
@@ -201,40 +212,45 @@ def admit(
     stop: StopRule,
     selection: SamplingParams,
 ) -> SlotState:
-    """The slots with newcomers in some of them; each writes its first token."""
-    places = slots.cache.prompt.positions
+    """Prefills new rows, puts them into their slots and writes the first token of each."""
+    length = slots.cache.prompt.positions
     number, slot = new.number.reshape(-1), new.slot.reshape(-1)
-    logits, asked = kv_cache.prefill_packed(
-        model, new.tokens, new.segments, new.positions, new.end, new.start, places, prefix
+    logits, prompt = kv_cache.prefill_packed(
+        model, new.tokens, new.segments, new.positions, new.end, new.start, length, prefix
     )
     max_new_tokens = slots.rows.generated.tokens.shape[1]
-    rows = _unwritten(number, asked.start >= places, max_new_tokens=max_new_tokens, stop=stop)
+    rows = _unwritten(number, prompt.start >= length, max_new_tokens=max_new_tokens, stop=stop)
     rows = _write(rows, logits, row_keys(new.seed, number), stop, selection)
 
     def put(old: jax.Array, x: jax.Array) -> jax.Array:
         return old.at[slot].set(x, mode="drop")
 
-    both = jax.tree.map(put, slots.rows, rows)
-    return dataclasses.replace(slots, rows=both, cache=kv_cache.admit(slots.cache, asked, slot))
+    rows = jax.tree.map(put, slots.rows, rows)
+    return dataclasses.replace(slots, rows=rows, cache=kv_cache.admit(slots.cache, prompt, slot))
 
 
 def with_ring(slots: SlotState, ring: tuple[kv_cache.KVPage, ...]) -> SlotState:
-    """The slots with these blocks in the place of their own; newcomers need none."""
+    """Returns the slots with other pages in the ring; `admit` needs none."""
     return dataclasses.replace(slots, cache=dataclasses.replace(slots.cache, ring=ring))
 
 
 def shrink(slots: SlotState, places_C: jax.Array, blocks: int, shards: int) -> SlotState:
-    """The C slots in `places`, with a ring of so many blocks.
+    """Moves rows into fewer slots.
 
-    Nothing moves between shards: of each of the `shards` there are equally many, in order.
+    Args:
+        slots: all slots.
+        places_C: slots to keep, as many of each shard, in the order of shards; rows do not move
+            between shards.
+        blocks: number of pages in the new ring.
+        shards: number of devices that the slots are split over.
     """
     rows, count = slots.rows.number.shape[0] // shards, places_C.shape[0] // shards
     own = places_C.reshape(shards, count) % rows
 
     def take(x: jax.Array, axis: int) -> jax.Array:
         parts = x.reshape(*x.shape[:axis], shards, rows, *x.shape[axis + 1 :])
-        found = jax.vmap(functools.partial(jnp.take, axis=axis), (axis, 0), axis)(parts, own)
-        return found.reshape(*x.shape[:axis], shards * count, *x.shape[axis + 1 :])
+        some = jax.vmap(functools.partial(jnp.take, axis=axis), (axis, 0), axis)(parts, own)
+        return some.reshape(*x.shape[:axis], shards * count, *x.shape[axis + 1 :])
 
     rows_C, cache = jax.tree.map(lambda x: take(x, 0), slots.rows), kv_cache.pick(slots.cache, take)
     more = [kv_cache.empty_like(cache.ring[0])] * (blocks - len(cache.ring))
@@ -252,9 +268,9 @@ def advance(
     wanted: jax.Array | None = None,
     layout: Layout = ANY_LAYOUT,
 ) -> SlotState:
-    """Writes tokens until `wanted` [] slots have ended (None: all), or the ring's block is full."""
-    places, begun = slots.cache.ring[0].positions, slots.cache.cursor
-    end = begun + places - begun % places
+    """Writes tokens until `wanted` [] slots have ended (None: all), or the first page is full."""
+    page_length, cursor = slots.cache.ring[0].positions, slots.cache.cursor
+    end = cursor + page_length - cursor % page_length
     keys = row_keys(seed, slots.rows.number)
 
     def goes_on(slots: SlotState) -> jax.Array:
@@ -277,11 +293,11 @@ def _step(
     selection: SamplingParams,
     layout: Layout,
 ) -> SlotState:
-    """One token more for every row that has not ended."""
+    """Writes one token in every row that has not ended."""
     logits, cache = kv_cache.step(model, slots.rows.token, slots.cache, prefix, layout)
     rows = _write(slots.rows, logits, keys_B, stop, selection)
-    going = jnp.sum(~slots.rows.ended())
-    return SlotState(rows, cache, slots.busy + going)
+    running = jnp.sum(~slots.rows.ended())
+    return SlotState(rows, cache, slots.busy + running)
 
 
 def _write(
@@ -291,7 +307,7 @@ def _write(
     stop: StopRule,
     selection: SamplingParams,
 ) -> RowState:
-    """The rows with the token that is drawn for each that has not ended."""
+    """Draws a token for each row that has not ended, and appends it."""
     old, done = rows.generated, rows.ended()
     keys = jax.vmap(jax.random.fold_in)(keys_B, old.length)
     real = logits_BxV
@@ -306,14 +322,16 @@ def _write(
     matched, tail = match(rows.tail, token, stop)
     ended = jnp.any(token[:, None] == jnp.asarray(stop.ends, jnp.int32), axis=1)
     finished = old.finished | (~done & ~broken & (ended | matched))
-    return RowState(token, Generated(tokens, length, finished), tail, rows.number)
+    generated = Generated(tokens, length, finished)
+    return RowState(token=token, generated=generated, tail=tail, number=rows.number)
 
 
 def _unwritten(
     number_B: jax.Array, finished_B: jax.Array, *, max_new_tokens: int, stop: StopRule
 ) -> RowState:
-    """Rows that have written nothing yet."""
-    none = jnp.zeros_like(number_B)
-    generated = Generated(jnp.zeros((*none.shape, max_new_tokens), jnp.int32), none, finished_B)
-    tail = jnp.zeros((*none.shape, max(len(stop.text) - 1, 0)), jnp.uint8)
-    return RowState(none, generated, tail, number_B)
+    """Returns rows that have written nothing yet."""
+    zeros_B = jnp.zeros_like(number_B)
+    tokens = jnp.zeros((*zeros_B.shape, max_new_tokens), jnp.int32)
+    tail = jnp.zeros((*zeros_B.shape, max(len(stop.text) - 1, 0)), jnp.uint8)
+    generated = Generated(tokens, zeros_B, finished_B)
+    return RowState(token=zeros_B, generated=generated, tail=tail, number=number_B)

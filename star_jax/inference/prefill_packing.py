@@ -1,7 +1,7 @@
 """Packs prompts of different lengths into one prefill batch.
 
-They lie one after the other, as examples do in training (`data/packing.py`): one program reads them
-all, and little of it is padding.
+The prompts are packed one after the other, as examples are in training (`data/packing.py`): one
+program runs all of them, and little of the batch is padding.
 """
 
 import bisect
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from star_jax.inference.buckets import Bucket
 from star_jax.inference.scheduler import Request
 
-_WAVES = 32  # slots of a shard / this: so many prompts make a prefill batch
-_LEAST = 4  # prompts of a batch at least
-_TILE = 16  # those tokens are a multiple of it
+_WAVES = 32  # slots of a shard for each prompt that a prefill batch is sized for
+_LEAST = 4  # prompts that a prefill batch is sized for at least
+_TILE = 16  # the tokens of a group are a multiple of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,9 @@ class PrefillBudget:
     """The static shape of a prefill batch.
 
     Attributes:
-        groups: G, one a shard.
-        tokens: T, of a group.
-        rows: N, at most, of a group.
+        groups: number of groups, G; one a shard.
+        tokens: number of tokens in a group, T.
+        rows: most prompts in a group, N.
     """
 
     groups: int
@@ -34,35 +34,40 @@ class PrefillBudget:
     rows: int
 
     def assign(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
-        """Chooses prompts that are read together; returns the number and the group of each.
+        """Chooses prompts to prefill together.
 
         The first prompt is chosen first, then always the longest that fits: prompts of different
         lengths leave less padding.
 
         Args:
-            lengths: of the prompts that wait, in tokens.
+            lengths: lengths in tokens of the prompts that wait.
+
+        Returns:
+            The index and the group of each chosen prompt, in the order of choice.
         """
         free, seats = [self.tokens] * self.groups, [self.rows] * self.groups
         longest = sorted(range(len(lengths)), key=lambda one: -lengths[one])
-        found: list[tuple[int, int]] = []
+        assigned: list[tuple[int, int]] = []
         while True:
             group = max(range(self.groups), key=lambda one: (seats[one] > 0, free[one]))
             at = bisect.bisect_left(longest, -free[group], key=lambda one: -lengths[one])
             if not seats[group] or at == len(longest):
-                return found
-            chosen = longest.pop(at if found else longest.index(min(longest[at:])))
+                return assigned
+            prompt = longest.pop(at if assigned else longest.index(min(longest[at:])))
             seats[group] -= 1
-            free[group] -= lengths[chosen]
-            found.append((chosen, group))
+            free[group] -= lengths[prompt]
+            assigned.append((prompt, group))
 
 
 def prefill_budget(shape: Bucket, shards: int, most: int) -> PrefillBudget:
-    """Room for a wave of prompts that are half as long as the longest, or for twice as many.
+    """Returns the shape of a prefill batch for a wave of prompts of half the bucket's length.
+
+    It holds at most twice as many prompts as the wave, in case they are shorter.
 
     Args:
-        shape: of the slots.
-        shards: that they are shared out to.
-        most: tokens read at a time by a shard, at most, but for one longer prompt.
+        shape: bucket of the slots.
+        shards: number of devices that the slots are split over.
+        most: most tokens that a shard prefills at a time, except for a single longer prompt.
     """
     each = shape.rows // shards
     wave = max(min(each, _LEAST), each // _WAVES)
@@ -73,12 +78,12 @@ def prefill_budget(shape: Bucket, shards: int, most: int) -> PrefillBudget:
 def pack(
     requests: Sequence[Request], slots: Sequence[int], bucket: Bucket, budget: PrefillBudget
 ) -> dict[str, NDArray[np.int32]]:
-    """The arrays of `decode.PrefillBatch`, without the seed, for requests that get these slots.
+    """Returns the arrays of a `decode.PrefillBatch`, without the seed.
 
     Args:
-        requests: in the order that `PrefillBudget.assign` has chosen them in.
-        slots: the slot of each.
-        bucket: shape of the slots.
+        requests: requests to prefill, in the order in which `PrefillBudget.assign` chose them.
+        slots: slot of each request.
+        bucket: bucket of the slots.
         budget: shape of the batch.
     """
     tokens, segments, positions = np.zeros((3, budget.groups, budget.tokens), np.int32)

@@ -32,17 +32,17 @@ from star_jax.runtime.compile import Compiler, Program, Signature
 _KV = ("layers", "batch", "kv_heads", None, None)  # of a row: head_dim and length in either order
 _PREFIX = ("layers", "kv_heads", "head_dim", "length")
 
-Greedy = jax.Array | None  # [] bool, whatever the temperature; None where that is 0
+Greedy = jax.Array | None  # [] bool, True overrides the temperature; None where that is 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """What rows are sampled with.
+    """The weights and the few-shot prompt that rows are sampled with.
 
     Attributes:
-        weights: as `SamplingPrograms.lay_out` gives them.
+        weights: weights from `SamplingPrograms.lay_out`.
         prefix: keys and values of the few-shot prompt, computed once; None without one.
-        greedy: [] bool, takes the likeliest token whatever the temperature; None where that is 0.
+        greedy: [] bool, True overrides the temperature; None where the temperature is 0.
     """
 
     weights: Params
@@ -51,13 +51,13 @@ class Policy:
 
 
 class Progress(NamedTuple):
-    """What the host reads after each call of an "advance" program.
+    """The values that the host reads after each call of an "advance" program.
 
     Attributes:
-        length: [B] int32, tokens that each row has written.
-        finished: [B] bool, which rows have stopped by themselves.
+        length: number [B] int32 of tokens that each row has written.
+        finished: [B] bool, True for rows that the stop rule has ended.
         steps: [] int32, decoding steps since the slots were opened.
-        busy: [] int32, those of them in which a slot's row wrote, summed over slots.
+        busy: [] int32, steps in which a slot's row wrote, summed over slots.
     """
 
     length: jax.Array
@@ -76,21 +76,21 @@ class SamplingPrograms:
     """The programs of sampling, added to a compiler in the order of their first use.
 
     Attributes:
-        config, mesh, spec: as given.
-        shards: devices that the slots are split over.
-        prefill_tokens: most tokens of prompts that a shard reads at a time.
-        weights: shapes of the weights as they are sampled with.
-        open: of a bucket: empty slots.
-        admit: of a bucket, with a prefix or without: puts prompts into slots.
-        advance: of a bucket, for a number of pages, with a prefix or without: writes tokens.
-        empty_page: of a bucket: an empty page like the given one.
-        shrink: of a bucket, for a number of pages: the rows in fewer slots.
+        config, mesh, spec: arguments of the constructor.
+        shards: number of devices that the slots are split over.
+        prefill_tokens: most prompt tokens that a shard prefills at a time.
+        weights: shapes of the weights that rows are sampled with.
+        open: programs that create empty slots, by bucket.
+        admit: programs that put prompts into slots, by bucket and "with a prefix".
+        advance: programs that write tokens, by bucket, number of pages and "with a prefix".
+        empty_page: programs that create an empty page like their argument, by bucket.
+        shrink: programs that move rows into fewer slots, by bucket and number of pages.
 
     Args:
-        compiler: that compiles the programs.
-        config: of the decoder.
+        compiler: compiler of the programs.
+        config: configuration of the decoder.
         mesh: all devices.
-        spec: what to compile for.
+        spec: shapes and rules to compile for.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class SamplingPrograms:
     ) -> None:
         self.config, self.mesh, self.spec = config, mesh, spec
         self.shards = sharding.batch_multiple(mesh)
-        # More where the devices would wait for the host.
+        # More tokens on accelerators, which would wait for the host otherwise.
         self.prefill_tokens = 512 if sharding.of_cpus(mesh) else 2048
         self._compiler = compiler
         self._params = abstract_params(config, mesh)
@@ -133,7 +133,7 @@ class SamplingPrograms:
             self.advance[after, most, with_prefix] = self._add_advance(after, most, with_prefix)
 
     def lay_out(self, params: Params) -> Params:
-        """The weights as they are sampled with: matrices in the type of the computation.
+        """Returns the weights to sample with: matrices in the type of the computation.
 
         On a CPU the layers are unstacked too.
         """
@@ -142,9 +142,9 @@ class SamplingPrograms:
     def policy(
         self, weights: Params, few_shot: Sequence[int] = (), *, greedy: bool = False
     ) -> Policy:
-        """What samples with `weights`, laid out, after the few-shot prompt of these tokens.
+        """Returns a policy of weights from `lay_out` and the token ids of a few-shot prompt.
 
-        With `greedy` it takes the likeliest token, whatever the temperature.
+        With `greedy` it takes the likeliest token whatever the temperature is.
         """
         prefix = None
         if few_shot and self._prefix:
@@ -153,22 +153,22 @@ class SamplingPrograms:
         return Policy(weights, prefix, flag)
 
     def prefix_tokens(self, tokens: Sequence[int]) -> PrefixTokens:
-        """The tokens of a few-shot prompt on the devices."""
+        """Puts the tokens of a few-shot prompt on the devices."""
         return prefix_tokens.device_put(self.mesh, tokens, self.spec.prefix_length)
 
     def owners(self, rows: int) -> list[int]:
-        """Of each row of a batch, the process that reads what it wrote."""
+        """Returns the process that reads the new tokens of each row of a batch."""
         return sharding.owners(self.mesh, rows)
 
     def model(self, weights: Params) -> Decoder:
-        """The decoder with weights that are laid out."""
+        """Returns the decoder with weights from `lay_out`."""
         return nnx.merge(self._graph, weights)
 
     def layout(self, rows: int) -> Layout:
-        """Of a step's activations: split as the weights they meet, where these are by width.
+        """Returns the layout of a decoding step: split by width, if the weights are, for few rows.
 
-        Activations then go over the links and weights do not: of a layer some 44 E bytes a row
-        instead of 24 E E. That is less for up to about E / 2 rows.
+        Activations are then sent between devices instead of weights: in a layer some 44 E bytes a
+        row instead of 24 E E. That is less for up to about E / 2 rows.
         """
 
         def lay(x: jax.Array) -> jax.Array:
@@ -178,24 +178,25 @@ class SamplingPrograms:
         return Layout(lay, lay) if few and self.mesh.shape["fsdp"] > 1 else ANY_LAYOUT
 
     def abstract_prefix(self, with_prefix: bool = True) -> Prefix | None:
-        """Shapes of the few-shot prompt's keys and values; None without one."""
+        """Returns shapes and shardings of the few-shot prompt's KV cache; None without one."""
         if not with_prefix:
             return None
         tokens = prefix_tokens.abstract(self.mesh, self.spec.prefix_length)
-        shapes = jax.eval_shape(self._read, self.weights, tokens)
+        shapes = jax.eval_shape(self._prefill_prefix, self.weights, tokens)
         return self._placed(shapes, lambda rank: _PREFIX[-rank:] if rank else ())
 
     def abstract_prompts(self, rows: int, prompt_length: int) -> Prompts:
-        """Shapes of so many prompts, padded to one length."""
+        """Returns shapes and shardings of `rows` prompts, padded to `prompt_length`."""
         each = self._abstract((rows,), np.int32, "batch")
         tokens = self._abstract((rows, prompt_length), np.int32, "batch")
-        return Prompts(tokens, each, each, self._abstract((3,), np.uint32))
+        seed = self._abstract((3,), np.uint32)
+        return Prompts(tokens=tokens, start=each, number=each, seed=seed)
 
     def _abstract(self, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
         return sharding.abstract(self.mesh, shape, dtype, *axes)
 
     def _placed(self, tree: Any, axes: Callable[[int], tuple[str | None, ...]]) -> Any:
-        """Shapes with shardings; `axes` are those of a leaf by its rank."""
+        """Adds shardings to shapes; `axes` returns the axes of a leaf for its rank."""
 
         def place(x: Any) -> Any:
             layout = sharding.divisible_sharding(self.mesh, x.shape, axes(x.ndim))
@@ -220,7 +221,7 @@ class SamplingPrograms:
             stop=self.spec.stop,
         )
 
-    def _read(self, weights: Params, tokens: PrefixTokens) -> Prefix:
+    def _prefill_prefix(self, weights: Params, tokens: PrefixTokens) -> Prefix:
         return kv_cache.make_prefix(self.model(weights), tokens.tokens, tokens.length)
 
     def _unstacked_policy(self, params: Params) -> Decoder:
@@ -246,7 +247,7 @@ class SamplingPrograms:
             tokens = prefix_tokens.abstract(self.mesh, self.spec.prefix_length)
             return Signature((self.weights, tokens), self.abstract_prefix())
 
-        return self._compiler.add("prefix", self._read, signature)
+        return self._compiler.add("prefix", self._prefill_prefix, signature)
 
     def _add_open(self, bucket: Bucket) -> Program[[Params], SlotState]:
         def open_(weights: Params) -> SlotState:
@@ -270,13 +271,13 @@ class SamplingPrograms:
     ) -> Program[[SlotState, jax.Array], SlotState]:
         most = buckets.page_ring(before.max_new_tokens).pages
 
-        def shrink(slots: SlotState, kept: jax.Array) -> SlotState:
-            return decode.shrink(slots, kept, most, self.shards)
+        def shrink(slots: SlotState, indices: jax.Array) -> SlotState:
+            return decode.shrink(slots, indices, most, self.shards)
 
         def signature() -> Signature:
-            kept = self._abstract((after.rows,), np.int32, "batch")
+            indices = self._abstract((after.rows,), np.int32, "batch")
             slots = self._abstract_slots(before, pages)
-            return Signature((slots, kept), self._abstract_slots(after, most))
+            return Signature((slots, indices), self._abstract_slots(after, most))
 
         return self._compiler.add(f"shrink {before} of {pages} pages", shrink, signature)
 
@@ -331,14 +332,15 @@ class SamplingPrograms:
                 wanted=wanted,
                 layout=self.layout(bucket.rows),
             )
-            written = slots.rows.generated
-            return slots, Progress(written.length, written.finished, slots.cache.cursor, slots.busy)
+            length, finished = slots.rows.generated.length, slots.rows.generated.finished
+            steps, busy = slots.cache.cursor, slots.busy
+            return slots, Progress(length=length, finished=finished, steps=steps, busy=busy)
 
         def signature() -> Signature:
             slots = self._abstract_slots(bucket, pages)
             seed, count = self._abstract((3,), np.uint32), self._abstract((), np.int32)
             length, finished = (self._abstract((bucket.rows,), t) for t in (np.int32, np.bool_))
-            progress = Progress(length, finished, count, count)
+            progress = Progress(length=length, finished=finished, steps=count, busy=count)
             prefix, greedy = self.abstract_prefix(with_prefix), self._abstract_greedy()
             arguments = (self.weights, slots, prefix, seed, count, greedy)
             return Signature(arguments, (slots, progress), donate=(1,))

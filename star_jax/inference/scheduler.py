@@ -1,10 +1,9 @@
-"""From rows of prompt tokens to completions: chunks, slots, and the trip to the device and back.
+"""Schedules requests: cuts them into chunks and decodes a chunk in the slots of a bucket.
 
-A sampler has a few static shapes (`Shape`). Rows are ordered by prompt length and cut into chunks,
-each of the smallest shape that holds its rows. A chunk is worked off in the slots of its shape:
-where a row has ended, one that waits takes its place while the others go on; where none waits, the
-last ones go on in fewer slots. A completion depends on the row and its number only, never on the
-slot it happened to be in.
+Sampling is compiled for a few static shapes (`Bucket`). Requests are ordered by prompt length and
+cut into chunks, each of the smallest bucket that holds its requests. When a row has ended, a
+waiting request gets its slot while the other rows continue. When no request waits, the last rows
+continue in fewer slots. A completion depends only on the request and its number, never on its slot.
 """
 
 import dataclasses
@@ -22,9 +21,9 @@ class Request:
     """One prompt to be continued.
 
     Attributes:
-        number: identifies the row within its phase; its random draws follow from it.
-        tokens: ids of the prompt, few-shot prompt not counted.
-        budget: new tokens it may need.
+        number: number of the request within its phase, which determines its random draws.
+        tokens: token ids of the prompt, few-shot prompt not included.
+        max_new_tokens: most new tokens that it may need.
     """
 
     number: int
@@ -34,13 +33,13 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Completion:
-    """What a row wrote.
+    """The new tokens of a row.
 
     Attributes:
-        number: of the row.
-        tokens: ids, end-of-text included if it was written.
-        truncated: the budget ended it, not the model.
-        slot: the one that it was admitted to.
+        number: number of the request.
+        tokens: token ids, end-of-text included if it was written.
+        truncated: True if the bucket's `max_new_tokens` ended the row instead of the stop rule.
+        slot: slot that the request was admitted to.
     """
 
     number: int
@@ -51,7 +50,12 @@ class Completion:
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Requests that are decoded one after another in the slots of a bucket."""
+    """Requests that share the slots of a bucket.
+
+    Attributes:
+        bucket: static shape of the slots.
+        requests: requests to decode, in the order in which they wait for slots.
+    """
 
     bucket: Bucket
     requests: tuple[Request, ...]
@@ -59,30 +63,30 @@ class Chunk:
 
 @dataclasses.dataclass
 class SlotUsage:
-    """How busy slots were.
+    """The use of slots.
 
     Attributes:
-        steps: decoding steps, summed over slots.
-        busy: those of them in which a slot's row wrote.
+        steps: number of decoding steps, summed over slots.
+        busy: number of these steps in which a slot's row wrote.
     """
 
     steps: int = 0
     busy: int = 0
 
     def add(self, other: "SlotUsage") -> None:
-        """Adds what other slots did."""
+        """Adds the steps of other slots."""
         self.steps += other.steps
         self.busy += other.busy
 
 
 class SlotBatch(Protocol):
-    """B slots of a shape on the devices, N new tokens each at most; all are free at first.
+    """B slots of a bucket on the devices, at most N new tokens each; all are free at first.
 
     Attributes:
-        count: B.
-        order: all of them, in the order in which free ones are taken.
-        fewer: slots after the next `shrink`; 0 where there is none.
-        usage: how busy the slots were so far.
+        count: number of slots, B.
+        order: all slots, in the order in which free ones are taken.
+        fewer: number of slots after the next `shrink`; 0 if they cannot shrink.
+        usage: use of the slots so far.
     """
 
     count: int
@@ -91,7 +95,10 @@ class SlotBatch(Protocol):
     usage: SlotUsage
 
     def choose(self, requests: Sequence[Request]) -> list[int]:
-        """Numbers of the requests to admit next, together and in this order; 0 is one of them."""
+        """Returns the indices of the requests to admit next, together and in this order.
+
+        Index 0 is one of them.
+        """
         ...
 
     def admit(self, requests: Sequence[Request], slots: Sequence[int]) -> None:
@@ -99,57 +106,58 @@ class SlotBatch(Protocol):
         ...
 
     def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Writes until `wanted` slots are free or have ended.
+        """Writes tokens until `wanted` slots are free or have ended.
 
         Returns:
-            Tokens [B, N]; how many of them count, [B]; whether the row stopped by itself, [B].
+            New tokens [B, N], their number [B], and whether the stop rule has ended the row [B].
         """
         ...
 
     def shrink(self, slots: Sequence[int]) -> Sequence[int]:
-        """Goes on with the rows in `slots` in fewer of them, if it can; returns where each is."""
+        """Moves the rows in `slots` into fewer slots, if it can; returns the slot of each."""
         ...
 
 
 def plan(requests: Sequence[Request], buckets: Sequence[Bucket], refills: int = 1) -> list[Chunk]:
-    """Cuts rows into chunks: smallest shape that fits, short prompts first. Every row is in one.
+    """Cuts requests into chunks of the smallest bucket that fits, short prompts first.
+
+    Every request is in one chunk.
 
     Args:
-        requests: in any order.
-        buckets: to choose from.
-        refills: rows of a chunk for each slot of its shape.
+        requests: requests in any order.
+        buckets: buckets to choose from.
+        refills: number of requests in a chunk for each slot of its bucket.
 
     Raises:
-        ValueError: a row fits no shape.
+        ValueError: a request fits no bucket.
     """
-    by_shape: dict[Bucket, list[Request]] = {shape: [] for shape in sorted(buckets)}
-    for row in sorted(requests, key=lambda row: (len(row.tokens), row.number)):
-        fitting = next(
-            (shape for shape in by_shape if shape.holds(len(row.tokens), row.max_new_tokens)), None
-        )
+    by_bucket: dict[Bucket, list[Request]] = {bucket: [] for bucket in sorted(buckets)}
+    for request in sorted(requests, key=lambda request: (len(request.tokens), request.number)):
+        length, max_new_tokens = len(request.tokens), request.max_new_tokens
+        fitting = next((one for one in by_bucket if one.holds(length, max_new_tokens)), None)
         if fitting is None:
             raise ValueError(
-                f"row {row.number} has a prompt of {len(row.tokens)} tokens and a budget of "
-                f"{row.max_new_tokens}, more than the largest sampling shape {max(by_shape)}"
+                f"row {request.number} has a prompt of {length} tokens and a budget of "
+                f"{max_new_tokens}, more than the largest sampling shape {max(by_bucket)}"
             )
-        by_shape[fitting].append(row)
+        by_bucket[fitting].append(request)
     return [
-        Chunk(shape, tuple(members[first : first + shape.rows * refills]))
-        for shape, members in by_shape.items()
-        for first in range(0, len(members), shape.rows * refills)
+        Chunk(bucket, tuple(members[first : first + bucket.rows * refills]))
+        for bucket, members in by_bucket.items()
+        for first in range(0, len(members), bucket.rows * refills)
     ]
 
 
 def left_padded(rows: Sequence[Sequence[int]], shape: Bucket) -> tuple[NDArray, NDArray]:
-    """Prompts with padding before them, [B, P], and the place where each begins, [B].
+    """Pads prompts on the left; returns tokens [B, P] and the index of each first token [B].
 
-    Rows of the shape that there are no prompts for are empty: they begin at P.
+    Rows of the bucket beyond the prompts are empty: their index is P.
     """
     tokens = np.zeros((shape.rows, shape.prompt_length), np.int32)
     start = np.full((shape.rows,), shape.prompt_length, np.int32)
-    for place, row in enumerate(rows):
-        start[place] = shape.prompt_length - len(row)
-        tokens[place, start[place] :] = row
+    for i, row in enumerate(rows):
+        start[i] = shape.prompt_length - len(row)
+        tokens[i, start[i] :] = row
     return tokens, start
 
 
@@ -159,17 +167,18 @@ def run(
     """Decodes one chunk.
 
     Args:
-        chunk: what to decode.
-        slots: of its bucket, all free.
-        on_ended: called with how many rows have ended, whenever some have.
+        chunk: requests to decode.
+        slots: slots of the chunk's bucket, all free.
+        on_ended: function called with the number of rows that have ended, after each `advance`.
 
     Returns:
-        Completions in the order of the chunk's requests, and how busy the slots were.
+        Completions in the order of the chunk's requests, and the use of the slots.
     """
     max_new_tokens = chunk.bucket.max_new_tokens
     waiting = list(chunk.requests)
-    batch: list[int] = []  # of those that wait, to be admitted next
-    running: dict[int, tuple[Request, int]] = {}  # by slot; and the slot it was admitted to
+    batch: list[int] = []  # indices in `waiting` of the requests to admit next
+    # The request in each slot, and the slot that it was admitted to.
+    running: dict[int, tuple[Request, int]] = {}
     completed: dict[int, Completion] = {}
     while waiting or running:
         free = [slot for slot in slots.order if slot not in running]
@@ -194,7 +203,10 @@ def run(
             request, admitted_to = running.pop(slot)
             written = tokens[slot, : length[slot]].tolist()
             completed[request.number] = Completion(
-                request.number, written, not finished[slot], admitted_to
+                number=request.number,
+                tokens=written,
+                truncated=not finished[slot],
+                slot=admitted_to,
             )
         on_ended(len(ended))
     return [completed[request.number] for request in chunk.requests], slots.usage

@@ -1,7 +1,7 @@
-"""The slots of a bucket on the devices: rows are put into them and taken out.
+"""The slots of a bucket on the devices.
 
-B rows of a bucket have B slots. The host (`inference/scheduler.py`) decides who gets one; a
-`DeviceSlots` calls the programs of `inference/programs.py` on them.
+A bucket of B rows has B slots. The host (`inference/scheduler.py`) decides which request gets a
+slot; `DeviceSlots` calls the programs of `inference/programs.py`.
 """
 
 import dataclasses
@@ -22,13 +22,16 @@ class DeviceSlots:
     """A `scheduler.SlotBatch` on the devices.
 
     Attributes:
-        usage: how busy the slots were so far.
+        count: number of slots.
+        order: all slots, in the order in which free ones are taken.
+        fewer: number of slots after the next `shrink`; 0 if they cannot shrink.
+        usage: use of the slots so far.
 
     Args:
-        programs: of sampling.
-        policy: what writes.
-        seed: of its draws, with a row's number: run, round, stream.
-        bucket: shape of the slots.
+        programs: compiled programs of sampling.
+        policy: policy to sample with.
+        seed: random seed: run, round, stream; a row's draws depend on it and the row's number.
+        bucket: static shape of the slots.
     """
 
     def __init__(
@@ -51,30 +54,31 @@ class DeviceSlots:
         ]
         self.count, self.fewer = bucket.rows, self._smaller[0].rows
         by_shard = np.arange(bucket.rows).reshape(programs.shards, -1)
-        self.order: Sequence[int] = by_shard.T.ravel().tolist()  # all shards get as many
+        self.order: Sequence[int] = by_shard.T.ravel().tolist()  # fills shards evenly
         self.usage = SlotUsage()
         self._steps = 0
 
     def shrink(self, slots: Sequence[int]) -> Sequence[int]:
-        """Goes on with the rows in `slots` in fewer of them; returns where each is now.
+        """Moves the rows in `slots` into fewer slots; returns the slot of each.
 
-        Nothing changes where the longer ring outweighs the fewer rows, or where a shard has more
-        rows than it keeps.
+        Nothing changes if the KV cache would grow, because of a longer ring, or if a shard has more
+        rows than slots to keep.
         """
         before, after, shards = self._bucket, self._smaller[0], self._programs.shards
         ring, pages = self._ring, len(self._state.cache.ring)
-        longer = after.rows * (after.prompt_length + ring.tokens)
-        kept = buckets.kept(slots, before.rows, after.rows, shards)
-        if not kept or longer > before.rows * (before.prompt_length + ring.page_length * pages):
+        positions_before = before.rows * (before.prompt_length + ring.page_length * pages)
+        positions_after = after.rows * (after.prompt_length + ring.tokens)
+        remaining = buckets.kept(slots, before.rows, after.rows, shards)
+        if not remaining or positions_after > positions_before:
             return slots
-        indices = sharding.device_put(self._programs.mesh, np.asarray(kept, np.int32), "batch")
+        indices = sharding.device_put(self._programs.mesh, np.asarray(remaining, np.int32), "batch")
         self._state = self._programs.shrink[before, pages](self._state, indices)
         self._bucket = self._smaller.pop(0)
         self.count, self.fewer = self._bucket.rows, self._smaller[0].rows
-        return [kept.index(slot) for slot in slots]
+        return [remaining.index(slot) for slot in slots]
 
     def choose(self, requests: Sequence[Request]) -> list[int]:
-        """Numbers of the requests to admit next, together and in this order; 0 is one of them."""
+        """Returns the indices of the requests to admit next; see `scheduler.SlotBatch`."""
         return [one for one, _ in self._budget.assign([len(r.tokens) for r in requests])]
 
     def admit(self, requests: Sequence[Request], slots: Sequence[int]) -> None:
@@ -89,9 +93,10 @@ class DeviceSlots:
         self._state = decode.with_ring(state, ring)
 
     def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Writes until `wanted` slots have ended: tokens [B, N], length [B], finished [B].
+        """Writes tokens until `wanted` slots have ended; returns tokens, length and finished.
 
-        Of the tokens, the rows are real that this process holds (`SamplingPrograms.owners`).
+        Shapes are [B, N], [B] and [B]. Tokens of rows that other processes hold are zeros
+        (`SamplingPrograms.owners`).
         """
         programs, policy = self._programs, self._policy
         count = sharding.device_put(programs.mesh, np.int32(wanted))
@@ -103,21 +108,22 @@ class DeviceSlots:
             )
             length, finished, steps, busy = jax.device_get(progress)
             running = ~finished & (length < self._bucket.max_new_tokens)
-            made = int(steps) - self._steps
-            self._steps += made
-            self.usage.steps += made * self._bucket.rows
-            if made and self._steps % self._ring.page_length == 0:
-                self._turn(length[running])
+            new_steps = int(steps) - self._steps
+            self._steps += new_steps
+            self.usage.steps += new_steps * self._bucket.rows
+            if new_steps and self._steps % self._ring.page_length == 0:
+                self._turn_page(length[running])
             if np.sum(~running) >= wanted:
                 break
         self.usage.busy = int(busy)
         return sharding.to_host(self._state.rows.generated.tokens), length, finished
 
-    def _turn(self, lengths: NDArray) -> None:
+    def _turn_page(self, lengths: NDArray) -> None:
         """Makes another page of the ring the first one: the oldest, or an empty one.
 
         Args:
-            lengths: tokens that each running row has written; its last is not in the ring yet.
+            lengths: number of tokens that each running row has written; the keys of its last token
+                are not in the ring yet.
         """
         ring = self._state.cache.ring
         *others, oldest = ring

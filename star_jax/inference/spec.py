@@ -1,4 +1,4 @@
-"""What sampling is compiled for."""
+"""The shapes and rules that sampling is compiled for."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from star_jax.inference.stop_rule import StopRule
 
 @dataclasses.dataclass(frozen=True)
 class SamplingSpec:
-    """What sampling is compiled for.
+    """The shapes and rules that sampling is compiled for.
 
     Attributes:
-        buckets: shapes of the rows.
-        stop: when a row ends.
-        params: how a token is drawn.
+        buckets: static shapes to decode rows in.
+        stop: rule that ends rows.
+        params: parameters of drawing a token.
         prefix_length: most tokens of the few-shot prompt; 0: there is none.
-        bare: some rows do without the few-shot prompt.
+        bare: True if some rows have no few-shot prompt.
     """
 
     buckets: Sequence[Bucket]
@@ -28,11 +28,11 @@ class SamplingSpec:
 
     @property
     def with_prefix(self) -> tuple[bool, ...]:
-        """Whether rows follow the few-shot prompt: no, yes, or some do and some do not."""
+        """Kinds of rows: with the few-shot prompt (True,), without it (False,), or both."""
         prefix = bool(self.prefix_length)
         return tuple(sorted({prefix, prefix and not self.bare}))
 
     @property
     def draws(self) -> bool:
-        """Whether tokens are drawn; otherwise decoding is greedy."""
+        """True if tokens are drawn; otherwise decoding is greedy."""
         return self.params.temperature > 0

@@ -1,4 +1,4 @@
-"""When a row ends: by a token, or by a text, whose bytes are matched as they are written.
+"""The rule that ends a row: a token, or a text whose bytes are matched as they are written.
 
 Shapes: B rows, V vocabulary, M bytes of the longest token, K bytes of the stop text but one.
 """
@@ -14,12 +14,12 @@ from star_jax.data.token_bytes import TokenBytes, make_token_bytes
 
 @dataclasses.dataclass(frozen=True)
 class StopRule:
-    """When a row is finished, besides after `max_new_tokens`.
+    """The rule that ends a row before `max_new_tokens`.
 
     Attributes:
-        ends: tokens that end a row, such as end-of-text and end-of-turn.
+        ends: token ids that end a row, such as end-of-text and end-of-turn.
         text: bytes that end a row as soon as they are complete; empty for none.
-        token_bytes: of the tokenizer; ids beyond its tokens are never drawn.
+        token_bytes: bytes of the tokenizer's tokens; ids beyond these are never drawn.
     """
 
     ends: tuple[int, ...]
@@ -30,29 +30,30 @@ class StopRule:
 def make_stop_rule(
     ends: Sequence[int], text: str, token_bytes: Sequence[bytes], vocab: int
 ) -> StopRule:
-    """Makes the rule for a model with `vocab` rows, of which `token_bytes` are the first."""
+    """Makes the rule for an embedding of `vocab` rows; `token_bytes` are of the first rows."""
     return StopRule(tuple(ends), text.encode(), make_token_bytes(token_bytes, vocab))
 
 
 def match(tail_BxK: jax.Array, token_B: jax.Array, stop: StopRule) -> tuple[jax.Array, jax.Array]:
-    """Whether the stop text ends inside this token, [B] bool; and the tail with it.
-
-    Exact on bytes, wherever the text is cut into tokens.
+    """Matches the stop text, exactly on bytes, wherever it is cut into tokens.
 
     Args:
-        tail_BxK: the last bytes that each row has written.
-        token_B: the token it writes.
-        stop: the rule.
+        tail_BxK: last bytes that each row has written, uint8.
+        token_B: token that each row writes, int32.
+        stop: rule that ends rows.
+
+    Returns:
+        Whether the stop text ends inside the token, [B] bool, and the new tail, [B, K] uint8.
     """
     if not stop.text:
         return jnp.zeros(token_B.shape, bool), tail_BxK
-    kept = tail_BxK.shape[1]
+    length = tail_BxK.shape[1]
     added = jnp.asarray(stop.token_bytes.lengths)[token_B]
     stream = jnp.concatenate((tail_BxK, jnp.asarray(stop.token_bytes.table)[token_B]), axis=1)
     text = jnp.frombuffer(stop.text, jnp.uint8)
     offsets = jnp.arange(stream.shape[1] - len(stop.text) + 1)
     pieces = stream[:, offsets[:, None] + jnp.arange(len(stop.text))]
-    complete = offsets + len(stop.text) <= kept + added[:, None]
+    complete = offsets + len(stop.text) <= length + added[:, None]
     matched = jnp.any(jnp.all(pieces == text, axis=-1) & complete, axis=-1)
-    tail = jnp.take_along_axis(stream, added[:, None] + jnp.arange(kept), axis=1)
+    tail = jnp.take_along_axis(stream, added[:, None] + jnp.arange(length), axis=1)
     return matched, tail

@@ -1,6 +1,6 @@
-"""Attention of packed sequences: `kernel` chooses among what the devices offer.
+"""Attention of packed sequences: `kernel` chooses the fastest implementation for the devices.
 
-All compute the same, which is `plain_attention.attention`; sampling calls that.
+All implementations compute `attention_reference.attention`; sampling calls that one directly.
 
 Shapes: B rows, T queries, S keys, H heads, K heads of keys and values, D head_dim.
 """
@@ -26,23 +26,23 @@ from star_jax.models.stacking import Carry, Index
 from star_jax.runtime import sharding
 
 Kernel = Literal["splash", "cudnn", "xla"]
-_OLD_TPUS = ("TPU v2", "TPU v3")  # their kernels multiply no bfloat16 matrices
-_AMPERE = 8  # compute capability
-_BLOCKS = (512, 256, 128)  # tokens that splash attention works on at a time; one must divide T
-_QUERIES = 128  # that the plain formula works on at a time
+_OLD_TPUS = ("TPU v2", "TPU v3")  # kernels there cannot multiply bfloat16 matrices
+_AMPERE = 8  # major compute capability of the first GPUs that cuDNN attention runs on
+_BLOCKS = (512, 256, 128)  # block sizes of splash attention, in tokens; one must divide T
+_QUERIES = 128  # queries that the plain formula computes at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """What attention needs to know of a block.
+    """The parameters of attention in one layer.
 
     Attributes:
-        index: of the block in what is kept; known to the program only while it runs, where it scans
-            over them, and 0 where each block has what is its own.
-        window: how many tokens back a token sees, itself included; 0 = all.
-        scale: of query-key products.
+        index: index of the layer in the stacks of the carry. It is traced where the program scans
+            over the layers, and 0 where each layer is handed its own part.
+        window: number of tokens back that a token sees, itself included; 0 = all.
+        scale: factor on query-key products.
         cap: soft cap of the scores; 0 = none.
-        given: what `Decoder.hidden` was given for every layer: this one's part.
+        given: this layer's part of each stack in the argument `given` of `Decoder.hidden`.
     """
 
     index: Index
@@ -57,7 +57,7 @@ Attend = Callable[[Layer, jax.Array, jax.Array, jax.Array, Carry], tuple[jax.Arr
 
 
 def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> Kernel:
-    """What computes the attention of packed sequences.
+    """Returns the name of the implementation that computes attention of packed sequences.
 
     | devices of the mesh | kernel | where                                                       |
     |---------------------|--------|-------------------------------------------------------------|
@@ -65,8 +65,8 @@ def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax
     | GPU, from Ampere on | cuDNN  | 16 bits, T as there, D at most 128 and divides by 8; no cap  |
     | any other, no mesh  | XLA    | everything                                                  |
 
-    XLA is also taken where rows or heads do not split evenly over the mesh: a kernel sees the part
-    of one device. The platform is that of the mesh: a program may be compiled elsewhere.
+    XLA is also used where rows or heads do not split evenly over the mesh, because a kernel sees
+    the part of one device. The platform is that of the mesh: a program may be compiled on another.
     """
     if mesh is None or not _splits(mesh, q_BxHxTxD, k_BxKxTxD):
         return "xla"
@@ -76,23 +76,24 @@ def kernel(mesh: Mesh | None, layer: Layer, q_BxHxTxD: jax.Array, k_BxKxTxD: jax
     if platform == "tpu" and device.device_kind not in _OLD_TPUS:
         return "splash" if length % _BLOCKS[-1] == 0 and size % 64 == 0 else "xla"
     if _has_cudnn(device) and q_BxHxTxD.dtype.itemsize == 2 and not layer.cap:
-        whole = length % _BLOCKS[-1] == 0  # cuDNN before 9.15.1 may read beyond other lengths
-        return "cudnn" if whole and size % 8 == 0 and size <= 128 else "xla"
+        divides = length % _BLOCKS[-1] == 0  # cuDNN before 9.15.1 may read beyond other lengths
+        return "cudnn" if divides and size % 8 == 0 and size <= 128 else "xla"
     return "xla"
 
 
 def _has_cudnn(device: Any) -> bool:
-    """Whether it is a GPU whose attention cuDNN computes: NVIDIA's of compute capability 8.0 on."""
+    """Returns whether cuDNN attention runs on it: an NVIDIA GPU of compute capability >= 8.0."""
     major = str(getattr(device, "compute_capability", "")).partition(".")[0]
     return device.platform == "gpu" and major.isdigit() and int(major) >= _AMPERE
 
 
 def length_multiple(mesh: Mesh) -> int:
-    """Tokens of a sequence come in multiples of it where kernels shall take them."""
+    """Returns the number that the length of a sequence must be a multiple of for the kernels."""
     return 1 if sharding.of_cpus(mesh) else _BLOCKS[-1]
 
 
 def _splits(mesh: Mesh, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> bool:
+    """Returns whether rows and heads split evenly over the mesh."""
     wanted = (sharding.spec(("batch", "heads")), sharding.spec(("batch", "kv_heads")))
     shapes = (q_BxHxTxD.shape[:2], k_BxKxTxD.shape[:2])
     return all(
@@ -104,28 +105,28 @@ def _splits(mesh: Mesh, q_BxHxTxD: jax.Array, k_BxKxTxD: jax.Array) -> bool:
 
 
 def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend:
-    """Causal attention inside each packed segment; tokens of different segments never meet.
+    """Returns causal attention inside each packed segment: no token sees another segment.
 
     Args:
-        segments_BxT: int32, the same number in all tokens of a segment, which are neighbours.
-        mesh: of the devices it will run on; None for the plain formula.
+        segments_BxT: int32 segment ids; a segment is a run of neighbouring tokens with one id.
+        mesh: devices that the program will run on; None for the plain formula.
     """
     begun_T = segment_starts(segments_BxT, mesh)
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
     ) -> tuple[jax.Array, Carry]:
-        chosen = kernel(mesh, layer, q, k)
-        if mesh is None or chosen == "xla":
+        implementation = kernel(mesh, layer, q, k)
+        if mesh is None or implementation == "xla":
             return plain_segments(layer, q, k, v, segments_BxT, begun_T), kept
-        run = splash_segments if chosen == "splash" else dot_product_segments
+        run = splash_segments if implementation == "splash" else dot_product_segments
         heads, keys = (sharding.spec(("batch", axis)) for axis in ("heads", "kv_heads"))
         sharded = jax.shard_map(
             functools.partial(run, layer),
             mesh=mesh,
             in_specs=(heads, keys, keys, sharding.spec(("batch",))),
             out_specs=heads,
-            check_vma=False,  # kernels do not say how their results vary over the mesh
+            check_vma=False,  # kernels do not declare how their results vary over the mesh
         )
         return sharded(q, k, v, segments_BxT), kept
 
@@ -133,7 +134,7 @@ def attend_segments(segments_BxT: jax.Array, mesh: Mesh | None = None) -> Attend
 
 
 def attend_sources(layer: Layer, q_BxHxTxD: jax.Array, sources: Sequence[KeySource]) -> jax.Array:
-    """`plain_attention.attention` as the layer scales and caps it."""
+    """Calls `attention_reference.attention` with the scale and the cap of the layer."""
     return attention(q_BxHxTxD, sources, scale=layer.scale, cap=layer.cap)
 
 
@@ -146,41 +147,56 @@ def plain_segments(
     begun_T: jax.Array | None = None,
     shared: Callable[[slice], list[KeySource]] = lambda queries: [],
 ) -> jax.Array:
-    """As `attend_segments`, by the plain formula, for some queries at a time.
+    """Computes attention inside each segment by the plain formula, `_QUERIES` queries at a time.
 
-    Those meet no key that comes after all of them, or that is out of the window of all of them;
-    where it is given what is `begun`, few either that are in earlier segments. `shared` gives
-    further sources of keys for some of the queries.
+    Keys after all queries of a chunk, or outside the window of all of them, are skipped.
+
+    Args:
+        layer: parameters of the layer.
+        q_BxHxTxD: queries.
+        k_BxKxTxD: keys.
+        v_BxKxTxD: values.
+        segments_BxT: int32 segment ids.
+        begun_T: result of `segment_starts`: most keys of earlier segments are skipped too.
+        shared: function from a slice of the queries to further key sources for them.
+
+    Returns:
+        Outputs of the heads, [B, H, T, D].
     """
-    length, place = q_BxHxTxD.shape[2], jnp.arange(q_BxHxTxD.shape[2])
+    length, position = q_BxHxTxD.shape[2], jnp.arange(q_BxHxTxD.shape[2])
 
-    def some(q: jax.Array, queries: slice, keys: slice) -> jax.Array:
-        causal = place[queries, None] >= place[keys]
-        mask = causal & within(layer.window, place[queries], place[keys])
+    def attend_chunk(q: jax.Array, queries: slice, keys: slice) -> jax.Array:
+        causal = position[queries, None] >= position[keys]
+        mask = causal & within(layer.window, position[queries], position[keys])
         mask = mask & (segments_BxT[:, queries, None] == segments_BxT[:, None, keys])
         first = None if begun_T is None else begun_T[queries.start] - keys.start
         own = KeySource(k_BxKxTxD[:, :, keys], v_BxKxTxD[:, :, keys], mask[:, None], first=first)
         return attend_sources(layer, q, [own, *shared(queries)])
 
-    found, firsts = [], list(range(0, length, _QUERIES))
-    # Unlike slices, parts of a split have a gradient that is written once.
+    outputs, firsts = [], list(range(0, length, _QUERIES))
+    # Split instead of slices: the gradient of a split is written once.
     for first, q in zip(firsts, jnp.split(q_BxHxTxD, firsts[1:], axis=2), strict=True):
         queries = slice(first, first + q.shape[2])
-        least = max(0, first - layer.window + 1) if layer.window else 0
-        found.append(some(q, queries, slice(least, queries.stop)))
-    return jnp.concatenate(found, axis=2)
+        first_key = max(0, first - layer.window + 1) if layer.window else 0
+        outputs.append(attend_chunk(q, queries, slice(first_key, queries.stop)))
+    return jnp.concatenate(outputs, axis=2)
 
 
 def segment_starts(segments_BxT: jax.Array, mesh: Mesh | None) -> jax.Array | None:
-    """[T] int32: the first place of the segments that tokens at each place are in, of all rows.
+    """Returns the earliest start, over all rows, of the segments at each position: [T] int32.
 
-    None unless it will run on CPUs: only there has it been found to be faster to choose by it.
+    The result is None unless the program will run on CPUs: skipping keys by it was measured to be
+    faster only there.
+
+    Args:
+        segments_BxT: int32 segment ids.
+        mesh: devices that the program will run on; None counts as CPUs.
     """
     if mesh is not None and not sharding.of_cpus(mesh):
         return None
-    place = jnp.arange(segments_BxT.shape[1])
-    other = segments_BxT[:, 1:] != segments_BxT[:, :-1]
-    first = jnp.where(jnp.pad(other, ((0, 0), (1, 0))), place, 0)
+    position = jnp.arange(segments_BxT.shape[1])
+    changed = segments_BxT[:, 1:] != segments_BxT[:, :-1]
+    first = jnp.where(jnp.pad(changed, ((0, 0), (1, 0))), position, 0)
     return jax.lax.cummax(first, axis=1).min(0)
 
 
@@ -193,19 +209,19 @@ def splash_segments(
     *,
     interpret: bool = False,
 ) -> jax.Array:
-    """As `attend_segments`, by the TPU's kernel; with `interpret` it runs on any device."""
+    """Computes attention inside each segment by the TPU kernel; `interpret` runs on any device."""
     heads, length = q_BxHxTxD.shape[1:3]
     shape = (length, length)
-    one = (
+    mask = (
         splash_mask.LocalMask(shape, (layer.window - 1, 0), 0)
         if layer.window
         else splash_mask.CausalMask(shape)
     )
-    longest = next(size for size in _BLOCKS if length % size == 0)
+    block_size = next(size for size in _BLOCKS if length % size == 0)
     names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute", "q_dq", "kv_dq")
-    sizes: dict[str, Any] = {f"block_{name}": longest for name in names}
+    sizes: dict[str, Any] = {f"block_{name}": block_size for name in names}
     run = splash.make_splash_mha(
-        splash_mask.MultiHeadMask([one] * heads),
+        splash_mask.MultiHeadMask([mask] * heads),
         block_sizes=splash.BlockSizes(**sizes),
         attn_logits_soft_cap=layer.cap or None,
         head_shards=1,
@@ -214,11 +230,11 @@ def splash_segments(
         interpret=interpret,
     )
 
-    def row(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array) -> jax.Array:
+    def run_row(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array) -> jax.Array:
         out = run(q, k, v, segment_ids=splash.SegmentIds(segments, segments))
-        return cast(jax.Array, out)  # nothing beside it was asked for
+        return cast(jax.Array, out)  # without residuals or statistics the kernel returns one array
 
-    return jax.vmap(row)(q_BxHxTxD * layer.scale, k_BxKxTxD, v_BxKxTxD, segments_BxT)
+    return jax.vmap(run_row)(q_BxHxTxD * layer.scale, k_BxKxTxD, v_BxKxTxD, segments_BxT)
 
 
 def dot_product_segments(
@@ -230,10 +246,10 @@ def dot_product_segments(
     *,
     implementation: Literal["cudnn", "xla"] = "cudnn",
 ) -> jax.Array:
-    """As `attend_segments`, by jax's own attention, of which cuDNN is one implementation."""
-    place = jnp.arange(segments_BxT.shape[1])
+    """Computes attention inside each segment by jax.nn; cuDNN is one of its implementations."""
+    position = jnp.arange(segments_BxT.shape[1])
     mask = segments_BxT[:, None, :, None] == segments_BxT[:, None, None, :]
-    mask = mask & within(layer.window, place, place)
+    mask = mask & within(layer.window, position, position)
     q, k, v = (x.swapaxes(1, 2) for x in (q_BxHxTxD, k_BxKxTxD, v_BxKxTxD))
     out = jax.nn.dot_product_attention(
         q, k, v, mask=mask, is_causal=True, scale=layer.scale, implementation=implementation
@@ -242,5 +258,5 @@ def dot_product_segments(
 
 
 def within(window: int, query: jax.Array, key: jax.Array) -> jax.Array:
-    """Whether places of queries [.., T] see places of keys [S] through a window; [.., T, S]."""
+    """Returns where query positions [.., T] see key positions [S] in a window: bool [.., T, S]."""
     return key > query[..., None] - window if window else jnp.array(True)

@@ -1,4 +1,4 @@
-"""The shape of a decoder: one set of fields that every family is a choice of."""
+"""The architecture of a decoder, in fields that describe every family, and how it is computed."""
 
 import dataclasses
 from typing import Literal
@@ -10,15 +10,15 @@ from star_jax.runtime import sharding
 
 @dataclasses.dataclass(frozen=True)
 class RopeScaling:
-    """How rotary frequencies are changed for contexts longer than those pretrained on.
+    """Scaling of the rotary frequencies for contexts longer than those of pretraining.
 
     Attributes:
-        kind: "linear" divides all frequencies by `factor`; "llama3" divides the low ones and blends
-            those between (Llama 3.1).
-        factor: by which the context grows.
-        low, high: llama3: wavelengths above `original / low` are divided, below `original / high`
-            they are kept.
-        original: llama3: the context pretrained on.
+        kind: method; "linear" divides all frequencies by `factor`; "llama3" divides the low ones
+            and blends those between (Llama 3.1).
+        factor: factor by which the context grows.
+        low, high: bounds of llama3: frequencies with wavelengths above `original / low` are
+            divided, those with wavelengths below `original / high` are unchanged.
+        original: context of pretraining in tokens, for llama3.
     """
 
     kind: Literal["linear", "llama3"]
@@ -30,13 +30,13 @@ class RopeScaling:
 
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig:
-    """How a decoder is computed; it is the same decoder whatever this says.
+    """Numeric types and devices; they change how a decoder is computed, not which decoder it is.
 
     Attributes:
         dtype: numeric type of the computation, "float32" or "bfloat16".
-        param_dtype: numeric type that the weights are kept in, "float32" or "bfloat16".
-        on_cpu: devices are CPUs, each with all heads: uses what XLA is fast at there
-            (`models/matmul.py`, `models/rope.py`).
+        param_dtype: numeric type of the stored weights, "float32" or "bfloat16".
+        on_cpu: True if the devices are CPUs and each has all heads: operations are then chosen
+            that XLA for CPUs is fast at (`models/matmul.py`, `models/rope.py`).
     """
 
     dtype: str = "float32"
@@ -46,43 +46,46 @@ class ComputeConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """What a decoder is built from; the defaults are the GPT-J family (Wang, 2021).
+    """The architecture of a decoder; the defaults are those of the GPT-J family (Wang, 2021).
 
     Attributes:
         layers: number of blocks.
         width: size of the residual stream (d_model).
-        heads: attention heads.
+        heads: number of attention heads.
         head_dim: size of one head.
         hidden: size of the feed-forward layer (d_ff).
-        rotary: leading dimensions of a head that are rotated; even; 0 for none.
-        vocab: rows of the embedding.
+        rotary: number of leading dimensions of a head that are rotated; even; 0 for none.
+        vocab: number of rows of the embedding.
         context: longest sequence in tokens.
-        vocab_padding: how many of the last rows of the embedding are no token (they make it split
-            over a mesh); their logits are never the largest.
+        vocab_padding: number of last rows of the embedding that belong to no token; with them the
+            embedding splits evenly over a mesh. Their logits are never the largest.
         compute: numeric types and devices.
-        kv_heads: heads of keys and values, each shared by heads / kv_heads queries; 0 = `heads`.
-        parallel: attention and MLP read the same residual and are added to it together; otherwise
-            one after the other.
-        shared_norm: with `parallel`, one normalisation for both branches.
-        post_norms: each branch's output is normalised too before it is added (Gemma).
-        norm: "layer" (mean and variance, scale and bias) or "rms" (root mean square, scale).
-        norm_epsilon: added to the variance, or to the mean square.
-        norm_offset: added to every scale, 1 where weights are kept as differences from it (Gemma).
-        activation: of the MLP; "gelu_tanh" is GELU's tanh form.
-        gated: the MLP multiplies by a second projection (Shazeer, 2020).
-        qkv_bias, out_bias, mlp_bias, head_bias: which projections have biases.
-        tied: the head is the embedding.
-        qk_norm: queries and keys of each head are RMS-normalised before the rotation.
-        rotary_pairs: "adjacent" rotates dimensions (2i, 2i + 1) together, as GPT-J; "halves"
-            rotates (i, i + rotary / 2), as GPT-NeoX and Llama.
+        kv_heads: number of heads of keys and values, each shared by heads / kv_heads queries;
+            0 = `heads`.
+        parallel: True if attention and MLP read the same residual and are added to it together;
+            otherwise they run one after the other.
+        shared_norm: True if both branches share one normalisation; only with `parallel`.
+        post_norms: True if each branch's output is normalised before it is added (Gemma).
+        norm: kind of normalisation: "layer" (mean and variance, scale and bias) or "rms" (root
+            mean square, scale).
+        norm_epsilon: number added to the variance, or to the mean square.
+        norm_offset: number added to every scale: 1 where scales are stored minus 1 (Gemma).
+        activation: activation of the MLP; "gelu_tanh" is the tanh approximation of GELU.
+        gated: True if the MLP multiplies by a second projection (Shazeer, 2020).
+        qkv_bias, out_bias, mlp_bias, head_bias: True if these projections have biases.
+        tied: True if the head is the embedding.
+        qk_norm: True if queries and keys are RMS-normalised in each head before the rotation.
+        rotary_pairs: pairs of dimensions that are rotated together; "adjacent" pairs (2i, 2i + 1),
+            as GPT-J; "halves" pairs (i, i + rotary / 2), as GPT-NeoX and Llama.
         rotary_base: wavelength base of the rotary embedding.
-        rotary_local_base: that of layers with a window; 0 = `rotary_base`, scaling included.
-        rope_scaling: of the layers without a window (of all, if `rotary_local_base` is 0).
-        learned_positions: an embedding of positions is added to that of tokens (GPT-2).
-        scale: of query-key products; 0 = head_dim^-0.5.
+        rotary_local_base: wavelength base of layers with a window; 0: `rotary_base` and
+            `rope_scaling` apply to them too.
+        rope_scaling: scaling in layers without a window (in all, if `rotary_local_base` is 0).
+        learned_positions: True if an embedding of positions is added to that of tokens (GPT-2).
+        scale: factor on query-key products; 0 = head_dim^-0.5.
         attention_cap, logit_cap: soft caps, cap x tanh(x / cap), of scores and logits; 0 = none.
-        windows: for each layer how many tokens back, itself included, a token sees; 0 = all.
-            Empty: all, in every layer.
+        windows: window of each layer: number of tokens back, itself included, that a token sees;
+            0 = all. Empty: all, in every layer.
         embedding_scale: factor on the embedding, rounded to `compute.dtype` first, as Gemma does.
     """
 
@@ -134,12 +137,12 @@ class ModelConfig:
 
     @property
     def key_heads(self) -> int:
-        """Heads of keys and values."""
+        """Number of heads of keys and values."""
         return self.kv_heads or self.heads
 
     @property
     def period(self) -> int:
-        """After how many layers their windows repeat; it divides the number of layers."""
+        """Number of layers after which the windows repeat; it divides the number of layers."""
         return next(
             period
             for period in range(1, self.layers + 1)
@@ -148,35 +151,35 @@ class ModelConfig:
         )
 
     def window(self, layer: int) -> int:
-        """How many tokens back a token sees in this layer, itself included; 0 = all."""
+        """Returns how many tokens back a token sees in this layer, itself included; 0 = all."""
         return self.windows[layer] if self.windows else 0
 
 
 def for_mesh(
     config: ModelConfig, mesh: Mesh, *, dtype: str = "float32", param_dtype: str = "float32"
 ) -> ModelConfig:
-    """Returns `config` with these types, as the devices of a mesh compute it best.
+    """Returns `config` with these types and what suits the devices of a mesh.
 
-    The vocabulary is padded so that it splits over the mesh.
+    The vocabulary is padded so that it splits evenly over the mesh.
 
     Args:
-        config: of the model.
-        mesh: of devices, or abstract.
-        dtype: of the computation, "float32" or "bfloat16".
-        param_dtype: type that the weights are kept in, "float32" or "bfloat16".
+        config: configuration of the model.
+        mesh: devices, real or abstract.
+        dtype: numeric type of the computation, "float32" or "bfloat16".
+        param_dtype: numeric type of the stored weights, "float32" or "bfloat16".
 
     Raises:
-        ValueError: for another type than "float32" and "bfloat16".
+        ValueError: a type is neither "float32" nor "bfloat16".
     """
     for name in (dtype, param_dtype):
         if name not in ("float32", "bfloat16"):
             raise ValueError(f"{name!r}: a type must be 'float32' or 'bfloat16'")
-    # As many parts as "vocab" is split into, asked of the one table that says so.
+    # The table of `runtime/sharding.py` says into how many parts "vocab" is split.
     parts = mesh.size // sharding.sharding(mesh, "vocab").shard_shape((mesh.size,))[0]
     tokens = config.vocab - config.vocab_padding
     vocab = config.vocab if config.vocab % parts == 0 else tokens + -tokens % parts
-    # Split over "tensor", XLA for CPUs gives queries, keys and values that are one product wrong
-    # gradients, where keys are not split as queries are.
+    # XLA for CPUs computes wrong gradients of queries, keys and values that are one product split
+    # over "tensor", where keys are not split as queries are.
     on_cpu = sharding.of_cpus(mesh) and mesh.shape["tensor"] == 1
     compute = ComputeConfig(dtype, param_dtype, on_cpu)
     return dataclasses.replace(config, vocab=vocab, vocab_padding=vocab - tokens, compute=compute)

@@ -15,11 +15,11 @@ from star_jax.models.matmul import matmul
 
 
 class Head(NamedTuple):
-    """What turns the residual stream to logits.
+    """The weights of the head.
 
     Attributes:
-        matrix: [V, E], the embedding, where they are tied; or else [E, V].
-        bias: [V], or None where there is none.
+        matrix: weights; [V, E], the embedding, where they are tied; otherwise [E, V].
+        bias: biases [V]; None where there are none.
     """
 
     matrix: jax.Array
@@ -27,25 +27,25 @@ class Head(NamedTuple):
 
 
 def logits(config: ModelConfig, head: Head, x_BxTxE: jax.Array) -> jax.Array:
-    """The residual stream to float32 logits, [B, T, V]; those of padding rows are -1e30."""
+    """Returns float32 logits [B, T, V] of the residual stream; those of padding rows are -1e30."""
     if config.compute.on_cpu:
-        found = matmul(x_BxTxE, head.matrix, wide=True, rows=config.tied)
+        result = matmul(x_BxTxE, head.matrix, wide=True, rows=config.tied)
     else:
-        found = cast(jax.Array, _whole(config.tied, x_BxTxE, head.matrix))
+        result = cast(jax.Array, _unrounded(config.tied, x_BxTxE, head.matrix))
     if head.bias is not None:
-        found = found + head.bias.astype(jnp.float32)
+        result = result + head.bias.astype(jnp.float32)
     if config.logit_cap:
-        found = capped(found, config.logit_cap)
+        result = capped(result, config.logit_cap)
     if config.vocab_padding:
-        found = jnp.where(
-            jnp.arange(config.vocab) < config.vocab - config.vocab_padding, found, -1e30
+        result = jnp.where(
+            jnp.arange(config.vocab) < config.vocab - config.vocab_padding, result, -1e30
         )
-    return found
+    return result
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _whole(tied: bool, x: jax.Array, matrix: jax.Array) -> jax.Array:
-    """Their product in float32, not rounded to the type of `x`: near logits would become equal."""
+def _unrounded(tied: bool, x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Returns the product in float32. Rounded to the type of `x`, close logits would be equal."""
     axes = ((-1,), (int(tied),))
     return jnp.tensordot(x, matrix.astype(x.dtype), axes, preferred_element_type=jnp.float32)
 
@@ -53,15 +53,15 @@ def _whole(tied: bool, x: jax.Array, matrix: jax.Array) -> jax.Array:
 def _forward(
     tied: bool, x: jax.Array, matrix: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _whole(tied, x, matrix), (x, matrix)
+    return _unrounded(tied, x, matrix), (x, matrix)
 
 
 def _backward(
-    tied: bool, kept: tuple[jax.Array, jax.Array], wanted: jax.Array
+    tied: bool, residuals: tuple[jax.Array, jax.Array], grad: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """As of any other product, all of it in the type of `x`."""
-    _, back = jax.vjp(functools.partial(matmul, wide=False, rows=tied), *kept)
-    return back(wanted.astype(kept[0].dtype))
+    """Returns the gradients of an ordinary product, computed in the type of `x`."""
+    _, vjp = jax.vjp(functools.partial(matmul, wide=False, rows=tied), *residuals)
+    return vjp(grad.astype(residuals[0].dtype))
 
 
-_whole.defvjp(_forward, _backward)
+_unrounded.defvjp(_forward, _backward)

@@ -1,17 +1,17 @@
-"""Keys and values kept from one decoding step to the next.
+"""The KV cache: keys and values that a decoding step reads.
 
-Two kinds, both stacks of layers (`models/stacking.py`), taken apart where the model's blocks are. A
-`Prefix` holds the few-shot prompt that all rows share: computed once, no batch axis. A `Cache`
-holds each row's own: those of its prompt, padded on the left, and a ring for what it writes after
-that. All rows write their next token at the same place of the ring, whenever they began, so the
-update is one slice in place; a row sees as many of the places behind it as it has written.
+There are two kinds. Both are stacks of layers (`models/stacking.py`), unstacked where the model's
+blocks are. A `Prefix` holds the few-shot prompt, which all rows share: it is computed once and has
+no batch axis. A `Cache` holds each row's own keys and values: those of its prompt, padded on the
+left, and a ring for those of its new tokens. All rows share one write cursor, so the update is one
+slice in place. A row masks keys older than its own length, so a slot is reused without clearing.
 
-The ring is in blocks, the one that is written first and the oldest last. When it is full, the
-oldest is to become the first, or an empty one where rows still need that. So attention never reads
-what none has written, and nothing that is written is ever copied.
+The ring consists of pages, the one being written first, the oldest last. When the first is full,
+the oldest becomes the first, or an empty page does while rows need the oldest. So attention never
+reads a page that no row has written, and written keys are never copied.
 
-Shapes: L layers, B rows, K heads of keys and values, D head_dim, S prefix tokens, P places of the
-prompt, C places of a block of the ring; R new rows, whose prompts come in G groups.
+Shapes: L layers, B rows, K heads of keys and values, D head_dim, S prefix tokens, P positions of
+the prompt, C positions of a page; R new rows, whose prompts come in G groups.
 """
 
 import dataclasses
@@ -31,12 +31,12 @@ from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prefix:
-    """The shared few-shot prompt.
+    """Keys and values of the few-shot prompt, which all rows share.
 
     Attributes:
-        keys: [L, K, D, S], or apart.
-        values: [L, K, D, S], or apart.
-        length: [] int32, tokens that are filled; the rest is padding (0: there is no prompt).
+        keys: keys; [L, K, D, S], or L arrays [K, D, S].
+        values: values; [L, K, D, S], or L arrays [K, D, S].
+        length: [] int32, number of real tokens; the rest is padding (0: there is no prompt).
     """
 
     keys: Stacked
@@ -47,11 +47,11 @@ class Prefix:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KVPage:
-    """Keys and values that rows have of their own: a part of the ring.
+    """A page of the rows' own keys and values.
 
     Attributes:
-        keys: [L, B, K, D, C], or apart.
-        values: [L, B, K, C, D], or apart.
+        keys: keys; [L, B, K, D, C], or L arrays [B, K, D, C].
+        values: values; [L, B, K, C, D], or L arrays [B, K, C, D].
     """
 
     keys: Stacked
@@ -59,17 +59,17 @@ class KVPage:
 
     @property
     def positions(self) -> int:
-        """C."""
+        """Number of positions, C."""
         return self.keys[0].shape[-1]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PromptCache(KVPage):
-    """The rows' prompts: a block of P places.
+    """The keys and values of the rows' prompts: a page of P positions.
 
     Attributes:
-        start: [B] int32, the first place that holds a token of the row; P: an empty row.
+        start: [B] int32, first position that holds a token of the row; P: an empty row.
     """
 
     start: jax.Array
@@ -81,10 +81,10 @@ class Cache:
     """The rows' own keys and values.
 
     Attributes:
-        asked: their prompts.
-        ring: its blocks.
-        cursor: [] int32, decoding steps so far; the next token goes to the place cursor mod C.
-        written: [B] int32, tokens that the row has written since its prompt; at most the ring's.
+        prompt: keys and values of the prompts.
+        ring: pages of new tokens; the page being written comes first, the oldest last.
+        cursor: [] int32, decoding steps so far; the next token goes to position cursor mod C.
+        written: [B] int32, tokens that the row has written since its prompt, at most the ring's.
     """
 
     prompt: PromptCache
@@ -94,92 +94,94 @@ class Cache:
 
 
 def empty_cache(model: Decoder, rows: int, prompt: int, places: int) -> Cache:
-    """A cache of empty rows, with room for prompts of `prompt` tokens; `places` are a block's."""
-    keys, values = _own_room(model, rows, prompt)
+    """Returns a cache of empty rows, with prompts of `prompt` and pages of `places` positions."""
+    keys, values = _empty_page(model, rows, prompt)
     return init(model, PromptCache(keys, values, jnp.full((rows,), prompt)), places)
 
 
 def init(model: Decoder, asked: PromptCache, places: int) -> Cache:
-    """A cache in which nothing is written yet; its ring is one block of so many places."""
+    """Returns a cache of prompts without new tokens: one empty page of `places` positions."""
     rows = asked.start.shape[0]
-    ring = (KVPage(*_own_room(model, rows, places)),)
-    return Cache(asked, ring, jnp.int32(0), jnp.zeros((rows,), jnp.int32))
+    ring = (KVPage(*_empty_page(model, rows, places)),)
+    written = jnp.zeros((rows,), jnp.int32)
+    return Cache(prompt=asked, ring=ring, cursor=jnp.int32(0), written=written)
 
 
 def empty_like(block: KVPage) -> KVPage:
-    """An empty block of the same shape."""
+    """Returns an empty page of the same shape."""
     return jax.tree.map(jnp.zeros_like, block)
 
 
 def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
-    """The cache of some rows: `take` gives those of an array, whose axis of rows it is told."""
+    """Returns the cache of some rows: `take` maps an array and its axis of rows to theirs."""
 
-    def some(x: jax.Array) -> jax.Array:
-        return stacking.move_bits(lambda x: take(x, _axis(x)), x) if x.ndim else x
+    def take_rows(x: jax.Array) -> jax.Array:
+        return stacking.move_bits(lambda x: take(x, _row_axis(x)), x) if x.ndim else x
 
-    return jax.tree.map(some, cache)
+    return jax.tree.map(take_rows, cache)
 
 
 def admit(cache: Cache, new: PromptCache, rows_R: jax.Array) -> Cache:
-    """The cache with the prompts of R new rows at `rows_R`; those from B on are left out."""
+    """Returns the cache with R new prompts in rows `rows_R`; indices from B on are dropped."""
 
     def put(old: jax.Array, x: jax.Array) -> jax.Array:
-        rows = (slice(None),) * _axis(old) + (rows_R,)
+        rows = (slice(None),) * _row_axis(old) + (rows_R,)
         return stacking.move_bits(lambda old, x: old.at[rows].set(x, mode="drop"), old, x)
 
     written = cache.written.at[rows_R].set(0, mode="drop")
     return dataclasses.replace(cache, prompt=jax.tree.map(put, cache.prompt, new), written=written)
 
 
-def _axis(x: jax.Array) -> int:
-    """Which axis of a cache's array is that of the rows: after the layers, where it has them."""
+def _row_axis(x: jax.Array) -> int:
+    """Returns the axis of the rows in a cache's array: after the layers, where it has them."""
     return max(x.ndim - 4, 0)
 
 
 def unstacked(prefix: Prefix) -> Prefix:
-    """The prefix as a model whose blocks are apart reads it."""
+    """Returns the prefix for a model whose blocks are unstacked."""
     keys, values = (stacking.unstack(x) for x in (prefix.keys, prefix.values))
     return dataclasses.replace(prefix, keys=keys, values=values)
 
 
 def make_prefix(model: Decoder, tokens_S: jax.Array, length: jax.Array) -> Prefix:
-    """Keys and values of the few-shot prompt `tokens_S`, of which `length` tokens are real."""
+    """Computes keys and values of the few-shot prompt; `length` tokens of it are real."""
     size = tokens_S.shape[0]
-    place = jnp.arange(size)
-    causal = place[:, None] >= place
+    position = jnp.arange(size)
+    causal = position[:, None] >= position
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
     ) -> tuple[jax.Array, Carry]:
-        keys = jnp.where(place[:, None] < length, k[0], k[0, :, :1])  # see `Source`
+        # Padding repeats the first key, as a mask of one axis demands (`KeySource.mask`).
+        keys = jnp.where(position[:, None] < length, k[0], k[0, :, :1])
         kept = _put(kept, layer, keys.swapaxes(1, 2), v[0].swapaxes(1, 2))
-        own = KeySource(k, v, causal & within(layer.window, place, place))
+        own = KeySource(k, v, causal & within(layer.window, position, position))
         return attend_sources(layer, q, [own]), kept
 
-    room = (_room(model, model.config.key_heads, model.config.head_dim, size),) * 2
-    _, (keys, values) = model.hidden(tokens_S[None], place[None], attend, room)
+    zeros = (_zeros(model, model.config.key_heads, model.config.head_dim, size),) * 2
+    _, (keys, values) = model.hidden(tokens_S[None], position[None], attend, zeros)
     return Prefix(keys, values, length)
 
 
 def prefill(
     model: Decoder, tokens_BxP: jax.Array, start_B: jax.Array, prefix: Prefix | None
 ) -> tuple[jax.Array, PromptCache]:
-    """Runs left-padded prompts; the last token's logits [B, V], and what is kept of the prompts."""
+    """Runs left-padded prompts; returns the last token's logits [B, V] and the KV cache."""
     rows, size = tokens_BxP.shape
-    place = jnp.arange(size)
-    causal = place[:, None] >= place
-    mask = (causal & (place >= start_B[:, None])[:, None, :])[:, None]
-    positions = _positions(place - start_B[:, None], prefix)
+    index = jnp.arange(size)
+    causal = index[:, None] >= index
+    mask = (causal & (index >= start_B[:, None])[:, None, :])[:, None]
+    positions = _positions(index - start_B[:, None], prefix)
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
     ) -> tuple[jax.Array, Carry]:
         kept = _put(kept, layer, k.swapaxes(2, 3), v)
-        own = KeySource(k, v, mask & within(layer.window, place, place))
+        own = KeySource(k, v, mask & within(layer.window, index, index))
         return attend_sources(layer, q, [own, *_shared(prefix, layer, positions)]), kept
 
-    room = _own_room(model, rows, size)
-    x, (keys, values) = model.hidden(tokens_BxP, positions, attend, room, given=_stacks(prefix))
+    page = _empty_page(model, rows, size)
+    x, (keys, values) = model.hidden(tokens_BxP, positions, attend, page, given=_stacks(prefix))
     return model.logits(x[:, -1:])[:, 0], PromptCache(keys, values, start_B)
 
 
@@ -193,17 +195,19 @@ def prefill_packed(
     places: int,
     prefix: Prefix | None,
 ) -> tuple[jax.Array, PromptCache]:
-    """As `prefill`, for prompts that lie one after the other in G rows of T tokens: R = G N.
+    """Runs packed prompts; returns the last tokens' logits [R, V] and the prompts' KV cache.
+
+    The prompts lie in G sequences of T tokens, at most N in each; R = G N.
 
     Args:
-        model: that reads.
-        tokens_GxT: the prompts, and padding after them.
-        segments_GxT: another number in every prompt.
-        positions_GxT: from 0 in every prompt.
-        end_GxN: the place in its row after each prompt's last token; 0 for an empty row.
-        start_GxN: where the prompt is to begin among `places`, on the left of which is padding.
-        places: P, that are kept of each.
-        prefix: before all of them.
+        model: decoder.
+        tokens_GxT: prompts one after the other, and padding after them.
+        segments_GxT: segment ids, different in every prompt of a sequence.
+        positions_GxT: positions, from 0 in every prompt.
+        end_GxN: index in its sequence after each prompt's last token; 0 for an empty row.
+        start_GxN: first position of the prompt when it is padded on the left to P.
+        places: number of positions P of the resulting prompt cache.
+        prefix: keys and values of the few-shot prompt before all prompts; None without one.
     """
     positions_GxT = _positions(positions_GxT, prefix)
     inside = attend_segments(segments_GxT, positions_GxT, prefix)
@@ -213,22 +217,22 @@ def prefill_packed(
     ) -> tuple[jax.Array, Carry]:
         return inside(layer, q, k, v, ())[0], _put(kept, layer, k, v)
 
-    def cut(across: bool, x: jax.Array) -> jax.Array:
-        """[.., G, K, T, D] to [.., R, K, P, D], or [.., R, K, D, P]."""
+    def cut(transpose: bool, x: jax.Array) -> jax.Array:
+        """Cuts [.., G, K, T, D] to [.., R, K, P, D]; with `transpose` to [.., R, K, D, P]."""
         if x.ndim > 4:
-            return jax.vmap(functools.partial(cut, across))(x)
-        return stacking.move_bits(functools.partial(cut_one, across), x)
+            return jax.vmap(functools.partial(cut, transpose))(x)
+        return stacking.move_bits(functools.partial(cut_layer, transpose), x)
 
-    def cut_one(across: bool, x: jax.Array) -> jax.Array:
+    def cut_layer(transpose: bool, x: jax.Array) -> jax.Array:
         x = jnp.pad(x, ((0, 0), (0, 0), (places, 0), (0, 0)))
         one = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=places, axis=1)
-        found = jax.vmap(jax.vmap(one, (None, 0)))(x, end_GxN)
-        found = found.reshape(-1, *found.shape[2:])
-        return found.swapaxes(2, 3) if across else found
+        prompts = jax.vmap(jax.vmap(one, (None, 0)))(x, end_GxN)
+        prompts = prompts.reshape(-1, *prompts.shape[2:])
+        return prompts.swapaxes(2, 3) if transpose else prompts
 
-    groups, length = tokens_GxT.shape
-    room = (_room(model, groups, model.config.key_heads, length, model.config.head_dim),) * 2
-    x, (keys, values) = model.hidden(tokens_GxT, positions_GxT, attend, room, given=_stacks(prefix))
+    groups, size = tokens_GxT.shape
+    page = (_zeros(model, groups, model.config.key_heads, size, model.config.head_dim),) * 2
+    x, (keys, values) = model.hidden(tokens_GxT, positions_GxT, attend, page, given=_stacks(prefix))
     last = jnp.take_along_axis(x, jnp.maximum(end_GxN - 1, 0)[..., None], axis=1)
     logits = model.logits(last)
     keys = jax.tree.map(functools.partial(cut, True), keys)
@@ -243,16 +247,15 @@ def step(
     prefix: Prefix | None,
     layout: Layout = ANY_LAYOUT,
 ) -> tuple[jax.Array, Cache]:
-    """Feeds one token a row and returns the next token's logits [B, V] and the cache with it."""
-    asked, written, (first, *older) = cache.prompt, cache.written[:, None], cache.ring
-    prompt, places, size = asked.positions, first.positions, first.positions * len(cache.ring)
-    at, place = cache.cursor % places, jnp.arange(prompt)
-    # How many tokens of its row each place is behind the one that is fed: of the blocks, [C], and
-    # of the prompt, [B, P].
-    behinds = [(at - jnp.arange(places) + places * age) % size for age in range(len(cache.ring))]
-    masks = [*(behind <= written for behind in behinds), place >= asked.start[:, None]]
-    behinds += [prompt - place + written]
-    positions = _positions(prompt - asked.start[:, None] + written, prefix)
+    """Feeds one token a row; returns the next token's logits [B, V] and the cache with this one."""
+    prompt, written, (first, *older) = cache.prompt, cache.written[:, None], cache.ring
+    length, page, total = prompt.positions, first.positions, first.positions * len(cache.ring)
+    at, index = cache.cursor % page, jnp.arange(length)
+    # Distance of each key to the fed token, in tokens of its row: [C] a page, [B, P] the prompt.
+    behinds = [(at - jnp.arange(page) + page * age) % total for age in range(len(cache.ring))]
+    masks = [*(behind <= written for behind in behinds), index >= prompt.start[:, None]]
+    behinds += [length - index + written]
+    positions = _positions(length - prompt.start[:, None] + written, prefix)
 
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
@@ -266,7 +269,7 @@ def step(
             sources.append(KeySource(keys, values, seen[:, None, None], kept=True))
         return attend_sources(layer, q, [*sources, *_shared(prefix, layer, positions)]), kept
 
-    read = [x for part in (*older, asked) for x in (part.keys, part.values)]
+    read = [x for part in (*older, prompt) for x in (part.keys, part.values)]
     x, (keys, values) = model.hidden(
         token_B[:, None],
         positions,
@@ -276,7 +279,8 @@ def step(
         layout=layout,
     )
     ring = (KVPage(keys, values), *older)
-    return model.logits(x)[:, 0], Cache(asked, ring, cache.cursor + 1, cache.written + 1)
+    cursor, counts = cache.cursor + 1, cache.written + 1
+    return model.logits(x)[:, 0], Cache(prompt=prompt, ring=ring, cursor=cursor, written=counts)
 
 
 def attend_segments(
@@ -285,10 +289,11 @@ def attend_segments(
     prefix: Prefix | None,
     begun_T: jax.Array | None = None,
 ) -> Attend:
-    """As `attention.attend_segments`, every segment after the prefix; positions count it.
+    """Returns causal attention inside each packed segment, and of all segments to the prefix.
 
-    `Decoder.hidden` must be given the prefix too. What is `begun` (`attention.begun`) makes long
-    sequences faster, and a program of layers that are apart half as long again to compile.
+    Positions count the prefix; `Decoder.hidden` needs it as the last two of `given`. `begun_T`
+    (`attention.segment_starts`) makes long sequences faster; a program of unstacked layers then
+    takes half as long again to compile.
     """
 
     def attend(
@@ -303,14 +308,14 @@ def attend_segments(
 
 
 def _shared(prefix: Prefix | None, layer: Layer, positions_BxT: jax.Array) -> list[KeySource]:
-    """The prefix as a source of keys, the last of what layers are given; places are positions."""
+    """Returns the prefix as a source of keys: the last two of `Layer.given`."""
     if prefix is None:
         return []
     keys, values = layer.given[-2:]
-    place = jnp.arange(keys.shape[2])
-    mask = place < prefix.length
+    position = jnp.arange(keys.shape[2])
+    mask = position < prefix.length
     if layer.window:
-        mask = mask & within(layer.window, positions_BxT, place)[:, None]
+        mask = mask & within(layer.window, positions_BxT, position)[:, None]
     return [KeySource(keys, values, mask)]
 
 
@@ -318,20 +323,20 @@ def _stacks(prefix: Prefix | None) -> tuple[Stacked, ...]:
     return () if prefix is None else (prefix.keys, prefix.values)
 
 
-def _room(model: Decoder, *shape: int) -> Stacked:
-    """Empty keys or values of this shape in all layers, for what is about to be computed."""
+def _zeros(model: Decoder, *shape: int) -> Stacked:
+    """Returns zero keys or values of this shape in all layers, to be written to."""
     empty = jnp.zeros((model.config.layers, *shape), model.config.compute.dtype)
     return stacking.unstack(empty) if model.is_unstacked else empty
 
 
-def _own_room(model: Decoder, rows: int, places: int) -> tuple[Stacked, Stacked]:
-    """Empty keys [.., B, K, D, P] and values [.., B, K, P, D] of rows."""
+def _empty_page(model: Decoder, rows: int, length: int) -> tuple[Stacked, Stacked]:
+    """Returns zero keys [.., B, K, D, length] and values [.., B, K, length, D] of rows."""
     heads, size = model.config.key_heads, model.config.head_dim
-    return _room(model, rows, heads, size, places), _room(model, rows, heads, places, size)
+    return _zeros(model, rows, heads, size, length), _zeros(model, rows, heads, length, size)
 
 
 def _put(kept: Carry, layer: Layer, k: jax.Array, v: jax.Array, at: Index = 0) -> Carry:
-    """With the part of one layer, from the place `at` on, where keys have the places last."""
+    """Writes one layer's part from position `at` on; positions are the last axis of keys."""
     keys, values = kept
     before = (0,) * (v.ndim - 2)
     return (
@@ -340,6 +345,6 @@ def _put(kept: Carry, layer: Layer, k: jax.Array, v: jax.Array, at: Index = 0) -
     )
 
 
-def _positions(place_BxT: jax.Array, prefix: Prefix | None) -> jax.Array:
-    """Positions, counted from the row's first real token, or from that of the prefix."""
-    return jnp.maximum(place_BxT, 0) + (0 if prefix is None else prefix.length)
+def _positions(own_BxT: jax.Array, prefix: Prefix | None) -> jax.Array:
+    """Returns positions counted from the first token of the prefix, or of the row without one."""
+    return jnp.maximum(own_BxT, 0) + (0 if prefix is None else prefix.length)

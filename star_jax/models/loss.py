@@ -1,9 +1,9 @@
 """Cross-entropy of the next token, from the residual stream, without all logits at once.
 
 The logits of a batch are the largest array of an update: vocabulary times tokens, in float32. Here
-those of a few tokens are there at a time, and their gradient is taken where they are: nothing of
-them is kept and no product is done twice. (Rematerialising them would do the head's product again.)
-On a CPU they are of weighted tokens alone: a third of those of a packed batch are questions.
+the logits of one chunk of tokens exist at a time, and the chunk's gradient is computed with them:
+no logits are stored and no product is done twice. (Rematerialisation would repeat the product of
+the head.) On a CPU the chunks have weighted tokens only: a third of a packed batch are questions.
 
 Shapes: B packed sequences, T tokens each, E width, V vocabulary, N chunks of C tokens.
 """
@@ -20,7 +20,7 @@ from star_jax.models import stacking
 from star_jax.models.config import ModelConfig
 from star_jax.models.head import Head, logits
 
-CHUNK = 256  # tokens of a sequence whose logits are there at a time; on a CPU, of all sequences
+CHUNK = 256  # tokens of a chunk in each sequence; on a CPU, in all sequences together
 
 Sums = tuple[jax.Array, jax.Array]
 
@@ -33,61 +33,71 @@ def cross_entropy(
     targets_BxT: jax.Array,
     weights_BxT: jax.Array,
 ) -> Sums:
-    """Summed weighted cross-entropy in nats, [], and how many weighted tokens were right, [].
+    """Returns weighted cross-entropy and correct predictions, each summed over tokens.
 
-    A token is right whose logit is the highest, or as high as that. A gradient flows to `head` and
-    `x_BxTxE` alone.
+    A prediction is correct if no logit is higher than that of the target.
+
+    Args:
+        config: configuration of the decoder.
+        head: weights of the head; gradients flow to it.
+        x_BxTxE: residual stream; gradients flow to it, and to nothing else but `head`.
+        targets_BxT: int32, the next tokens.
+        weights_BxT: float32, weight of each prediction.
+
+    Returns:
+        Summed weighted cross-entropy in nats, [], and summed weight of correct predictions, [].
     """
     chunks = _chunks(config, x_BxTxE, targets_BxT, weights_BxT)
 
     def add(chunk: jax.Array, sums: Sums) -> Sums:
         return jax.tree.map(jnp.add, sums, _sums(config, head, *chunks.take(chunk)))
 
-    return jax.lax.fori_loop(0, chunks.weighted, add, _nothing())
+    return jax.lax.fori_loop(0, chunks.weighted, add, _zero_sums())
 
 
 def _forward(
     config: ModelConfig, head: Head, x: jax.Array, targets: jax.Array, weights: jax.Array
 ) -> tuple[Sums, tuple[Head, jax.Array]]:
-    """The sums, and the gradient of the first of them with respect to `head` and `x`."""
-    both = jax.value_and_grad(functools.partial(_sums, config), argnums=(0, 1), has_aux=True)
+    """Returns the sums, and the gradient of the first with respect to `head` and `x`."""
+    sums_of_chunk = functools.partial(_sums, config)
+    value_and_grad = jax.value_and_grad(sums_of_chunk, argnums=(0, 1), has_aux=True)
     chunks = _chunks(config, x, targets, weights)
 
     def add(chunk: jax.Array, carry: Any) -> Any:
-        sums, of_head, of_x = carry
-        more, (of_head_too, part) = both(head, *chunks.take(chunk))
-        sums, of_head = jax.tree.map(jnp.add, (sums, of_head), (more, of_head_too))
-        return sums, of_head, jax.lax.dynamic_update_index_in_dim(of_x, part, chunk, 0)
+        sums, grad_head, grad_x = carry
+        more, (more_head, part) = value_and_grad(head, *chunks.take(chunk))
+        sums, grad_head = jax.tree.map(jnp.add, (sums, grad_head), (more, more_head))
+        return sums, grad_head, jax.lax.dynamic_update_index_in_dim(grad_x, part, chunk, 0)
 
-    nothing = (_nothing(), *jax.tree.map(jnp.zeros_like, (head, chunks.x)))
-    sums, of_head, of_x = jax.lax.fori_loop(0, chunks.weighted, add, nothing)
-    return sums, (of_head, chunks.joined(of_x, x))
+    zeros = (_zero_sums(), *jax.tree.map(jnp.zeros_like, (head, chunks.x)))
+    sums, grad_head, grad_x = jax.lax.fori_loop(0, chunks.weighted, add, zeros)
+    return sums, (grad_head, chunks.joined(grad_x, x))
 
 
 def _backward(
-    config: ModelConfig, kept: tuple[Head, jax.Array], wanted: Sums
+    config: ModelConfig, residuals: tuple[Head, jax.Array], grads: Sums
 ) -> tuple[Head, jax.Array, None, None]:
     del config
-    return *jax.tree.map(lambda x: (x * wanted[0]).astype(x.dtype), kept), None, None
+    return *jax.tree.map(lambda x: (x * grads[0]).astype(x.dtype), residuals), None, None
 
 
 cross_entropy.defvjp(_forward, _backward)
 
 
-def _nothing() -> Sums:
+def _zero_sums() -> Sums:
     return jnp.float32(0), jnp.float32(0)
 
 
 def _sums(
     config: ModelConfig, head: Head, x_BxCxE: jax.Array, targets: jax.Array, weights: jax.Array
 ) -> Sums:
-    """As `cross_entropy`, of one chunk."""
-    found = logits(config, head, x_BxCxE)
-    loss = optax.softmax_cross_entropy_with_integer_labels(found, targets)
-    # The highest is in the loss already; `argmax` would go through all logits again, and slowly.
-    own = jnp.take_along_axis(found, targets[..., None], axis=-1)[..., 0]
-    right = jnp.sum(jax.lax.stop_gradient(own >= found.max(-1)) * weights)
-    return jnp.sum(loss * weights), right
+    """Returns the sums of `cross_entropy` for one chunk."""
+    logits_BxCxV = logits(config, head, x_BxCxE)
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits_BxCxV, targets)
+    # The loss computes the highest logit already; `argmax` would be another slow pass over them.
+    own = jnp.take_along_axis(logits_BxCxV, targets[..., None], axis=-1)[..., 0]
+    correct = jnp.sum(jax.lax.stop_gradient(own >= logits_BxCxV.max(-1)) * weights)
+    return jnp.sum(loss * weights), correct
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +105,11 @@ class _Chunks:
     """The tokens in chunks.
 
     Attributes:
-        x: [N, B, C, E].
-        targets, weights: [N, B, C]; without weight where a token is missing.
-        weighted: chunks from the first one on, beyond which no token has any weight.
-        order: [B T], on a CPU, where chunks go over all sequences (then B is 1 here): which token
-            is in each place; elsewhere None.
+        x: residual stream [N, B, C, E].
+        targets, weights: targets and weights [N, B, C]; padding has weight 0.
+        weighted: number of leading chunks after which no token has weight.
+        order: [B T] int32, on a CPU, where chunks go over all sequences (B is then 1 above): the
+            token at each index; None on other devices.
     """
 
     x: jax.Array
@@ -109,30 +119,30 @@ class _Chunks:
     order: jax.Array | None
 
     def take(self, chunk: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """One chunk of each."""
+        """Returns residual stream, targets and weights of one chunk."""
         one = functools.partial(jax.lax.dynamic_index_in_dim, index=chunk, keepdims=False)
         return one(self.x), one(self.targets), one(self.weights)
 
     def joined(self, parts_NxBxCxE: jax.Array, like_BxTxE: jax.Array) -> jax.Array:
-        """The chunks of something that is like `like_BxTxE` as that."""
+        """Joins chunks of an array of the shape of `like_BxTxE` to that shape."""
         count, rows, size, width = parts_NxBxCxE.shape
         whole = parts_NxBxCxE.swapaxes(0, 1).reshape(rows, count * size, width)
         if self.order is None:
             return whole[:, : like_BxTxE.shape[1]]
-        return _picked(whole[0], jnp.argsort(self.order)).reshape(like_BxTxE.shape)
+        return _reorder(whole[0], jnp.argsort(self.order)).reshape(like_BxTxE.shape)
 
 
 def _chunks(config: ModelConfig, x: jax.Array, targets: jax.Array, weights: jax.Array) -> _Chunks:
     """Cuts [B, T, ...] to [N, B, C, ...].
 
-    On a CPU the weighted tokens of all sequences come first, so that those that have none, such as
-    the questions, are not multiplied with the head.
+    On a CPU the weighted tokens of all sequences come first, so that tokens without weight, such as
+    those of the questions, are not multiplied with the head.
     """
     order = None
     if config.compute.on_cpu:
         order = jnp.argsort(weights.reshape(-1) == 0, stable=True)
         x, targets, weights = (
-            _picked(each.reshape(-1, *each.shape[2:]), order)[None]
+            _reorder(each.reshape(-1, *each.shape[2:]), order)[None]
             for each in (x, targets, weights)
         )
     length = x.shape[1]
@@ -144,8 +154,10 @@ def _chunks(config: ModelConfig, x: jax.Array, targets: jax.Array, weights: jax.
         x = jnp.pad(x, ((0, 0), (0, -length % size), *((0, 0) for _ in rest)))
         return x.reshape(rows, -1, size, *rest).swapaxes(0, 1)
 
-    return _Chunks(cut(x), cut(targets), cut(weights), weighted, order)
+    return _Chunks(
+        x=cut(x), targets=cut(targets), weights=cut(weights), weighted=weighted, order=order
+    )
 
 
-def _picked(x_MxE: jax.Array, order_M: jax.Array) -> jax.Array:
+def _reorder(x_MxE: jax.Array, order_M: jax.Array) -> jax.Array:
     return stacking.move_bits(lambda x: x[order_M], x_MxE)

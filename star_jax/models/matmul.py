@@ -1,9 +1,9 @@
-"""Products of activations with weights, the way each kind of device is fast at them.
+"""Products of activations with weights, in the form that each kind of device computes fastest.
 
-A CPU that multiplies bfloat16 has such products come out in float32, from sides that lie in memory
-as they are: asked for bfloat16, or for a product of what has just been transposed, XLA turns both
-sides to float32 first, and takes twice as long. Those of float32, too, are slower over the first
-axis of both sides. Other devices round as they write.
+On a CPU that multiplies bfloat16, the result must be float32 and the operands must lie in memory as
+they are. If the result is to be bfloat16, or an operand is a transposition, XLA converts both
+operands to float32 first and takes twice as long. Products of float32, too, are slower over the
+first axis of both operands. Other devices round the result as they write it.
 
 Shapes: M tokens, E, N and D (A and B) widths.
 """
@@ -21,10 +21,15 @@ from star_jax.models import stacking
 
 
 def matmul(x: jax.Array, weight: jax.Array, *, wide: bool, rows: bool = False) -> jax.Array:
-    """Of x [.., E] and a weight [E, N..], or [N, E] with `rows`; [.., N..].
+    """Returns the product of activations and a weight, [.., N..].
 
-    It is in the type of x, or with `wide` in float32 (`ModelConfig.cpu`). The weight is multiplied
-    in the type of x; its gradient has its own.
+    The weight is converted to the type of x for the product; its gradient has the weight's type.
+
+    Args:
+        x: activations [.., E].
+        weight: weight [E, N..], or [N, E] with `rows`.
+        wide: True for a float32 result (`ComputeConfig.on_cpu`), False for the type of x.
+        rows: True if the rows of the weight are its outputs.
     """
     if not wide:
         return jnp.tensordot(x, weight.astype(x.dtype), ((-1,), (1,)) if rows else 1)
@@ -34,38 +39,38 @@ def matmul(x: jax.Array, weight: jax.Array, *, wide: bool, rows: bool = False) -
 
 
 def matmuls(x: jax.Array, weights: Sequence[jax.Array], *, wide: bool) -> list[jax.Array]:
-    """Of x [.., E] and each of the weights [E, N, D], in the type of x; [.., N, D].
+    """Returns the product of x [.., E] with each weight [E, N, D], in the type of x: [.., N, D].
 
-    With `wide` it is one product with all of them where some are narrower than others: those keep
-    a CPU less busy. In a loop over tokens they are put together once, before it.
+    With `wide`, weights of different widths are concatenated for one product, because a CPU is less
+    busy with narrow ones. In a loop over tokens XLA concatenates them once, before the loop.
     """
     widths = [weight.shape[1] for weight in weights]
     if not wide or len(set(widths)) == 1:
         return [matmul(x, weight, wide=wide).astype(x.dtype) for weight in weights]
     ends = np.cumsum(widths)[:-1]
-    found = matmul(x, jnp.concatenate(weights, axis=1), wide=True)
-    return [part.astype(x.dtype) for part in jnp.split(found, ends, axis=-2)]
+    product = matmul(x, jnp.concatenate(weights, axis=1), wide=True)
+    return [part.astype(x.dtype) for part in jnp.split(product, ends, axis=-2)]
 
 
 def embed(
     table_VxE: jax.Array, index: jax.Array, dtype: DTypeLike, *, cpu: bool = False
 ) -> jax.Array:
-    """Rows of a table [V, E] at `index` [...]: [..., E]; the gradient is of the table's type."""
-    table = table_VxE if cpu else cast(jax.Array, _alone(table_VxE))
+    """Returns rows `index` [...] of a table [V, E]: [..., E]; gradients have the table's type."""
+    table = table_VxE if cpu else cast(jax.Array, _isolated(table_VxE))
     return table[index].astype(dtype)
 
 
 @jax.custom_vjp
-def _alone(table: jax.Array) -> jax.Array:
-    """The table; its gradient is whole before it is added to another.
+def _isolated(table: jax.Array) -> jax.Array:
+    """Returns the table; its gradient is complete before it is added to another.
 
-    XLA for TPUs may otherwise move the sum over devices out of the loop over micro-batches, and
-    lose parts of it (openxla/xla#49143).
+    Otherwise XLA for TPUs may move the sum over devices out of the loop over micro-batches and lose
+    parts of it (openxla/xla#49143).
     """
     return table
 
 
-_alone.defvjp(lambda table: (table, None), lambda _, g: (jax.lax.optimization_barrier(g),))
+_isolated.defvjp(lambda table: (table, None), lambda _, g: (jax.lax.optimization_barrier(g),))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -80,14 +85,14 @@ def _forward(
 
 
 def _backward(
-    rows: bool, kept: tuple[jax.Array, jax.Array], wanted_MxN: jax.Array
+    rows: bool, residuals: tuple[jax.Array, jax.Array], grad_MxN: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Its products, too, are of two sides in the type of x."""
-    x, weight = kept
-    wanted = wanted_MxN.astype(x.dtype)
-    of_x = _multiply(wanted, weight.astype(x.dtype), 1, int(not rows))
-    of_weight = _over_tokens(wanted, x) if rows else _over_tokens(x, wanted)
-    return of_x.astype(x.dtype), of_weight.astype(weight.dtype)
+    """Returns the gradients; both operands of their products have the type of x too."""
+    x, weight = residuals
+    grad = grad_MxN.astype(x.dtype)
+    grad_x = _multiply(grad, weight.astype(x.dtype), 1, int(not rows))
+    grad_weight = _over_tokens(grad, x) if rows else _over_tokens(x, grad)
+    return grad_x.astype(x.dtype), grad_weight.astype(weight.dtype)
 
 
 _wide.defvjp(_forward, _backward)
@@ -99,14 +104,14 @@ def _multiply(a: jax.Array, b: jax.Array, over_a: int, over_b: int) -> jax.Array
 
 
 def _over_tokens(a_MxA: jax.Array, b_MxB: jax.Array) -> jax.Array:
-    """[A, B], by a product that has the smaller of the two transposed."""
+    """Returns the product over tokens, [A, B]; the smaller operand is transposed for it."""
     if a_MxA.shape[1] <= b_MxB.shape[1]:
-        return _multiply(_transposed(a_MxA), b_MxB, 1, 0)
+        return _multiply(_transpose(a_MxA), b_MxB, 1, 0)
     # The barrier keeps XLA from making the transposition part of the product.
-    return jax.lax.optimization_barrier(_multiply(_transposed(b_MxB), a_MxA, 1, 0)).T
+    return jax.lax.optimization_barrier(_multiply(_transpose(b_MxB), a_MxA, 1, 0)).T
 
 
-def _transposed(x: jax.Array) -> jax.Array:
-    """Picked row by row, so that XLA cannot make it part of a product."""
+def _transpose(x: jax.Array) -> jax.Array:
+    """Transposes a matrix row by row, so that XLA cannot make that part of a product."""
     rows = jnp.arange(x.shape[1])
     return stacking.move_bits(lambda x: x.T[rows], x)

@@ -1,4 +1,4 @@
-"""The weights as a pytree, split from the modules once: drawn, counted, cast for sampling."""
+"""The weights as a pytree: drawn at random, copied for sampling, counted."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ Params = Any  # nnx.State: a pytree of nnx.Param, each with its logical axes
 
 
 def init_params(config: ModelConfig, key: jax.Array) -> Params:
-    """Freshly drawn weights."""
+    """Draws random weights."""
     return nnx.split(Decoder(config, nnx.Rngs(params=key)))[1]
 
 
 def as_policy(params: Params, dtype: str) -> Params:
-    """A copy of the weights to sample with: matrices in the type that they are computed with.
+    """Copies the weights to sample with: matrices are converted to `dtype`, vectors are not.
 
-    That is what each of their uses would make of them, so nothing is lost. Vectors, the scales of
-    normalisation among them, are used as they are kept.
+    Every product would convert its matrix anyway, so no precision is lost. Vectors, such as the
+    scales of normalisation, are used in the type that they are stored in.
     """
 
     def copy(weight: nnx.Variable) -> nnx.Variable:
@@ -33,5 +33,5 @@ def as_policy(params: Params, dtype: str) -> Params:
 
 
 def count_params(params: Params) -> int:
-    """Number of weights."""
+    """Returns the number of weights."""
     return sum(x.size for x in jax.tree.leaves(params))

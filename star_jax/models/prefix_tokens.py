@@ -16,8 +16,8 @@ class PrefixTokens:
     """The tokens of a few-shot prompt, which all rows share.
 
     Attributes:
-        tokens: [S] int32, padded on the right.
-        length: [] int32, how many of them are real; 0: there is no prompt.
+        tokens: token ids [S] int32, padded on the right.
+        length: number of real tokens [] int32; 0: there is no prompt.
     """
 
     tokens: jax.Array
@@ -33,6 +33,6 @@ def device_put(mesh: Mesh, tokens: Sequence[int], size: int) -> PrefixTokens:
 
 
 def abstract(mesh: Mesh, size: int) -> PrefixTokens:
-    """Gives the shapes and shardings of `device_put`."""
+    """Returns the shapes and shardings of the result of `device_put`."""
     tokens = sharding.abstract(mesh, (size,), np.int32)
     return PrefixTokens(tokens, sharding.abstract(mesh, (), np.int32))

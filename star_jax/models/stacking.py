@@ -1,13 +1,12 @@
 """The blocks of a decoder as one block with stacked weights, run by a scan over the layers.
 
-A program then holds the code of one block instead of one for every layer: it compiles in a time
-that does not grow with the depth. Where layers differ by the windows of their attention, the body
-of the scan is one period of them (`ModelConfig.period`).
+A program then holds the code of one block instead of one for every layer: its compile time does not
+grow with the depth. Where layers differ by their attention windows, the body of the scan is one
+period of layers (`ModelConfig.period`).
 
-Keys and values, which each layer has its own of, are stacked too: arrays [L, ...] of L layers. A
-CPU would copy a layer out of the stack for every token that is sampled, so there sampling takes the
-stacks apart first (`apart`, `blocks`): tuples of L arrays, and a list of blocks that run one after
-the other.
+Keys and values are stacked too: arrays [L, ...] of L layers. A CPU would copy a layer out of the
+stack for every token that is sampled, so sampling there unstacks them first (`unstack`, `blocks`):
+tuples of L arrays, and a list of blocks that run one after the other.
 """
 
 import functools
@@ -23,14 +22,14 @@ from star_jax.runtime import sharding
 
 M = TypeVar("M", bound=nnx.Module)
 Stacked = jax.Array | tuple[jax.Array, ...]  # [L, ...], or L arrays [...]
-Carry = tuple[Stacked, ...]  # what is stacked, and each layer reads and writes its own part of
-Index = jax.Array | int  # of a layer; an int where the stacks are taken apart
+Carry = tuple[Stacked, ...]  # stacks of which each layer reads and writes its own part
+Index = jax.Array | int  # index of a layer; an int where the layers are unstacked
 Remat = Callable[[Callable[..., Any]], Callable[..., Any]]
 AXIS = "layers"  # the first axis of a stacked weight
 
 
 def stack(parts: Sequence[M]) -> M:
-    """One block in the place of `parts`, which are alike: every weight [...] becomes [L, ...]."""
+    """Stacks L blocks of the same shape to one block: every weight [...] becomes [L, ...]."""
 
     def join(*weights: nnx.Param) -> nnx.Param:
         axes = (AXIS, *weights[0].get_metadata("axes"))
@@ -42,40 +41,47 @@ def stack(parts: Sequence[M]) -> M:
 
 
 def blocks(block: M) -> nnx.List[M]:
-    """The blocks that are stacked in `block`."""
+    """Returns the list of blocks that are stacked in `block`."""
     graph, weights = nnx.split(block)
     count = len(jax.tree.leaves(weights)[0])
 
     def cut(layer: int) -> Any:
-        def own(weight: nnx.Param) -> nnx.Param:
+        def take_layer(weight: nnx.Param) -> nnx.Param:
             return nnx.Param(weight[...][layer], axes=weight.get_metadata("axes")[1:])
 
-        return jax.tree.map(own, weights, is_leaf=_is_weight)
+        return jax.tree.map(take_layer, weights, is_leaf=_is_weight)
 
     return nnx.List([nnx.merge(graph, cut(layer)) for layer in range(count)])
 
 
 def unstack(stacked: Stacked) -> tuple[jax.Array, ...]:
-    """The arrays of each layer."""
+    """Returns the tuple of the layers' arrays."""
     return tuple(stacked)
 
 
 def is_unstacked_on(mesh: Mesh) -> bool:
-    """Whether sampling on these devices takes stacks apart."""
+    """Returns whether sampling on these devices unstacks the layers first."""
     return sharding.of_cpus(mesh)
 
 
 def take(stacked: Stacked, layer: Index) -> jax.Array:
-    """The array of one layer, [...] of [L, ...]."""
+    """Returns the array of one layer, [...] of [L, ...]."""
     if isinstance(layer, int):
         return stacked[layer]
     return jax.lax.dynamic_index_in_dim(jnp.asarray(stacked), layer, 0, keepdims=False)
 
 
 def put(stacked: Stacked, layer: Index, x: jax.Array, at: Sequence[Index] = ()) -> Stacked:
-    """`stacked` [L, ...] with `x` written into the array of one layer, from `at` on (its start).
+    """Writes `x` into the array of one layer; in a compiled program this is done in place.
 
-    On devices it is the same memory.
+    Args:
+        stacked: arrays of all layers, [L, ...].
+        layer: index of the layer.
+        x: values to write.
+        at: index of each axis of the layer's array at which `x` begins; empty: its start.
+
+    Returns:
+        The stack with the new values.
     """
     at = tuple(at) or (0,) * x.ndim
     if isinstance(stacked, tuple):
@@ -86,22 +92,22 @@ def put(stacked: Stacked, layer: Index, x: jax.Array, at: Sequence[Index] = ()) 
 
 
 def move_bits(move: Callable[..., jax.Array], *parts: jax.Array) -> jax.Array:
-    """What `move` makes of arrays of one type: it puts their values elsewhere and changes none.
+    """Applies `move`, which rearranges the values of arrays of one type and changes none.
 
-    On a CPU it sees integers in the place of 16 bits, which would be turned to 32 and back. No
-    gradient goes through.
+    On a CPU it is applied to 16-bit floats as integers, because XLA would convert the floats to 32
+    bits and back. No gradient passes through it.
     """
     if parts[0].dtype.itemsize > 2:
         return move(*parts)
 
-    def of_bits(*parts: jax.Array) -> jax.Array:
+    def move_integers(*parts: jax.Array) -> jax.Array:
         return move(*(x.view(jnp.uint16) for x in parts)).view(parts[0].dtype)
 
-    return jax.lax.platform_dependent(*parts, cpu=of_bits, default=move)
+    return jax.lax.platform_dependent(*parts, cpu=move_integers, default=move)
 
 
 def as_it_is(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """A gradient keeps all that it needs."""
+    """Returns `compute` unchanged: a `Remat` that stores everything for the gradient."""
     return compute
 
 
@@ -117,39 +123,39 @@ def run(
     """Runs the layers in their order.
 
     Args:
-        block: all of them, stacked or in a list.
-        period: layers that have the same place in it are alike.
-        each: (block, index of the layer in `kept`, its place in the period, its arrays of `given`,
-            x, kept) -> x, kept.
-        given: what is stacked beside the weights, to be read.
-        x: what the first layer gets.
-        kept: what is stacked beside the weights, to be read and written.
-        remat: wraps what computes a layer, as `jax.checkpoint` does. A layer's weights are cut out
-            of their stack inside of it, or a gradient would keep a copy of them.
+        block: all blocks, stacked or in a list.
+        period: number of layers after which their configuration repeats.
+        each: function of a layer: (block, index of the layer in `kept`, its index in the period,
+            its arrays of `given`, x, kept) -> x, kept.
+        given: stacks that the layers read.
+        x: input of the first layer.
+        kept: stacks that the layers read and write.
+        remat: wrapper of the function of a layer, such as `jax.checkpoint`. A layer's weights are
+            cut out of their stack inside it; otherwise the gradient would store a copy of them.
 
     Returns:
-        `x` and `kept` as the last layer gives them.
+        `x` and `kept` after the last layer.
     """
     if isinstance(block, nnx.List):
-        return _run_apart(block, period, each, given, x, kept, remat)
+        return _run_unstacked(block, period, each, given, x, kept, remat)
     graph, weights = nnx.split(block)
     stacks = (weights, tuple(given))
     cycles = len(jax.tree.leaves(weights)[0]) // period
 
-    def one(place: int, number: Index, parts: Any, x: jax.Array, kept: Carry) -> Any:
-        mine, own = jax.tree.map(lambda part: part[place], parts)
-        return each(nnx.merge(graph, mine), number * period + place, place, own, x, kept)
+    def run_layer(offset: int, cycle: Index, parts: Any, x: jax.Array, kept: Carry) -> Any:
+        weights, own = jax.tree.map(lambda part: part[offset], parts)
+        return each(nnx.merge(graph, weights), cycle * period + offset, offset, own, x, kept)
 
-    def cycle(carry: Any, xs: Any) -> tuple[Any, None]:
-        for place in range(period):
-            carry = remat(functools.partial(one, place))(*xs, *carry)
+    def run_cycle(carry: Any, xs: Any) -> tuple[Any, None]:
+        for offset in range(period):
+            carry = remat(functools.partial(run_layer, offset))(*xs, *carry)
         return carry, None
 
     parts = jax.tree.map(lambda x: x.reshape(cycles, period, *x.shape[1:]), stacks)
-    return jax.lax.scan(cycle, (x, kept), (jnp.arange(cycles), parts))[0]
+    return jax.lax.scan(run_cycle, (x, kept), (jnp.arange(cycles), parts))[0]
 
 
-def _run_apart(
+def _run_unstacked(
     blocks: nnx.List,
     period: int,
     each: Callable[..., tuple[jax.Array, Carry]],
@@ -158,14 +164,14 @@ def _run_apart(
     kept: Carry,
     remat: Remat,
 ) -> tuple[jax.Array, Carry]:
-    """As `run`; Python goes through a layer once for all that are alike."""
+    """Runs a list of blocks as `run` does; layers of one configuration are traced once."""
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
-    def one(
-        graph: nnx.GraphDef, place: int, weights: Any, own: Any, x: jax.Array, kept: Carry
+    def run_layer(
+        graph: nnx.GraphDef, offset: int, weights: Any, own: Any, x: jax.Array, kept: Carry
     ) -> tuple[jax.Array, Carry]:
         def compute(weights: Any, own: Any, x: jax.Array, kept: Carry) -> tuple[jax.Array, Carry]:
-            return each(nnx.merge(graph, weights), 0, place, own, x, kept)
+            return each(nnx.merge(graph, weights), 0, offset, own, x, kept)
 
         return remat(compute)(weights, own, x, kept)
 
@@ -174,15 +180,15 @@ def _run_apart(
         graph, weights = nnx.split(block)
         own = [take(stack, layer) for stack in given]
         part = tuple((take(stack, layer),) for stack in kept)
-        x, part = one(graph, layer % period, weights, own, x, part)
+        x, part = run_layer(graph, layer % period, weights, own, x, part)
         written.append(part)
     return x, tuple(tuple(part[stack][0] for part in written) for stack in range(len(kept)))
 
 
 def names(name: str, count: int) -> list[str]:
-    """What the layers' own weights are called: "blocks.mlp.up" is "blocks.0.mlp.up" and so on.
+    """Returns the names of the layers' weights: for "blocks.mlp.up" "blocks.0.mlp.up" and so on.
 
-    A name outside of the blocks stays one.
+    For a name outside the blocks the result is this name alone.
     """
     first, _, rest = name.partition(".")
     return [f"blocks.{layer}.{rest}" for layer in range(count)] if first == "blocks" else [name]

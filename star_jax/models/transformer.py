@@ -1,9 +1,8 @@
-"""The decoder: embedding and blocks. NNX modules, used through `nnx.split` as pure functions.
+"""The decoder: embedding, blocks and head, as NNX modules, used as pure functions by `nnx.split`.
 
-One decoder for all families (`models/config.py`); GPT-J is the one that the defaults describe. How
-keys meet queries is not decided here: each call brings an `attend` function, so that training
-(packed segments) and sampling (a cache, `models/kv_cache.py`) run the same weights through the same
-lines.
+There is one decoder for all families (`models/config.py`); the defaults describe GPT-J. Each call
+passes a function for attention, `attend`, so that training (packed segments) and sampling (a KV
+cache, `models/kv_cache.py`) run the same code with the same weights.
 
 Shapes: B rows, T tokens, E width, H heads, K heads of keys and values, G = H / K queries that share
 one, D head_dim, F hidden, V vocab.
@@ -37,34 +36,34 @@ _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class _Weights:
-    """Makes the parameters of one decoder, in the type that its weights are kept in."""
+    """Creates the parameters of one decoder, in the numeric type of its stored weights."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
-        self.config, self._key, self._drawn = config, rngs.params.key[...], 0
+        self.config, self._key, self._count = config, rngs.params.key[...], 0
 
     def normal(self, shape: tuple[int, ...], axes: tuple[str, ...], fan_in: int) -> nnx.Param:
-        """Normal with variance 1 / fan_in: unlike a fixed 0.02 it trains at any width."""
-        # The keys of nnx.Rngs; but counting in a variable of its own takes long to trace.
-        key = jax.random.fold_in(self._key, self._drawn)
-        self._drawn += 1
-        drawn = jax.random.normal(key, shape) * fan_in**-0.5
-        return nnx.Param(drawn.astype(self.config.compute.param_dtype), axes=axes)
+        """Draws normal values of variance 1 / fan_in, which trains at any width, unlike 0.02."""
+        # These are the keys of nnx.Rngs, whose own counter, a variable, is slow to trace.
+        key = jax.random.fold_in(self._key, self._count)
+        self._count += 1
+        values = jax.random.normal(key, shape) * fan_in**-0.5
+        return nnx.Param(values.astype(self.config.compute.param_dtype), axes=axes)
 
     def constant(self, value: float, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param:
-        """The same value everywhere."""
+        """Fills a parameter with one value."""
         return nnx.Param(jnp.full(shape, value, self.config.compute.param_dtype), axes=axes)
 
     def bias(self, wanted: bool, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param | None:
-        """Zeros, or None where the family has no such bias."""
+        """Returns a bias of zeros, or None where the family has none."""
         return self.constant(0.0, shape, axes) if wanted else None
 
     def norm(self, size: int, axis: str, kind: str) -> "Norm":
-        """A normalisation over `size` features."""
+        """Returns a normalisation over `size` features."""
         return Norm(self, size, axis, kind)
 
 
 def branches(config: ModelConfig) -> int:
-    """How many outputs are added into the residual stream; each starts smaller by its root."""
+    """Returns how many outputs the residual stream sums; their first weights shrink by its root."""
     return 2 * config.layers
 
 
@@ -78,7 +77,7 @@ class Norm(nnx.Module):
         self.bias = make.bias(self.centred, (size,), (axis,))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Each vector with mean square 1 (and mean 0), scaled (and shifted), in the type of x."""
+        """Normalises vectors to mean square 1 (and mean 0), scales (and shifts) them; type of x."""
         y = x.astype(jnp.float32)
         if self.centred:
             y = y - y.mean(-1, keepdims=True)
@@ -90,20 +89,22 @@ class Norm(nnx.Module):
 
 
 def _product(x: jax.Array, weight: jax.Array, config: ModelConfig) -> jax.Array:
-    found = checkpoint_name(matmul(x, weight, wide=config.compute.on_cpu), "product")
-    return found.astype(x.dtype)
+    """Returns a product in the type of x; gradient checkpointing stores it before the cast."""
+    product = checkpoint_name(matmul(x, weight, wide=config.compute.on_cpu), "product")
+    return product.astype(x.dtype)
 
 
 def _keep(x: jax.Array, config: ModelConfig) -> jax.Array:
-    """`x`, which a gradient keeps in the place of the product that it comes from.
+    """Returns `x`, which is stored for the gradient instead of the product it is computed from.
 
-    On a CPU in float32, as a wide product: 16 bits are slow to put into the stack of all layers.
+    On a CPU it is stored in float32: 16-bit floats are slow to write into the stack of all layers.
     """
     wide = x.astype(jnp.float32) if config.compute.on_cpu else x
     return checkpoint_name(wide, "product").astype(x.dtype)
 
 
 def _add(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
+    """Adds the bias, if there is one."""
     return x if bias is None else x + bias[...].astype(x.dtype)
 
 
@@ -137,8 +138,8 @@ class Attention(nnx.Module):
     def __call__(
         self, x: jax.Array, turned: SinCos | None, layer: Layer, attend: Attend, kept: Carry
     ) -> tuple[jax.Array, Carry]:
-        """The heads' outputs, summed: [B, T, E] to [B, T, E]; `turned` is of their positions."""
-        # In this order of axes, and `out` in two: a CPU would transpose the weights for another.
+        """Returns the summed outputs of the heads, [B, T, E]; `turned` comes from `sin_cos`."""
+        # With this order of axes, and `out` as a matrix, a CPU need not transpose the weights.
         weights = [weight[...] for weight in (self.q, self.k, self.v)]
         q, k, v = matmuls(x, weights, wide=self.config.compute.on_cpu)
         q = self._heads(q, self.q_bias, self.q_norm, turned)
@@ -161,7 +162,7 @@ class Attention(nnx.Module):
             y = y + bias[...].astype(x.dtype)[:, None]
         if norm is None:
             return _keep(rotate(y, turned, self.config), self.config)
-        # The gradient of a normalisation needs what goes into it.
+        # The gradient of a normalisation needs its input.
         return rotate(norm(_keep(y, self.config)), turned, self.config)
 
 
@@ -180,8 +181,9 @@ class Mlp(nnx.Module):
         self.down_bias = make.bias(config.mlp_bias, (config.width,), ("embed",))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, T, E] to [B, T, E], each token by itself."""
-        shape, x = x.shape, x.reshape(-1, x.shape[-1])  # a CPU transposes for two axes of tokens
+        """Maps each token [B, T, E] separately to an output [B, T, E]."""
+        # With two axes of tokens a CPU would transpose.
+        shape, x = x.shape, x.reshape(-1, x.shape[-1])
         h = _add(_product(x, self.up[...], self.config), self.up_bias)
         if self.gate is None:
             h = self._activate(h)
@@ -190,12 +192,12 @@ class Mlp(nnx.Module):
         return _add(_product(h, self.down[...], self.config), self.down_bias).reshape(shape)
 
     def _activate(self, x: jax.Array) -> jax.Array:
-        """In float32: a CPU is slow at exponentials of anything less."""
+        """Applies the activation in float32: a CPU is slow at exponentials of 16-bit floats."""
         return _ACTIVATIONS[self.config.activation](x.astype(jnp.float32)).astype(x.dtype)
 
 
 class Block(nnx.Module):
-    """Attention and MLP around the residual stream, beside each other or one after the other."""
+    """Attention and MLP on the residual stream, in parallel or one after the other."""
 
     def __init__(self, make: _Weights) -> None:
         config = make.config
@@ -220,7 +222,7 @@ class Block(nnx.Module):
         kept: Carry,
         layout: "Layout",
     ) -> tuple[jax.Array, Carry]:
-        """The residual stream [B, T, E] after this block."""
+        """Returns the residual stream [B, T, E] after this block."""
         h = layout.within(self.norm(x))
         mixed, kept = self.attention(h, turned, layer, attend, kept)
         mixed = mixed if self.post_norm is None else self.post_norm(mixed)
@@ -233,11 +235,11 @@ class Block(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How activations [B, T, E] lie on the devices.
+    """Sharding of activations [B, T, E].
 
     Attributes:
-        between: the residual stream, where it goes from block to block.
-        within: what attention and MLP multiply.
+        between: function that shards the residual stream between blocks.
+        within: function that shards the inputs of attention and MLP.
     """
 
     between: Callable[[jax.Array], jax.Array] = lambda x: x
@@ -247,8 +249,8 @@ class Layout:
 ANY_LAYOUT = Layout()
 
 
-# What a gradient keeps of a block beside its input: everything; the products with its weights and
-# what comes of attention, the rest being cheap to compute again; or nothing.
+# Activations of a block that are stored for the gradient beside its input: everything; products
+# with weights and outputs of attention (the rest is cheap to compute again); or nothing.
 Keep = Literal["everything", "products", "inputs"]
 _PRODUCTS = jax.checkpoint_policies.save_only_these_names("product", "attention")
 
@@ -284,16 +286,16 @@ class Decoder(nnx.Module):
         keep: "Keep" = "everything",
         layout: Layout = ANY_LAYOUT,
     ) -> tuple[jax.Array, Carry]:
-        """Ids and their positions to the normalised residual stream, [B, T, E].
+        """Returns the normalised residual stream [B, T, E] of tokens, and `kept` after all layers.
 
         Args:
-            tokens_BxT: ids.
-            positions_BxT: theirs.
-            attend: how keys meet queries.
-            kept: what it hands from layer to layer; it comes back as the last one leaves it.
-            given: stacks (`models/stacking.py`) whose part of a layer it finds in `Layer.given`.
-            keep: what a gradient keeps of each block.
-            layout: of the activations.
+            tokens_BxT: int32 token ids.
+            positions_BxT: int32 positions of the tokens.
+            attend: function that computes attention in each layer.
+            kept: stacks (`models/stacking.py`) that `attend` reads and writes, such as a KV cache.
+            given: stacks that `attend` reads; it finds its layer's part in `Layer.given`.
+            keep: activations of each block that are stored for the gradient.
+            layout: sharding of the activations.
         """
         config, dtype = self.config, jnp.dtype(self.config.compute.dtype)
         x = embed(self.embedding[...], tokens_BxT, dtype, cpu=config.compute.on_cpu)
@@ -305,32 +307,33 @@ class Decoder(nnx.Module):
         turned = [sin_cos(positions_BxT, config, local) for local in (False, True)]
 
         def each(
-            block: Block, index: Index, place: int, own: Any, x: jax.Array, kept: Carry
+            block: Block, index: Index, offset: int, own: Any, x: jax.Array, kept: Carry
         ) -> tuple[jax.Array, Carry]:
-            window = config.window(place)
-            layer = Layer(index, window, scale, config.attention_cap, tuple(own))
+            window = config.window(offset)
+            cap = config.attention_cap
+            layer = Layer(index=index, window=window, scale=scale, cap=cap, given=tuple(own))
             return block(x, turned[bool(window)], layer, attend, kept, layout)
 
         remat: stacking.Remat = stacking.as_it_is
         if keep != "everything":
-            # Inside of a loop nothing can take the second computation for the first.
-            alone = self.is_unstacked or config.period == config.layers
+            # Inside a loop XLA cannot merge the second computation with the first.
+            no_loop = self.is_unstacked or config.period == config.layers
             policy = _PRODUCTS if keep == "products" else None
-            remat = functools.partial(jax.checkpoint, prevent_cse=alone, policy=policy)
+            remat = functools.partial(jax.checkpoint, prevent_cse=no_loop, policy=policy)
         x = layout.between(x)
         x, kept = stacking.run(self.blocks, config.period, each, given, x, kept, remat)
         return self.norm(x), kept
 
     @property
     def is_unstacked(self) -> bool:
-        """Whether the blocks are a list."""
+        """True if the blocks are a list instead of one stack."""
         return isinstance(self.blocks, nnx.List)
 
     def unstacked(self) -> "Decoder":
-        """The same decoder with a list of blocks, which run one after the other."""
-        found = copy.copy(self)
-        found.blocks = stacking.blocks(self.blocks)
-        return found
+        """Returns the same decoder with a list of blocks, which run one after the other."""
+        decoder = copy.copy(self)
+        decoder.blocks = stacking.blocks(self.blocks)
+        return decoder
 
     @property
     def last(self) -> Head:
@@ -339,5 +342,5 @@ class Decoder(nnx.Module):
         return Head(matrix[...], None if self.head_bias is None else self.head_bias[...])
 
     def logits(self, x_BxTxE: jax.Array) -> jax.Array:
-        """The residual stream to float32 logits, [B, T, V]; see `head.logits`."""
+        """Returns float32 logits [B, T, V] of the residual stream; see `head.logits`."""
         return logits(self.config, self.last, x_BxTxE)

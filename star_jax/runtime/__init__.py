@@ -1,6 +1,7 @@
-"""Devices and processes: meshes and shardings, several hosts.
+"""Devices and processes: meshes, shardings, compiled programs, several hosts.
 
 sharding.py     the mesh, and the one table of logical axes
-multihost.py    what one process does for all
-distributed.py  how the processes of a run find each other
+compile.py      compiles programs ahead of time; the one jax.jit
+multihost.py    the roles of processes: primary, barriers, shared results
+distributed.py  starts a run of several processes and ends it
 """

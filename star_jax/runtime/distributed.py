@@ -1,6 +1,6 @@
-"""Starts a run over several processes, and ends this one plainly when another is gone.
+"""Starts a run of several processes; ends this one with a plain message when another is gone.
 
-jax is imported here only once nothing is refused.
+jax is imported here only after the flags are checked.
 """
 
 import contextlib
@@ -24,29 +24,34 @@ _PROCESSES = flags.DEFINE_integer("processes", None, "how many processes share t
 _PROCESS = flags.DEFINE_integer("process", None, "the number of this one, from 0")
 
 HEARTBEAT = 30  # seconds of silence after which a process counts as gone
-_STARTED = 300  # seconds that the processes have to find each other
-_ENDED = 30  # seconds that they have to end together
-_WORDS = 2  # seconds for last words
-# What an error says that is not this process's own: a peer's socket closed, a barrier was broken.
+_STARTED = 300  # timeout in seconds for the processes to find each other
+_ENDED = 30  # timeout in seconds for the processes to end together
+_GRACE = 2  # seconds in which the other processes print their last messages
+# Words of errors that another process has caused: a closed socket, a broken barrier.
 _OTHERS = ("Gloo", "closed by peer", "coordination", "Barrier")
 _GOES_ON = "nothing that was done is lost: the same command, in all processes, goes on"
 
 
 def process_flags() -> tuple[str | None, int | None, int | None]:
-    """What the flags say: coordinator, processes, process; not checked."""
+    """Returns the values of the flags, unchecked: coordinator, processes, process."""
     return _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
 
 
 def check(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Refuses flags that cannot be meant.
+    """Checks the flags of a run of several processes.
+
+    Args:
+        coordinator: address of process 0, host:port; None if the flag is not given.
+        processes: number of processes; None if the flag is not given.
+        process: number of this process, from 0; None if the flag is not given.
 
     Raises:
-        SettingsError: naming the flag and the remedy.
+        SettingsError: a flag is missing or wrong; the message names the flag and the remedy.
     """
-    given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
-    missing = [name for name, value in given.items() if value is None]
+    values = {"--coordinator": coordinator, "--processes": processes, "--process": process}
+    missing = [name for name, value in values.items() if value is None]
     if coordinator is None or processes is None or process is None:
-        if len(missing) < len(given):
+        if len(missing) < len(values):
             raise SettingsError(
                 f"{', '.join(missing)}: missing; give all of --coordinator=HOST:PORT "
                 "--processes=N --process=I, or none of them where the cluster says it"
@@ -71,10 +76,10 @@ def check(coordinator: str | None, processes: int | None, process: int | None) -
 def initialized(
     coordinator: str | None, processes: int | None, process: int | None
 ) -> Iterator[None]:
-    """What runs inside is one of several processes, where flags or the cluster say so.
+    """Makes the body one of several processes, if the flags or the cluster say so.
 
-    Arguments are those of `check`, checked. What fails inside ends the process, where there are
-    several: at its orderly end it would wait for the others, which wait for it.
+    The arguments are those of `check`, checked. With several processes, an error in the body ends
+    the process at once: an orderly exit would wait for the others, which wait for this one.
     """
     _environment()
     import jax
@@ -103,19 +108,19 @@ def initialized(
 
 
 def _environment() -> None:
-    """What JAX has to know before it starts; what is set stays as it is."""
-    # Orbax copies a state to pinned memory of the host, of which XLA for GPUs allows 64 GB.
+    """Sets environment variables that jax reads when it starts, unless they are set already."""
+    # Orbax copies a state to pinned host memory, which XLA for GPUs limits to 64 GB.
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     os.environ.setdefault("XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB", str(max(64, memory)))
-    if "TPU_SKIP_MDS_QUERY" in os.environ:  # a notebook's TPU: no server would say how many slices
+    if "TPU_SKIP_MDS_QUERY" in os.environ:  # a notebook's TPU: no server for the number of slices
         os.environ.setdefault("MEGASCALE_NUM_SLICES", "1")
 
 
 def _found() -> int:
-    """How many processes the cluster says there are; 1 where there is no cluster.
+    """Returns the number of processes that the cluster reports; 1 without a cluster.
 
-    `jax.distributed.initialize` finds the same, but does not say when there is no need for it. It
-    is not asked about Kubernetes outside of indexed jobs: a lone pod has nothing to find.
+    `jax.distributed.initialize` detects the same, but does not tell when it is not needed.
+    Kubernetes is skipped outside of indexed jobs: a single pod has no others to find.
     """
     from jax._src import clusters
 
@@ -134,6 +139,7 @@ def _found() -> int:
 
 
 def _start(jax: Any, coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Connects the processes; raises SettingsError where that fails."""
     jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
     _on_abort(
         f"star_jax: the processes did not find each other within {_STARTED} s; start all of them, "
@@ -147,7 +153,7 @@ def _start(jax: Any, coordinator: str | None, processes: int | None, process: in
             initialization_timeout=_STARTED,
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=_ENDED,
-            # What flags say is all there is to say.
+            # With flags, jax need not detect a cluster.
             cluster_detection_method="deactivate" if coordinator else None,
         )
     except (RuntimeError, ValueError) as error:
@@ -158,7 +164,7 @@ def _start(jax: Any, coordinator: str | None, processes: int | None, process: in
 
 
 def _check_port(coordinator: str) -> None:
-    """Jaxlib crashes where the coordinator's port is taken."""
+    """Checks that the coordinator's port is free: jaxlib would crash without a message."""
     port = int(coordinator.rpartition(":")[2])
     both = socket.has_dualstack_ipv6()
     try:
@@ -172,7 +178,7 @@ def _check_port(coordinator: str) -> None:
 
 
 def _fail(who: str, error: Exception) -> NoReturn:
-    """Says why this process ends. Of another's end, XLA knows the number after `HEARTBEAT`."""
+    """Prints why this process ends; XLA names a lost process only after `HEARTBEAT` seconds."""
     others = type(error).__name__ == "JaxRuntimeError" and any(w in str(error) for w in _OTHERS)
     if others:
         line = str(error).partition("\n")[0]
@@ -184,20 +190,21 @@ def _fail(who: str, error: Exception) -> NoReturn:
 
 
 def _leave(why: str, status: int) -> NoReturn:
+    """Prints `why` and ends the process with an exit status, without cleaning up."""
     import jax
 
     print(why, file=sys.stderr, flush=True)
     sys.stdout.flush()
     if jax.process_index() == 0:
-        time.sleep(_WORDS)  # the service ends with it: the others shall say theirs first
+        time.sleep(_GRACE)  # the service ends with this process: let the others print first
     os._exit(status)
 
 
 def _on_abort(why: str) -> None:
-    """Adds a line of ours to XLA's own when it aborts, which it does when a process is gone.
+    """Prints `why` when XLA aborts, which it does when a process is gone, and exits with 1.
 
-    Python's handlers never get to run then, and the callback that the client of the service can
-    be given fails in jaxlib (a C++ bad_cast); so this is a handler in C's sense.
+    Python's signal handlers do not run then, and a callback passed to the client of the service
+    fails in jaxlib (a C++ bad_cast); so this installs a handler of C.
     """
 
     def say(number: int) -> None:
@@ -213,4 +220,4 @@ def _on_abort(why: str) -> None:
     libc.signal(signal.SIGABRT, ctypes.cast(_handler, ctypes.c_void_p))
 
 
-_handler: Any = None  # kept: what C calls must not be collected
+_handler: Any = None  # a reference, so that the function that C calls is not collected

@@ -1,8 +1,8 @@
-"""The processes of one run: who this one is, and how they wait for each other and agree.
+"""The processes of one run: their roles, barriers, and results that they share.
 
-All of them run the same program on the same mesh, and share the run's folder. Process 0 alone
-decides what is done already, writes what there is one of, and speaks. With one process, all here
-is free.
+All processes run the same program on the same mesh and share the run's folder. Process 0, the
+primary, alone decides which phases are finished, writes files that are not split, and prints. With
+one process these functions cost nothing.
 """
 
 import itertools
@@ -15,56 +15,58 @@ from orbax.checkpoint import multihost
 
 T = TypeVar("T")
 
-_WAIT_MS = 24 * 3600 * 1000  # a lost process is found by its heartbeat, not by this
-_numbers = itertools.count()  # of the meetings; the same in all processes, as all come to all
+_WAIT_MS = 24 * 3600 * 1000  # long, because a lost process is detected by its heartbeat
+# Numbers of barriers and keys: the same in all processes, because all take part in each.
+_numbers = itertools.count()
 
 
 class OtherProcessError(RuntimeError):
-    """Process 0 could not do what the others waited for; the message is its own."""
+    """Process 0 failed at what the others waited for; the message is that of its error."""
 
 
 def index() -> int:
-    """The number of this process, from 0."""
+    """Returns the number of this process, from 0."""
     return jax.process_index()
 
 
 def count() -> int:
-    """How many there are."""
+    """Returns the number of processes."""
     return jax.process_count()
 
 
 def is_primary() -> bool:
-    """Whether this is the process that writes files and talks to the user."""
+    """Returns whether this is the process that writes files and prints, process 0."""
     return index() == 0
 
 
 def barrier() -> None:
-    """Waits until every process is here."""
+    """Waits until every process has called it."""
     if count() > 1:
         _client().wait_at_barrier(f"star_jax/{next(_numbers)}", _WAIT_MS)
 
 
 def on_primary(act: Callable[[], T]) -> T:
-    """What `act` returns in process 0, which alone calls it; the others wait for it.
+    """Calls `act` in process 0 only and returns its result in all processes.
 
     Args:
-        act: returns what JSON can hold, such as None.
+        act: function whose result JSON can hold, such as None.
 
     Raises:
-        OtherProcessError: it failed there. Process 0 itself raises what `act` did.
+        OtherProcessError: `act` failed in process 0, which itself raises the original error.
     """
     if count() == 1:
         return act()
     key = f"star_jax/{next(_numbers)}"
     if is_primary():
-        return _tell(key, act)
-    said = json.loads(_client().blocking_key_value_get(key, _WAIT_MS))
-    if "failed" in said:
-        raise OtherProcessError(said["failed"])
-    return said["value"]
+        return _publish(key, act)
+    message = json.loads(_client().blocking_key_value_get(key, _WAIT_MS))
+    if "failed" in message:
+        raise OtherProcessError(message["failed"])
+    return message["value"]
 
 
-def _tell(key: str, act: Callable[[], T]) -> T:
+def _publish(key: str, act: Callable[[], T]) -> T:
+    """Calls `act` and sends its result, or its error, to the other processes."""
     try:
         value = act()
     except Exception as error:
@@ -75,5 +77,5 @@ def _tell(key: str, act: Callable[[], T]) -> T:
 
 
 def _client() -> Any:
-    """Of the service that jax.distributed has started: needs no device, unlike jax's barrier."""
+    """Returns the client of jax.distributed; its barrier, unlike jax's own, uses no device."""
     return multihost.get_jax_distributed_client()

@@ -1,7 +1,7 @@
 """The device mesh and the one table from logical axes to mesh axes.
 
-Every array of the project names its axes by what they mean ("batch", "heads", ...). This file alone
-decides which mesh axis each of them is split over, and is the only one that knows `PartitionSpec`.
+Every array of the project names its axes by meaning ("batch", "heads", ...). This file alone
+decides which mesh axis each of them is split over, and it alone uses `PartitionSpec`.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "tensor")
-# The compiler lays out what lies between the arrays whose sharding is said. Said itself, because
-# the default is not the same for every kind of mesh and version of jax.
+# Auto: the compiler chooses the shardings of intermediate arrays. It is set explicitly because the
+# default differs between kinds of mesh and versions of jax.
 _TYPES = (AxisType.Auto,) * len(AXES)
 
-# Logical axis -> mesh axes it is split over; an axis that is not split maps to None.
+# Logical axis -> mesh axes that it is split over; None for an axis that is not split.
 RULES: dict[str, str | tuple[str, ...] | None] = {
     "batch": ("data", "fsdp"),
-    "rows": "data",  # of one token each, whose width is split as the weights are
+    "rows": "data",  # rows of one token each, whose width is split as the weights are
     "length": None,
-    "sequence": "tensor",  # tokens of the residual stream between blocks, where it is kept
+    "sequence": "tensor",  # tokens of the residual stream that is stored between blocks
     "layers": None,
     "embed": "fsdp",
     "heads": "tensor",
@@ -35,12 +35,16 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
 def make_mesh(
     data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None
 ) -> Mesh:
-    """Lays the devices (None: all there are) out as (data, fsdp, tensor).
+    """Makes a mesh of devices with axes (data, fsdp, tensor).
 
-    One size may be -1, "the rest".
+    Args:
+        data: size of the axis; one of the three sizes may be -1 for the rest of the devices.
+        fsdp: size of the axis.
+        tensor: size of the axis.
+        devices: devices to lay out; None: all devices.
 
     Raises:
-        ValueError: when the sizes do not multiply to the number of devices.
+        ValueError: the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [data, fsdp, tensor]
@@ -56,55 +60,55 @@ def make_mesh(
 
 
 def without_devices(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """A mesh of these sizes for what asks only for shapes and shardings."""
+    """Returns an abstract mesh of these sizes, which has shapes and shardings but no devices."""
     return cast(Mesh, AbstractMesh((data, fsdp, tensor), AXES, axis_types=_TYPES))
 
 
 def spec(axes: Sequence[str | None]) -> PartitionSpec:
-    """The PartitionSpec of an array whose axes have these logical names (None: not split)."""
+    """Returns the PartitionSpec of an array with these logical axes (None: not split)."""
     return PartitionSpec(*(None if axis is None else RULES[axis] for axis in axes))
 
 
 def abstract(mesh: Mesh, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
-    """An array's shape, type and place on the mesh, for a program that is compiled ahead."""
+    """Returns an array's shape, type and sharding, for a program that is compiled ahead."""
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding(mesh, *axes))
 
 
 def sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
-    """The sharding of an array with these logical axes; no axes at all means replicated."""
+    """Returns the sharding of an array with these logical axes; without axes it is replicated."""
     return NamedSharding(mesh, spec(axes))
 
 
 def divisible_sharding(
     mesh: Mesh, shape: Sequence[int], axes: Sequence[str | None]
 ) -> NamedSharding:
-    """The sharding of an array of this shape: an axis that does not divide is not split.
+    """Returns the sharding of an array of this shape; an axis that does not divide is not split.
 
-    Such are the heads of keys and values where they are fewer than the devices of a tensor axis.
+    An example is heads of keys and values that are fewer than the devices of the tensor axis.
     """
     layout = sharding(mesh, *axes)
-    whole = [
+    dividing = [
         axis if size % shards == 0 else None
         for axis, size, shards in zip(axes, shape, _shards(mesh, layout.spec), strict=True)
     ]
-    return sharding(mesh, *whole)
+    return sharding(mesh, *dividing)
 
 
 def split(mesh: Mesh, x: jax.Array, *axes: str | None) -> jax.Array:
-    """Inside of a program: `x` laid out by these logical axes, but for those that do not divide."""
+    """Shards `x` by these logical axes inside a program; axes that do not divide are not split."""
     return jax.lax.with_sharding_constraint(x, divisible_sharding(mesh, x.shape, axes))
 
 
 def _shards(mesh: Mesh, spec_: PartitionSpec) -> list[int]:
-    """Into how many parts each axis of an array is split."""
+    """Returns the number of parts that each axis of an array is split into."""
     names = [(part,) if isinstance(part, str) else part or () for part in spec_]
     return [int(np.prod([mesh.shape[name] for name in group])) for group in names]
 
 
 def device_put(mesh: Mesh, tree: Any, *axes: str | None) -> Any:
-    """Puts every host array of `tree` on the mesh, its leading axes named by `axes`.
+    """Puts every host array of `tree` on the mesh; `axes` are the names of its leading axes.
 
-    Every process has the whole arrays, and puts on its devices what lies there.
+    Every process has the whole arrays and copies its parts of them to its devices.
     """
     layout = sharding(mesh, *axes)
 
@@ -116,27 +120,27 @@ def device_put(mesh: Mesh, tree: Any, *axes: str | None) -> Any:
 
 
 def owners(mesh: Mesh, rows: int) -> list[int]:
-    """Of each row of a batch, the process that holds it: the first, where several do."""
-    found = [jax.process_count()] * rows
+    """Returns the process that holds each row of a batch: the first, where several do."""
+    processes = [jax.process_count()] * rows
     for device, (cut,) in sharding(mesh, "batch").devices_indices_map((rows,)).items():
         for row in range(*cut.indices(rows)):
-            found[row] = min(found[row], device.process_index)
-    return found
+            processes[row] = min(processes[row], device.process_index)
+    return processes
 
 
 def to_host(array: jax.Array) -> np.ndarray:
-    """What this process holds of an array, at its place in the whole; zeros elsewhere."""
-    found = np.zeros(array.shape, array.dtype)
+    """Returns the whole array, with zeros where only other processes hold the values."""
+    copy = np.zeros(array.shape, array.dtype)
     for shard in {str(one.index): one for one in array.addressable_shards}.values():
-        found[shard.index] = shard.data
-    return found
+        copy[shard.index] = shard.data
+    return copy
 
 
 def of_cpus(mesh: Mesh) -> bool:
-    """Whether the devices are CPUs; an abstract mesh has none."""
+    """Returns whether the devices are CPUs; False for an abstract mesh."""
     return isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu"
 
 
 def batch_multiple(mesh: Mesh) -> int:
-    """The number of shards of the "batch" axis: a batch must be a multiple of it."""
+    """Returns the number of shards of the "batch" axis; a batch must be a multiple of it."""
     return mesh.shape["data"] * mesh.shape["fsdp"]

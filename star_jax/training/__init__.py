@@ -1,7 +1,9 @@
-"""Examples to weights: the state, one update, the loop around it.
+"""Training: the state, one update, and the loop around it.
 
-state.py  weights and optimizer state as one pytree
-step.py   loss, gradient accumulation, optimizer and schedule
-spec.py   what an update is compiled for
-loop.py   batches in, checkpoints and metrics out, resumable at any step
+state.py      weights and optimizer state as one pytree
+optimizer.py  AdamW, learning-rate schedules, and the number of steps of a round
+step.py       loss, gradient accumulation, one optimizer step
+spec.py       the optimizer and the shapes that an update is compiled for
+programs.py   the compiled programs of training
+loop.py       the training loop on the host, resumable at any step
 """

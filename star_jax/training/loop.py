@@ -1,4 +1,4 @@
-"""The training loop on the host: batches in, checkpoints and metrics out, resumable at any step."""
+"""The training loop on the host: it feeds batches, saves checkpoints, and can be resumed."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from star_jax.storage.checkpoint import Checkpoints
 from star_jax.training.optimizer import Schedule
 from star_jax.training.programs import UpdatePrograms
 
-# (step, metrics): called after every update
+# (step, metrics) -> None; called after every update
 OnStep = Callable[[int, dict[str, float]], None]
 
 
@@ -22,13 +22,13 @@ class TrainPlan:
     """One stretch of training.
 
     Attributes:
-        examples: what to train on.
-        steps: updates.
-        seed: of the order of the sequences.
-        schedule: of the learning rate.
-        save_every: updates between two checkpoints.
-        folder: of those checkpoints; emptied by the caller once the outcome is safe.
-        few_shot: tokens that every example goes on after.
+        examples: training examples.
+        steps: number of updates.
+        seed: random seed of the order of the sequences.
+        schedule: learning-rate schedule.
+        save_every: number of updates between two checkpoints.
+        folder: folder of the checkpoints; the caller empties it once the result is saved.
+        few_shot: token ids of the few-shot prompt that every example follows.
     """
 
     examples: Sequence[Example]
@@ -47,22 +47,23 @@ def train(
     on_step: OnStep,
     on_resume: Callable[[int], None],
 ) -> Params:
-    """Trains from the weights `start` with a fresh optimizer, or goes on from the last checkpoint.
+    """Trains from the weights of `start` with a fresh optimizer, or resumes from a checkpoint.
 
     Args:
-        programs: of this kind of update.
-        start: reads the weights to start from, where there is no checkpoint; they are used up.
-        plan: what to do.
-        on_step: called with number and metrics of every step, one step late, and before a
-            checkpoint of it is written; if it raises, none is.
-        on_resume: called once, first, with the step at which training starts.
+        programs: compiled programs of this kind of update.
+        start: function that loads the initial weights; called if there is no checkpoint. The
+            weights are donated.
+        plan: examples, number of steps, schedule and checkpoints.
+        on_step: function called with the number and the metrics of every step, one step late and
+            before a checkpoint of the step is written; if it raises, none is written.
+        on_resume: function called once, first, with the number of steps that are done already.
 
     Returns:
         The trained weights.
 
     Raises:
-        ValueError: no examples, or one that is longer than a sequence or holds a token that the
-            model has no row for.
+        ValueError: there are no examples, or one is longer than a sequence or holds a token
+            without a row in the embedding.
     """
     model, spec = programs.config, programs.spec
     packing.check_ids((one.tokens for one in plan.examples), model.vocab - model.vocab_padding)
@@ -84,7 +85,7 @@ def train(
     for step, batch in enumerate(batches, done + 1):
         rate = plan.schedule(step - 1)
         state, read = programs.update(state, batch, rate, plan.few_shot)
-        report()  # of the step before, while this one runs; so is the next batch made
+        report()  # reports the step before while this one runs; the next batch is made then too
         pending.append((step, read))
         if step % plan.save_every == 0 and step < plan.steps:
             report()

@@ -1,29 +1,29 @@
-"""AdamW with gradient clipping, learning-rate schedules, and how long a round trains."""
+"""AdamW with gradient clipping, learning-rate schedules, and the number of steps of a round."""
 
 import math
 from collections.abc import Callable
 
 import optax
 
-# Learning rate of an update from the number of those before it. On the host, and an argument of the
-# update: rounds of different lengths share one compiled program.
+# Number of updates done -> learning rate of the next. It is computed on the host and is an argument
+# of the update, so that rounds of different lengths share one compiled program.
 Schedule = Callable[[int], float]
 
 
 def steps_of_round(round_: int, first_steps: int, growth: float, max_steps: int) -> int:
-    """Training steps of round 1, 2, ...: 40 x 1.2^(n-1), rounded down, with a cap (appendix)."""
+    """Returns the training steps of round 1, 2, ...: 40 x 1.2^(n-1), floored, capped (appendix)."""
     return min(max_steps, int(first_steps * growth ** (round_ - 1)))
 
 
 def constant(learning_rate: float, warmup_steps: int) -> Schedule:
-    """Linear warm-up, then constant: the paper's schedule for fine-tuning."""
+    """Returns linear warm-up, then a constant rate: the paper's schedule for fine-tuning."""
     return lambda step: (
         learning_rate * min(1.0, step / warmup_steps) if warmup_steps else learning_rate
     )
 
 
 def cosine(learning_rate: float, warmup_steps: int, steps: int) -> Schedule:
-    """Linear warm-up, then a cosine down to a twentieth at step `steps`."""
+    """Returns linear warm-up, then a cosine down to a twentieth of the rate at step `steps`."""
 
     def rate(step: int) -> float:
         if step < warmup_steps:
@@ -37,7 +37,7 @@ def cosine(learning_rate: float, warmup_steps: int, steps: int) -> Schedule:
 def make_optimizer(
     *, clip: float, weight_decay: float = 0.0, b1: float = 0.9, b2: float = 0.999
 ) -> optax.GradientTransformation:
-    """AdamW after clipping the gradient to a global norm of `clip`, but for the learning rate."""
+    """Returns AdamW without the learning rate; gradients are clipped to global norm `clip`."""
     return optax.chain(
         optax.clip_by_global_norm(clip),
         optax.scale_by_adam(b1=b1, b2=b2),

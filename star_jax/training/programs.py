@@ -28,8 +28,8 @@ class InitProgram:
     """Draws the weights of a new model.
 
     Args:
-        compiler: that compiles the program.
-        config: of the decoder.
+        compiler: compiler of the program.
+        config: configuration of the decoder.
         mesh: all devices.
     """
 
@@ -46,24 +46,24 @@ class InitProgram:
         self._init = compiler.add("init", init, signature)
 
     def __call__(self, seed: int) -> Params:
-        """Freshly drawn weights."""
+        """Draws the weights from a seed."""
         return self._init(sharding.device_put(self._mesh, np.uint32(seed)))
 
 
 class UpdatePrograms:
-    """Begins a learner, and updates it on packed sequences.
+    """The programs that create a learner's state and update it on packed sequences.
 
     Attributes:
-        config, spec: as given.
-        state: shapes of the learner's state.
+        config, spec: arguments of the constructor.
+        state: shapes, types and shardings of the learner's state.
 
     Args:
-        compiler: that compiles the programs.
-        config: of the decoder.
+        compiler: compiler of the programs.
+        config: configuration of the decoder.
         mesh: all devices.
-        spec: what to compile for.
-        name: tells this kind of update from others.
-        prefix_length: most tokens of the few-shot prompt that examples follow; 0: they follow none.
+        spec: optimizer and shapes of the update.
+        name: name of this kind of update in the programs' names.
+        prefix_length: most tokens of the few-shot prompt that examples follow; 0: there is none.
     """
 
     def __init__(
@@ -92,21 +92,23 @@ class UpdatePrograms:
         ] = compiler.add(f"update {name}", make_update(config, mesh, spec), self._update_signature)
 
     def begin(self, params: Params) -> StarState:
-        """A learner that starts from `params` with a fresh optimizer; `params` are donated."""
+        """Returns a state with weights `params`, donated, and a fresh optimizer."""
         return self._begin(params)
 
     def update(
         self, state: StarState, batch: Packed, learning_rate: float, few_shot: Sequence[int] = ()
     ) -> tuple[StarState, Callable[[], dict[str, float]]]:
-        """One optimizer step; `state` is donated. Returns the new state and what reads its metrics.
-
-        The devices may still be at it; reading the metrics, as floats, waits for them.
+        """Starts one optimizer step.
 
         Args:
-            state: of the learner.
+            state: state of the learner; donated.
             batch: packed sequences, of the shape in `spec`.
-            learning_rate: of this update.
-            few_shot: token ids of the prompt that every example follows.
+            learning_rate: learning rate of this update.
+            few_shot: token ids of the few-shot prompt that every example follows.
+
+        Returns:
+            The new state, which the devices may still be computing, and a function that waits for
+            the metrics and returns them as floats.
         """
         arrays = (batch.tokens, batch.segments, batch.positions, batch.weights)
         rows = Batch(*(sharding.device_put(self._mesh, x, "batch") for x in arrays))
@@ -133,7 +135,7 @@ class UpdatePrograms:
 
 
 def make_update(config: ModelConfig, mesh: Mesh, spec: UpdateSpec) -> Update:
-    """`step.update` with what is static of it."""
+    """Returns `step.update` with its static arguments bound."""
     return functools.partial(
         update,
         graph(config),

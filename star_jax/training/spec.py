@@ -1,4 +1,4 @@
-"""What an update is made of, for the programs that are compiled: its optimizer and its shapes."""
+"""The optimizer and the shapes that an update is compiled for."""
 
 import dataclasses
 from typing import Literal
@@ -11,12 +11,13 @@ class UpdateSpec:
     """One kind of update: its optimizer and the shape of its batches.
 
     Attributes:
-        optimizer: as `make_optimizer` gives it.
-        batch_size: packed sequences an update.
-        length: tokens a packed sequence.
-        micro_batch: most sequences a device works on at a time; more are accumulated. 0: no limit.
-        remat: "none", or "blocks" to compute each block a second time for the gradient instead of
-            keeping what is in it.
+        optimizer: gradient transformation, from `make_optimizer`.
+        batch_size: number of packed sequences in an update.
+        length: number of tokens in a packed sequence.
+        micro_batch: most sequences that a device computes at a time; the gradients of more are
+            accumulated. 0: no limit.
+        remat: gradient checkpointing: "none", or "blocks" to compute each block a second time for
+            the gradient instead of storing its activations.
     """
 
     optimizer: optax.GradientTransformation
@@ -26,10 +27,10 @@ class UpdateSpec:
     remat: Literal["none", "blocks"] = "none"
 
     def accumulation(self, shards: int) -> int:
-        """The fewest micro-batches that divide a device's sequences and keep to the limit.
+        """Returns the fewest micro-batches that divide a device's sequences and obey the limit.
 
         Args:
-            shards: devices that a batch is split over.
+            shards: number of devices that a batch is split over.
         """
         each = self.batch_size // shards
         limit = self.micro_batch or each
@@ -37,12 +38,12 @@ class UpdateSpec:
 
 
 def padded_rows(rows: int, shards: int, micro_batch: int) -> int:
-    """The fewest rows, from `rows` on, that devices share in equal micro-batches.
+    """Returns the least number of rows >= `rows` that makes equal micro-batches on all devices.
 
     Args:
-        rows: that there are.
-        shards: devices that a batch is split over.
-        micro_batch: see `UpdateSpec`.
+        rows: number of rows to pad.
+        shards: number of devices that a batch is split over.
+        micro_batch: most rows that a device computes at a time; 0: no limit (see `UpdateSpec`).
     """
     each = -(-rows // shards)
     parts = -(-each // (micro_batch or each))

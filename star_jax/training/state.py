@@ -15,14 +15,14 @@ from star_jax.models.params import Params, as_policy
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class StarState:
-    """What a training step reads and replaces.
+    """The state that a training step reads and replaces.
 
     Attributes:
-        params: weights of the learner, float32.
-        opt_state: optimizer moments, laid out like `params`.
-        step: [] int32, updates done since the state was made.
-        policy: weights that the fused step samples with; None: the learner's own, or no step that
-            samples.
+        params: weights of the learner, in `ComputeConfig.param_dtype`.
+        opt_state: optimizer moments, sharded like `params`.
+        step: [] int32, number of updates since the state was created.
+        policy: weights that the fused step samples with; None: it samples with the learner's own,
+            or the step does not sample.
     """
 
     params: Params
@@ -34,8 +34,9 @@ class StarState:
 def init_state(
     params: Params, optimizer: optax.GradientTransformation, policy: Params | None = None
 ) -> StarState:
-    """A learner that starts from `params` with an optimizer that has seen nothing."""
-    return StarState(params, optimizer.init(params), jnp.int32(0), policy)
+    """Returns a state with weights `params` and a fresh optimizer."""
+    opt_state = optimizer.init(params)
+    return StarState(params=params, opt_state=opt_state, step=jnp.int32(0), policy=policy)
 
 
 def abstract_state(
@@ -45,13 +46,13 @@ def abstract_state(
     *,
     policy: bool = False,
 ) -> StarState:
-    """Shapes, types and shardings of a learner; moments and policy lie where their weights lie.
+    """Returns shapes, types and shardings of a state; moments and policy are sharded as weights.
 
     Args:
-        config: of the decoder.
-        mesh: of devices, or abstract.
-        optimizer: of the learner.
-        policy: whether it has one of its own.
+        config: configuration of the decoder.
+        mesh: devices, real or abstract.
+        optimizer: optimizer of the learner.
+        policy: True if the state has a policy of its own.
     """
 
     def make(params: Params) -> StarState:

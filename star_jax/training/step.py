@@ -1,4 +1,4 @@
-"""The update: loss, gradient accumulation, optimizer and schedule.
+"""The update: loss, gradient accumulation and one optimizer step.
 
 Shapes: B packed sequences, T tokens each, A micro-batches, V vocabulary.
 """
@@ -26,14 +26,14 @@ from star_jax.training.state import StarState
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Packed sequences as the device sees them; fields as in `packing.Packed`.
+    """Packed sequences on the devices; fields as in `packing.Packed`.
 
     Attributes:
-        tokens: [B, T] int32.
-        segments: [B, T] int32, 0 on padding.
-        positions: [B, T] int32, counted from 0 in every segment.
-        weights: [B, T] float32, weight of predicting this token from those before it; 0 on the
-            first token of a segment, which no token of its own comes before.
+        tokens: token ids [B, T] int32.
+        segments: segment ids [B, T] int32, 0 on padding.
+        positions: positions [B, T] int32, counted from 0 in every segment.
+        weights: weights [B, T] float32 of the prediction of this token from those before it; 0 on
+            the first token of a segment, because no token of the segment precedes it.
     """
 
     tokens: jax.Array
@@ -48,7 +48,7 @@ def apply_gradients(
     gradients: Any,
     learning_rate: jax.Array | float,
 ) -> StarState:
-    """The state after one step of `optimizer`, of size `learning_rate`."""
+    """Returns the state after one step of `optimizer` with rate `learning_rate`."""
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     updates = jax.tree.map(lambda update: -learning_rate * update, updates)
     params = optax.apply_updates(state.params, updates)
@@ -63,12 +63,19 @@ def token_loss(
     remat: bool = False,
     mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Summed weighted cross-entropy in nats, [], and how many weighted tokens were right, [].
+    """Returns weighted cross-entropy and correct predictions, each summed over tokens.
 
-    With `few_shot`, every segment goes on after those examples, as if they stood before it. With
-    `remat` a gradient keeps what goes into each block, its tokens split over the devices that share
-    the heads, and computes the rest again. `mesh` is of the devices it will run on; they may have a
-    kernel for attention.
+    Args:
+        model: decoder.
+        batch: packed sequences.
+        few_shot: few-shot prompt that precedes every segment; None: no prompt.
+        remat: True for gradient checkpointing: only the input of each block is stored, its tokens
+            split over the devices that share the heads, and the rest is computed again.
+        mesh: devices that the program will run on, which choose the attention kernel; None for
+            attention by the plain formula.
+
+    Returns:
+        Summed weighted cross-entropy in nats, [], and summed weight of correct predictions, [].
     """
     attend, positions, given = attend_segments(batch.segments, mesh), batch.positions, ()
     if few_shot is not None:
@@ -87,7 +94,7 @@ def token_loss(
 
 
 def split_layout(mesh: Mesh) -> Layout:
-    """What is kept for the gradient is split by tokens over the devices that share the heads."""
+    """Returns the layout that splits stored tokens over the devices that share the heads."""
 
     def lay(axis: str, x: jax.Array) -> jax.Array:
         return sharding.split(mesh, x, "batch", axis, None)
@@ -107,11 +114,20 @@ def update(
     remat: bool = False,
     mesh: Mesh | None = None,
 ) -> tuple[StarState, dict[str, jax.Array]]:
-    """One optimizer step on a batch; pure.
+    """Computes one optimizer step on a batch; pure.
 
-    The batch is cut into `accumulation` micro-batches whose gradient sums are added before they are
-    divided by the weight of the whole batch, so the result does not depend on the cut. With `remat`
-    it takes less memory and more time; `mesh` is of the devices (`token_loss`).
+    Gradients are summed over micro-batches, then divided by the weight of the whole batch.
+
+    Args:
+        graph: modules of the decoder without weights.
+        optimizer: optimizer of the learner.
+        accumulation: number of micro-batches; the result does not depend on it.
+        state: state of the learner.
+        batch: packed sequences.
+        learning_rate: learning rate of this step, [].
+        few_shot: few-shot prompt that precedes every segment; None: no prompt.
+        remat: True for gradient checkpointing, which takes less memory and more time.
+        mesh: devices that the program will run on (`token_loss`).
 
     Returns:
         The new state and metrics: loss (nats per weighted token), token_accuracy (share of the
@@ -124,23 +140,23 @@ def update(
         return token_loss(model, part, few_shot, remat=remat, mesh=mesh)
 
     def sums(part: Batch) -> tuple[Params, jax.Array, jax.Array]:
-        (loss, right), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, part)
-        return grads, loss, right
+        (loss, correct), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, part)
+        return grads, loss, correct
 
     def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
         return jax.tree.map(jnp.add, carry, sums(part)), None
 
-    if accumulation == 1:  # a scan would hold the gradients twice, its sum and what is added to it
-        grads, loss, right = sums(batch)
+    if accumulation == 1:  # a scan would hold the gradients twice: the sum and a summand
+        grads, loss, correct = sums(batch)
     else:
         zeros = (jax.tree.map(jnp.zeros_like, state.params), jnp.float32(0), jnp.float32(0))
         parts = jax.tree.map(lambda x: _split(x, accumulation), batch)
-        (grads, loss, right), _ = jax.lax.scan(add, zeros, parts)
+        (grads, loss, correct), _ = jax.lax.scan(add, zeros, parts)
     total = jnp.maximum(batch.weights[:, 1:].sum(), 1.0)
     grads = jax.tree.map(lambda g: g / total, grads)
     metrics = {
         "loss": loss / total,
-        "token_accuracy": right / total,
+        "token_accuracy": correct / total,
         "gradient_norm": optax.tree.norm(grads),
         "tokens": (batch.segments > 0).sum(),
         "learning_rate": learning_rate,
@@ -149,5 +165,5 @@ def update(
 
 
 def _split(x: jax.Array, parts: int) -> jax.Array:
-    """[B, ...] to [A, B/A, ...]; every micro-batch takes rows of every shard of the batch axis."""
+    """Cuts [B, ...] to [A, B/A, ...]; a micro-batch has rows of every shard of the batch axis."""
     return x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
