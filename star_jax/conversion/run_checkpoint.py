@@ -9,11 +9,11 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from star_jax.conversion.safetensors import LoadError, read_object
-from star_jax.models.config import ModelConfig
+from star_jax.models.config import ComputeConfig, ModelConfig
 from star_jax.storage import run_dir
 
-_SHAPE = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context", "dtype")
-_FIELDS = {"source", "chat", *_SHAPE}
+_SHAPE = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context")
+_FIELDS = {"source", "chat", "dtype", *_SHAPE}
 
 
 def find(source: str | os.PathLike[str]) -> pathlib.Path | None:
@@ -66,7 +66,8 @@ def open_config(checkpoint: pathlib.Path) -> ModelConfig:
         LoadError: as in `source` and `rows`.
     """
     model = _model(checkpoint)
-    return ModelConfig(vocab=rows(checkpoint), **{name: model[name] for name in _SHAPE})
+    shape = {name: model[name] for name in _SHAPE}
+    return ModelConfig(**shape, vocab=rows(checkpoint), compute=ComputeConfig(model["dtype"]))
 
 
 def rows(checkpoint: pathlib.Path) -> int:
