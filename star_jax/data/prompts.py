@@ -208,7 +208,7 @@ class Prompter:
 
     @functools.cached_property
     def _last_example(self) -> dict[bool, tuple[list[int], str]]:
-        """Hint -> ids and text of the last example; a question's ids depend on nothing before it."""
+        """Hint -> ids and text of the last example, all that a question's ids depend on."""
         texts = {hint: self._text(self.examples[-1:], hint) for hint in (False, True)}
         return {hint: (self._head_ids(text), text) for hint, text in texts.items()}
 
