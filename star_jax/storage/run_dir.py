@@ -134,9 +134,9 @@ def open_folder(settings: Settings, workdir: epath.PathLike) -> epath.Path:
     """
     check(settings, workdir)
     folder = epath.Path(workdir)
-    begun = (folder / _CONFIG).exists()
-    versions.record(folder, begun=begun)
-    if not begun:
+    started = (folder / _CONFIG).exists()
+    versions.record(folder, begun=started)
+    if not started:
         files.write_json(folder / _CONFIG, to_dict(settings))
     files.sweep(folder)
     return folder
