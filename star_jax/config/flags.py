@@ -1,4 +1,4 @@
-"""Reads the command line of `star_jax.main`, and says plainly what is wrong with it."""
+"""Parses the command line of `star_jax.main`, with plain error messages."""
 
 import difflib
 import itertools
@@ -44,20 +44,20 @@ _PATHS = ("config", "workdir", "model")  # flags in which a path may begin with 
 def parse(argv: Sequence[str], help: str = _HELP) -> list[str]:
     """Parses the flags, as the `flags_parser` of `absl.app.run`.
 
-    Help ends the program with status 0. What is wrong with the flags or in the config file is
-    printed without a traceback, and ends the program with status 2.
+    --help ends the program with status 0. An error in the flags or in the config file is printed
+    without a traceback, and ends the program with status 2.
 
     Args:
       argv: the program's name and its arguments.
-      help: what --help says first.
+      help: text that --help prints first.
 
     Returns:
       The program's name, alone.
     """
     argv = [_at_home(argument) for argument in argv]
-    asked = {argument.lstrip("-") for argument in argv[1:] if argument.startswith("-")}
-    if asked & {"help", "helpshort", "helpfull", "h", "?"}:
-        print(help_text(help, full="helpfull" in asked))
+    names = {argument.lstrip("-") for argument in argv[1:] if argument.startswith("-")}
+    if names & {"help", "helpshort", "helpfull", "h", "?"}:
+        print(help_text(help, full="helpfull" in names))
         sys.exit(0)
     arguments = list(argv[1:])
     try:
@@ -75,13 +75,13 @@ def parse(argv: Sequence[str], help: str = _HELP) -> list[str]:
 
 
 def refuse(problem: object, status: int = 2) -> NoReturn:
-    """Prints why the program ends, and ends it with `status`."""
+    """Prints `problem` to stderr, and ends the program with `status`."""
     print(problem, file=sys.stderr)
     sys.exit(status)
 
 
 def help_text(head: str = _HELP, *, full: bool) -> str:
-    """The flags and the sections of the settings; with `full`, every setting and its range."""
+    """Returns the help: flags and sections; with `full`, every setting and its range."""
     lines = ["settings:"]
     for section, kind in {"": validation.Settings, **validation.SECTIONS}.items():
         members = [path for path in validation.SETTINGS if path.rpartition(".")[0] == section]
@@ -104,7 +104,7 @@ def _help_line(path: str, full: bool) -> str:
 
 
 def check_file(arguments: Sequence[str]) -> None:
-    """Refuses a command line without a config file, or with one that is not there.
+    """Refuses a command line without a config file, or with one that does not exist.
 
     Raises:
       SettingsError: naming the file, and the nearest one in its folder.
@@ -114,19 +114,19 @@ def check_file(arguments: Sequence[str]) -> None:
         raise SettingsError("--config is missing; try --config=configs/arithmetic.py")
     path = pathlib.Path(name)
     if not path.is_file():
-        there = [str(file) for file in sorted(path.parent.glob("*.py"))]
-        close = difflib.get_close_matches(name, there, n=1) or there
+        files = [str(file) for file in sorted(path.parent.glob("*.py"))]
+        close = difflib.get_close_matches(name, files, n=1) or files
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise SettingsError(f"--config={name}: no such file{hint}")
 
 
 def check_overrides(arguments: Sequence[str]) -> None:
-    """Refuses `--config.<path>=<value>` where there is no such setting or value.
+    """Refuses `--config.<path>=<value>` if there is no such setting or value.
 
-    Runs before the flags are parsed: absl's own errors do not know what is allowed.
+    Runs before the flags are parsed: absl's own errors do not name the allowed values.
 
     Raises:
-      SettingsError: every unknown name and impossible value among the arguments.
+      SettingsError: names every unknown setting and impossible value among the arguments.
     """
     problems = []
     for negated, path, text in _overrides(arguments):
@@ -142,7 +142,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
 
 
 def blame(error: BaseException, config_file: str) -> str:
-    """What went wrong, and the line of the config file that did it, where one did."""
+    """Returns the message of an error, with the line of the config file that raised it, if any."""
     cause: BaseException | None = error
     while cause:  # absl and ml_collections wrap what a config file raises
         frames = traceback.extract_tb(cause.__traceback__)
@@ -156,13 +156,13 @@ def blame(error: BaseException, config_file: str) -> str:
 
 
 def _at_home(argument: str) -> str:
-    """The argument with the home folder for a ~ after "=", where shells leave it."""
+    """Returns the argument with a ~ after "=", which shells leave, replaced by the home folder."""
     flag, path = argument.partition("=")[::2]
     return f"{flag}={os.path.expanduser(path)}" if flag.lstrip("-") in _PATHS else argument
 
 
 def _config_file(arguments: Sequence[str]) -> str | None:
-    """The config file's path, without the ':argument' that may follow it."""
+    """Returns the config file's path, without the ':VARIANT' that may follow it."""
     name = None
     for argument, following in _pairs(arguments):
         if match := re.fullmatch(r"--?config(=.*)?", argument):
@@ -171,7 +171,7 @@ def _config_file(arguments: Sequence[str]) -> str | None:
 
 
 def _overrides(arguments: Sequence[str]) -> Iterator[tuple[bool, str, str | None]]:
-    """Every override: whether it has a 'no' before it, the setting's path, the value's text."""
+    """Yields (negated by a 'no', setting's path, value's text or None) of every override."""
     for argument, following in _pairs(arguments):
         if match := re.fullmatch(r"--?(no)?config\.([^=]+)(=.*)?", argument, re.DOTALL):
             field = validation.SETTINGS.get(match[2])
@@ -181,5 +181,5 @@ def _overrides(arguments: Sequence[str]) -> Iterator[tuple[bool, str, str | None
 
 
 def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Each argument with the next one, which is its value if it has no '='."""
+    """Yields each argument with the next one, which is its value if it has no '='."""
     return itertools.zip_longest(arguments, arguments[1:])

@@ -1,14 +1,63 @@
-"""Every setting of a run: its default, what it means and which values it allows."""
+"""Every setting of a run: its default, its meaning and its allowed values."""
 
 import dataclasses
 from typing import Any, Literal
-
-from star_jax.config.allowed import Allowed
 
 TASKS = (
     *("arithmetic", "gsm8k", "commonsense_qa", "math_qa", "ai2_arc", "openbookqa"),
     "jsonl",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Allowed:
+    """The values that a setting may take.
+
+    Attributes:
+        kind: type of the value: bool, int, float or str.
+        interval: numbers only: range as in "(0, 1]"; inf has no bound on that side.
+        also: one more number that is allowed outside the interval; None for none.
+        choices: strings only: allowed strings; empty for any string.
+    """
+
+    kind: type
+    interval: str = ""
+    also: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def admits(self, value: object) -> bool:
+        """Returns whether `value` has the right type (an int counts as a float) and is in range."""
+        if isinstance(value, bool) or self.kind is bool:
+            return isinstance(value, bool) and self.kind is bool
+        if isinstance(value, str):
+            return self.kind is str and (not self.choices or value in self.choices)
+        if not isinstance(value, int if self.kind is int else (int, float)) or self.kind is str:
+            return False
+        low, high = (float(bound) for bound in self.interval[1:-1].split(","))
+        above = low <= value if self.interval[0] == "[" else low < value
+        below = value <= high if self.interval[-1] == "]" else value < high
+        return (above and below) or value == self.also
+
+    def read(self, text: str) -> object:
+        """Returns the value that `text` spells, or `text` itself if it spells none of this type."""
+        if self.kind is bool:
+            words = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+            return words.get(text.lower(), text)
+        try:
+            return self.kind(text)
+        except ValueError:
+            return text
+
+    def __str__(self) -> str:
+        """Returns a noun phrase for messages, as in 'a whole number in [1, 20]'."""
+        if self.kind is bool:
+            return "true or false"
+        if self.choices:
+            return " or ".join(repr(choice) for choice in self.choices)
+        if self.kind is str:
+            return "a string"
+        noun = "a whole number" if self.kind is int else "a number"
+        return f"{noun} in {self.interval}" + (f", or {self.also}" if self.also is not None else "")
 
 
 def _number(default: float, interval: str, meaning: str, also: float | None = None) -> Any:

@@ -1,7 +1,7 @@
-"""What settings a run can have, of those in `config/schema.py`.
+"""Validates the settings that `config/schema.py` lists, and turns them into frozen dataclasses.
 
 A config file changes some of `defaults()`, the command line changes some more, and `from_config`
-turns the outcome into frozen dataclasses, once. What it refuses, it refuses all at once.
+validates the result once. Its error names every problem, not only the first.
 """
 
 import dataclasses
@@ -11,8 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from star_jax.config.allowed import Allowed
-from star_jax.config.schema import Settings
+from star_jax.config.schema import Allowed, Settings
 
 
 class SettingsError(ValueError):
@@ -21,11 +20,17 @@ class SettingsError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class _Rule:
-    """What settings owe each other; the first path is the one to blame."""
+    """A rule between settings.
+
+    Attributes:
+        paths: settings that the rule compares; messages name the first one.
+        holds: function of the values at `paths`; returns whether the rule is kept.
+        must: text of the message, formatted with the values at `paths`.
+    """
 
     paths: tuple[str, ...]
-    holds: Callable[..., bool]  # of the values at `paths`
-    must: str  # formatted with the values at `paths`
+    holds: Callable[..., bool]
+    must: str
 
 
 def _at_most(path: str, limit: str) -> _Rule:
@@ -59,7 +64,7 @@ SECTIONS: dict[str, type] = {
 
 
 def _fused(path: str, needed: object, why: str) -> _Rule:
-    """What the fused step needs."""
+    """A rule that fixes a setting in mode "fused"."""
     return _Rule(
         (path, "mode"),
         lambda value, mode: mode != "fused" or value == needed,
@@ -116,7 +121,7 @@ _RULES = (
     _at_most("train.first_steps", "train.max_steps"),
     _Rule(
         ("train.few_shot", "rationalize.rehearsal"),
-        lambda shown, rehearsal: not shown or rehearsal == 0,
+        lambda few_shot, rehearsal: not few_shot or rehearsal == 0,
         "cannot go with rationalize.rehearsal = {1}, whose examples have hints",
     ),
     _Rule(
@@ -144,7 +149,7 @@ _RULES = (
     ),
 )
 
-# Those of a model that is made here; what a pretrained one is, its config.json says.
+# Rules for a model that is trained from scratch; a pretrained model's config.json has its shape.
 _MADE_RULES = (
     _Rule(
         ("model.width", "model.heads", "model.head_dim"),
@@ -166,12 +171,12 @@ _MADE_RULES = (
 
 
 def defaults() -> ConfigDict:
-    """All settings at their defaults: nested, type-safe, and locked against new names."""
+    """Returns all settings at their defaults: nested, type-safe, locked against new names."""
     return ConfigDict(to_dict(Settings())).lock()
 
 
 def from_config(config: ConfigDict) -> Settings:
-    """Validates a config; what it leaves out keeps its default.
+    """Validates a config; settings that it leaves out keep their defaults.
 
     Raises:
       SettingsError: names that do not exist, values of a wrong type or out of range, and values
@@ -179,12 +184,12 @@ def from_config(config: ConfigDict) -> Settings:
     """
     if not isinstance(config, ConfigDict):
         raise SettingsError(f"the config is {config!r}, not a ConfigDict")
-    given = _flatten(config.to_dict())
-    problems = {path: text for path, value in given.items() if (text := problem(path, value))}
+    changed = _flatten(config.to_dict())
+    problems = {path: text for path, value in changed.items() if (text := problem(path, value))}
     values = _flatten(to_dict(Settings()))
     values |= {
-        path: SETTINGS[path].metadata["allowed"].kind(given[path])
-        for path in given
+        path: SETTINGS[path].metadata["allowed"].kind(changed[path])
+        for path in changed
         if path not in problems
     }
     conflicts = [
@@ -203,21 +208,22 @@ def from_config(config: ConfigDict) -> Settings:
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
-    """The settings as nested plain values, fit for JSON."""
+    """Returns the settings as nested plain values, fit for JSON."""
     return dataclasses.asdict(settings)
 
 
 def differences(
     a: dict[str, Any], b: dict[str, Any], *, where: tuple[str, str] = ("in the folder", "now")
 ) -> list[str]:
-    """Says where the settings `a` of a run folder differ from the settings `b` of this run.
+    """Returns how the settings `a` of a run folder differ from the settings `b` of this run.
 
     Args:
-      a: what `to_dict` gave when the folder was made.
-      b: what it gives now.
-      where: what to call the two.
+      a: result of `to_dict` when the folder was created.
+      b: result of `to_dict` now.
+      where: phrases for `a` and for `b` in the result.
 
-    Returns: one phrase a setting, as in 'train.clip: 1.0 in the folder, 2.0 now'.
+    Returns:
+      One phrase a setting, as in 'train.clip: 1.0 in the folder, 2.0 now'.
     """
     old, new = ({path: repr(v) for path, v in _flatten(settings).items()} for settings in (a, b))
     return [
@@ -228,7 +234,7 @@ def differences(
 
 
 def problem(path: str, value: object) -> str | None:
-    """What is wrong with setting `path` (as in 'train.clip') to `value` by itself, if anything."""
+    """Returns the error of setting `path` (as in 'train.clip') to `value` alone; None if fine."""
     if path in SECTIONS:
         return f"config.{path} = {value!r}: is a section; set what is in it: {_names_in(path)}"
     if path not in SETTINGS:
@@ -238,7 +244,7 @@ def problem(path: str, value: object) -> str | None:
 
 
 def _nearest(path: str) -> str:
-    """Points from a name that does not exist to the one that was probably meant."""
+    """Returns a hint at the setting that was probably meant by a name that does not exist."""
     section, _, name = path.rpartition(".")
     names = [known.removeprefix(f"{section}.") for known in SETTINGS if section in SECTIONS]
     close = difflib.get_close_matches(name, [known for known in names if "." not in known], n=1)
@@ -258,7 +264,7 @@ def _names_in(section: str) -> str:
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by path: {'train': {'clip': 1.0}} -> {'train.clip': 1.0}."""
+    """Returns nested values by path: {'train': {'clip': 1.0}} -> {'train.clip': 1.0}."""
     flat = {}
     for name, value in values.items():
         nested = isinstance(value, Mapping)
@@ -267,7 +273,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def check_samples(settings: Settings, samples: int) -> None:
-    """Refuses several samples a question that would all be the same.
+    """Refuses to draw several samples a question that would all be the same.
 
     Raises:
         SettingsError: the temperature is 0.

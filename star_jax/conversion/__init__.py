@@ -1,7 +1,8 @@
-"""Weights and configurations of other programs: read, written, described.
+"""Reads, writes and describes weights and configurations in other programs' formats.
 
-families.py      the table of model families; family.py: what a family is
-config_fields.py, rope_fields.py, weight_map.py   the parts that families are put together from
-safetensors.py, gguf.py, run_checkpoint.py        where the numbers come from
-load.py, export.py, describe.py                   what the commands do with them
+families.py      the table of model families; family.py: the class of its entries
+config_fields.py, rope_fields.py, weight_map.py   the parts of a family
+safetensors.py, gguf.py, run_checkpoint.py        the sources of weights
+gguf_families.py                                  the table of GGUF architectures
+load.py, export.py, describe.py                   the code behind the commands
 """

@@ -1,7 +1,7 @@
-"""What config.json of a Hugging Face model says, aspect by aspect, and how to say it again.
+"""Reads and writes the config.json of a Hugging Face model, one group of fields at a time.
 
-A config is read by an allow-list: `Fields` counts which keys were looked at, and a model with a key
-left over is refused, because nobody knows what that key does to the computation.
+A config is read by an allow-list: `Fields` records which keys were read, and a model with a key
+left over is refused, because the effect of that key on the computation is unknown.
 """
 
 import math
@@ -16,11 +16,11 @@ class FamilyError(ValueError):
 
 
 class Fields:
-    """The keys of one config.json that nobody has looked at yet.
+    """The keys of one config.json that have not been read yet.
 
     Args:
-        values: key -> value; is copied.
-        where: the file, for messages.
+        values: values by key; the mapping is copied.
+        where: name of the file, for messages.
     """
 
     def __init__(self, values: Mapping[str, Any], where: str) -> None:
@@ -28,15 +28,15 @@ class Fields:
         self.where = where
 
     def refuse(self, key: str, value: Any, why: str) -> FamilyError:
-        """The error to raise for a key."""
+        """Returns the error to raise for a key."""
         return FamilyError(f"{self.where}: {key} = {value!r}: {why}")
 
     def take(self, key: str, default: Any = None) -> Any:
-        """The value as it is; `default` if there is none."""
+        """Returns the value unchecked; `default` if the key is absent."""
         return self._left.pop(key, default)
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A number above zero, or `default`, which must then be one."""
+        """Returns a number above 0; `default`, which is checked too, if the key is absent."""
         value = self.take(key, default)
         if value is None:
             raise FamilyError(f"{self.where}: no {key!r}; take the config.json of the model whole")
@@ -46,39 +46,44 @@ class Fields:
         return value
 
     def size(self, key: str, default: int | None = None) -> int:
-        """A whole number above zero, or `default`."""
+        """Returns a whole number above 0; `default`, which is checked too, if the key is absent."""
         value = self.number(key, default)
         if not isinstance(value, int):
             raise self.refuse(key, value, "must be a whole number")
         return value
 
     def size_or_null(self, key: str, default: int | None) -> int | None:
-        """A whole number above zero, or null; `default` if there is none."""
+        """Returns a whole number above 0, or None for null; `default` if the key is absent."""
         value = self.take(key, default)
         return None if value is None else Fields({key: value}, self.where).size(key)
 
     def flag(self, key: str, default: bool) -> bool:
-        """True or false."""
+        """Returns a bool; `default` if the key is absent."""
         value = self.take(key, default)
         if not isinstance(value, bool):
             raise self.refuse(key, value, "must be true or false")
         return value
 
     def table(self, key: str) -> dict[str, Any]:
-        """A copy of an object; empty if there is none."""
+        """Returns a copy of a JSON object; {} if the key is absent or null."""
         value = self.take(key)
         if value is not None and not isinstance(value, dict):
             raise self.refuse(key, value, "must be an object")
         return dict(value or {})
 
     def settle(self, neutral: Mapping[str, tuple[Any, ...]], ignored: frozenset[str]) -> None:
-        """Refuses what is left, but for ignored keys and those at a value that changes nothing.
+        """Refuses the keys that are left, except ignored ones and those at a neutral value.
 
-        Keys that begin with an underscore are transformers' notes on how a model came about; one
-        that counts is taken by an aspect before. Names of tokens are nothing to the computation.
+        Keys that begin with an underscore are transformers' notes on the origin of a model; a field
+        group takes the one that matters before. Keys that name tokens do not affect the
+        computation.
+
+        Args:
+            neutral: key -> values at which it does not affect the computation.
+            ignored: keys that never affect the computation.
 
         Raises:
-            FamilyError: names the first key, its value, and the values it may have.
+            FamilyError: a key is refused; the message names it, its value and allowed values.
         """
         for key, value in self._left.items():
             if key not in neutral and (key.startswith("_") or _names_a_token(key, value)):
@@ -92,18 +97,18 @@ class Fields:
 
 
 def _names_a_token(key: str, value: Any) -> bool:
-    """As eos_token_id = 2 or pad_token = "<pad>" does, but not num_experts_per_token = 2."""
+    """True for eos_token_id = 2 or pad_token = "<pad>", but not for num_experts_per_token = 2."""
     named = key.endswith("_token") and isinstance(value, str | None)
     return named or key.endswith(("_token_id", "_token_ids"))
 
 
 class FieldGroup(NamedTuple):
-    """Some keys of a config.json that belong together.
+    """A group of keys of a config.json that are read and written together.
 
     Attributes:
-        read: takes its keys from the fields, given the ModelConfig fields found before it, and
-            returns more of them.
-        write: the keys of a ModelConfig.
+        read: function that takes the group's keys from `Fields`, given the ModelConfig fields that
+            earlier groups have read, and returns further ModelConfig fields.
+        write: function that returns the group's keys and values for a ModelConfig.
     """
 
     read: Callable[[Fields, Mapping[str, Any]], dict[str, Any]]
@@ -121,7 +126,7 @@ _ACTIVATIONS = {
 
 
 def sizes(**keys: str) -> FieldGroup:
-    """Sizes that must be there: key = ModelConfig field."""
+    """Returns the group of required sizes, given as key = ModelConfig field."""
     return FieldGroup(
         lambda fields, _: {field: fields.size(key) for key, field in keys.items()},
         lambda config: {key: getattr(config, field) for key, field in keys.items()},
@@ -129,7 +134,7 @@ def sizes(**keys: str) -> FieldGroup:
 
 
 def epsilon(key: str, default: float) -> FieldGroup:
-    """What is added to a variance."""
+    """Returns the group of the number that is added to a variance."""
     return FieldGroup(
         lambda fields, _: {"norm_epsilon": float(fields.number(key, default))},
         lambda config: {key: config.norm_epsilon},
@@ -137,7 +142,7 @@ def epsilon(key: str, default: float) -> FieldGroup:
 
 
 def flags(key: str, default: bool, *fields_: str) -> FieldGroup:
-    """One switch for several ModelConfig fields."""
+    """Returns the group of one switch that sets several ModelConfig fields."""
     return FieldGroup(
         lambda fields, _: dict.fromkeys(fields_, fields.flag(key, default)),
         lambda config: {key: getattr(config, fields_[0])},
@@ -145,7 +150,7 @@ def flags(key: str, default: bool, *fields_: str) -> FieldGroup:
 
 
 def activation(key: str, default: str) -> FieldGroup:
-    """The MLP's activation; `default` is also the name written for what it means."""
+    """Returns the group of the MLP's activation; `default` is the preferred name in `write`."""
 
     def read(fields: Fields, _: Mapping[str, Any]) -> dict[str, Any]:
         name = fields.take(key, default)
@@ -161,10 +166,10 @@ def activation(key: str, default: str) -> FieldGroup:
 
 
 def inner(key: str) -> FieldGroup:
-    """The feed-forward size, four times the width if it is null."""
+    """Returns the group of the feed-forward size; null is four times the width."""
 
-    def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
-        return {"hidden": fields.size_or_null(key, None) or 4 * found["width"]}
+    def read(fields: Fields, known: Mapping[str, Any]) -> dict[str, Any]:
+        return {"hidden": fields.size_or_null(key, None) or 4 * known["width"]}
 
     return FieldGroup(read, lambda config: {key: config.hidden})
 
@@ -172,25 +177,25 @@ def inner(key: str) -> FieldGroup:
 def heads(
     head_dim: bool = True, key_heads: int | None = None, size: int | None = None
 ) -> FieldGroup:
-    """Size of a head and number of key heads.
+    """Returns the group of the size of a head and the number of key heads.
 
     Args:
-        head_dim: whether the family knows the key at all; otherwise heads share the width.
-        key_heads: the family's default; None, also as a value: one for each head.
-        size: the family's default size of a head; None, also as a value: heads share the width.
+        head_dim: whether the family has these keys; otherwise heads share the width.
+        key_heads: default number of key heads; None, also as a value, for one for each head.
+        size: default size of a head; None, also as a value, for heads that share the width.
     """
 
-    def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
-        given = fields.size_or_null("head_dim", size) if head_dim else None
-        if given is None and found["width"] % found["heads"]:
+    def read(fields: Fields, known: Mapping[str, Any]) -> dict[str, Any]:
+        own_size = fields.size_or_null("head_dim", size) if head_dim else None
+        if own_size is None and known["width"] % known["heads"]:
             raise fields.refuse(
-                "hidden size", found["width"], f"not a multiple of {found['heads']}"
+                "hidden size", known["width"], f"not a multiple of {known['heads']}"
             )
-        shared = found["width"] // found["heads"]
+        shared = known["width"] // known["heads"]
         count = fields.size_or_null("num_key_value_heads", key_heads) if head_dim else None
         return {
-            "head_dim": given or shared,
-            "kv_heads": 0 if count in (None, found["heads"]) else count,
+            "head_dim": own_size or shared,
+            "kv_heads": 0 if count in (None, known["heads"]) else count,
         }
 
     def write(config: ModelConfig) -> dict[str, Any]:
@@ -202,7 +207,7 @@ def heads(
 
 
 def cap(key: str, field: str, default: float | None) -> FieldGroup:
-    """A soft cap; null is none."""
+    """Returns the group of a soft cap; null is no cap."""
 
     def read(fields: Fields, _: Mapping[str, Any]) -> dict[str, Any]:
         value = fields.take(key, default)
@@ -214,7 +219,7 @@ def cap(key: str, field: str, default: float | None) -> FieldGroup:
 
 
 def query_scale(key: str, default: int) -> FieldGroup:
-    """Queries are multiplied by this number's inverse square root (Gemma)."""
+    """Returns the group of the number whose inverse square root scales queries (Gemma)."""
 
     def write(config: ModelConfig) -> dict[str, Any]:
         return {key: round(config.scale**-2) if config.scale else config.head_dim}
@@ -225,7 +230,7 @@ def query_scale(key: str, default: int) -> FieldGroup:
 
 
 def unscaled(key: str) -> FieldGroup:
-    """False: scores are not divided by the root of the head's size (GPT-2)."""
+    """Returns the group of the switch that divides scores by the root of head_dim (GPT-2)."""
     return FieldGroup(
         lambda fields, _: {"scale": 0.0 if fields.flag(key, True) else 1.0},
         lambda config: {key: config.scale != 1.0},
@@ -233,7 +238,7 @@ def unscaled(key: str) -> FieldGroup:
 
 
 def embedding_scale() -> FieldGroup:
-    """The root of the width, in every Gemma."""
+    """Returns the group without keys that scales embeddings by the root of the width (Gemma)."""
     return FieldGroup(
-        lambda _, found: {"embedding_scale": float(found["width"] ** 0.5)}, lambda config: {}
+        lambda _, known: {"embedding_scale": float(known["width"] ** 0.5)}, lambda config: {}
     )

@@ -29,7 +29,7 @@ from star_jax.storage.checkpoint import named
 
 
 def parameters(config: ModelConfig) -> dict[str, int]:
-    """How many weights each part of the model has; rows that pad the vocabulary do not count."""
+    """Returns the number of weights of each part of the model, without vocabulary padding."""
     config = dataclasses.replace(config, vocab=config.vocab - config.vocab_padding, vocab_padding=0)
     counts: dict[str, int] = collections.defaultdict(int)
     for name, leaf in named(abstract_params(config, _mesh(""))).items():
@@ -40,7 +40,7 @@ def parameters(config: ModelConfig) -> dict[str, int]:
 
 
 def tokenizer_facts(source: str, config: ModelConfig) -> dict[str, str]:
-    """What there is to say about a model's tokenizer, and whether it fits the model."""
+    """Returns facts about a model's tokenizer by label, and whether it fits the model."""
     try:
         tokenizer = HuggingFaceTokenizer.open(source)
     except ValueError as error:
@@ -66,11 +66,13 @@ def tokenizer_facts(source: str, config: ModelConfig) -> dict[str, str]:
 
 
 def shape_facts(config: ModelConfig) -> dict[str, str]:
-    """The architecture in words, a line each."""
+    """Returns facts about the architecture by label."""
     blocks = "attention and MLP " + ("side by side" if config.parallel else "one after the other")
-    places = f"rotary, {config.rotary} of {config.head_dim} dimensions, base {config.rotary_base:g}"
+    positions = (
+        f"rotary, {config.rotary} of {config.head_dim} dimensions, base {config.rotary_base:g}"
+    )
     if config.rope_scaling:
-        places += f", {config.rope_scaling.kind} x {config.rope_scaling.factor:g}"
+        positions += f", {config.rope_scaling.kind} x {config.rope_scaling.factor:g}"
     windows = sorted({window for window in config.windows if window})
     local = sum(window > 0 for window in config.windows)
     return {
@@ -80,7 +82,11 @@ def shape_facts(config: ModelConfig) -> dict[str, str]:
         + (f"; {local} layers see {windows} tokens back" if windows else ""),
         "MLP": f"{config.hidden:,} {config.activation}{', gated' if config.gated else ''}",
         "norms": f"{config.norm}, epsilon {config.norm_epsilon:g}",
-        "positions": "learned" if config.learned_positions else places if config.rotary else "none",
+        "positions": "learned"
+        if config.learned_positions
+        else positions
+        if config.rotary
+        else "none",
         "context": f"{config.context:,} tokens",
         "vocabulary": f"{config.vocab - config.vocab_padding:,} rows"
         + (", also the head" if config.tied else ""),
@@ -97,18 +103,24 @@ def report(
     dtype: str = "float32",
     weights: str = "float32",
 ) -> None:
-    """Prints everything about a model.
+    """Prints the architecture, parameters, memory and tokenizer of a model.
 
-    Arguments are those of `memory`. A batch of 0 is a row for each device that shares it, a length
-    of 0 is 1024 tokens or the model's context.
+    Args:
+        console: console to print on.
+        source: folder, .gguf file, run, or owner/name on the Hugging Face hub.
+        mesh: devices, real or abstract.
+        batch: rows on all devices; 0 for one row for each device that the batch is split over.
+        length: tokens of a row; 0 for the smaller of 1024 and the model's context.
+        dtype: type of the computation, and of the weights that are sampled with.
+        weights: type that training keeps weights, gradients and moments in.
 
     Raises:
-        ValueError: the source cannot be read, or the numbers do not fit it.
+        ValueError: the source cannot be read, or the batch or length does not fit the model.
     """
     config = load.open_config(source)
     batch = batch or sharding.batch_multiple(mesh)
     length = length or min(1024, config.context)
-    found = estimate(config, mesh, batch=batch, length=length, dtype=dtype, weights=weights)
+    memory = estimate(config, mesh, batch=batch, length=length, dtype=dtype, weights=weights)
     counts = parameters(config)
     _print(console, source, shape_facts(config))
     _print(
@@ -118,8 +130,8 @@ def report(
     )
     devices = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
     for what, types, parts in (
-        ("sampling", f"all in {dtype}, logits in float32", found.sampling),
-        ("training", f"in {weights}, activations in {dtype}", found.training),
+        ("sampling", f"all in {dtype}, logits in float32", memory.sampling),
+        ("training", f"in {weights}, activations in {dtype}", memory.training),
     ):
         title = f"{what}, a device of {devices}: {batch} rows of {length} tokens"
         sizes = {name: _bytes(size) for name, size in parts.items()}
@@ -140,7 +152,7 @@ def _print(console: Console, title: str, facts: Mapping[str, str]) -> None:
 
 
 def _bytes(count: int) -> str:
-    """In the largest unit that leaves a digit before the point: 1.5 GiB."""
+    """Formats a number of bytes in the largest unit of which there is at least one: 1.5 GiB."""
     value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1024 and len(units) > 1:
         value, units = value / 1024, units[1:]
@@ -148,7 +160,7 @@ def _bytes(count: int) -> str:
 
 
 def _mesh(text: str) -> Mesh:
-    """A mesh without devices from "data=8,tensor=2"; what is not named is 1."""
+    """Returns a mesh without devices from "data=8,tensor=2"; axes that are not named are 1."""
     sizes = dict.fromkeys(sharding.AXES, 1)
     for part in filter(None, text.split(",")):
         name, _, size = part.partition("=")
@@ -161,7 +173,7 @@ def _mesh(text: str) -> Mesh:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; ends with status 2 where something is wrong with it or with the model."""
+    """Runs the command line; ends with status 2 on an error in the arguments or in the model."""
     parser = argparse.ArgumentParser(
         prog="python -m star_jax.inspect_model",
         description=__doc__,
@@ -176,16 +188,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "weights": "that training keeps weights, gradients and moments in",
     }.items():
         parser.add_argument(f"--{name}", choices=TYPES, default="float32", help=what)
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
         report(
             Console(),
-            given.source,
-            mesh=given.mesh,
-            batch=given.batch,
-            length=given.length,
-            dtype=given.dtype,
-            weights=given.weights,
+            args.source,
+            mesh=args.mesh,
+            batch=args.batch,
+            length=args.length,
+            dtype=args.dtype,
+            weights=args.weights,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -31,7 +31,7 @@ from star_jax.runtime import sharding
 from star_jax.storage import files
 from star_jax.storage.checkpoint import named
 
-SHARD_BYTES = 2_000_000_000  # a shard is also what the host holds at once
+SHARD_BYTES = 2_000_000_000  # the host holds one shard at a time
 _PARTIAL = ".partial-"  # between a folder's name and its writer's process id
 _GENERATION = "generation_config.json"
 _TOKENIZER_FILES = (
@@ -51,14 +51,14 @@ _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class ExportError(ValueError):
-    """A model that cannot be written; the message says what to do."""
+    """A model that cannot be written; the message names the remedy."""
 
 
 class SavesFiles(Protocol):
     """A tokenizer that can write its files."""
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes what AutoTokenizer reads."""
+        """Writes the files that AutoTokenizer reads."""
         ...
 
 
@@ -71,39 +71,39 @@ def export(
     folder: str | os.PathLike[str],
     shard_bytes: int = SHARD_BYTES,
 ) -> pathlib.Path:
-    """Writes a model; with several processes all of them call it, and the first writes.
+    """Writes a model; with several processes all of them call this, and the first one writes.
 
     Args:
-        params: weights, laid out in any way; they are written as `config.weights`.
-        config: their shape; the rows that pad the vocabulary are left out.
-        family: says how the files are written.
+        params: weights with any sharding; they are written as `config.compute.param_dtype`.
+        config: configuration of the model; rows that pad the vocabulary are not written.
+        family: family that defines the files.
         hf_config: config.json of the model that this one was made from, or `family.write(config)`.
-        tokenizer: saves itself into the folder; or a folder to copy tokenizer files and
-            generation_config.json from; or None.
-        folder: local; an earlier export there is replaced, anything else is not.
-        shard_bytes: a file is at most this long, unless one tensor is longer.
+        tokenizer: tokenizer, which saves itself into the folder; or a folder to copy tokenizer
+            files and generation_config.json from; or None.
+        folder: local folder to write; an earlier export there is replaced.
+        shard_bytes: largest size of a file, unless one tensor is larger.
 
     Returns:
-        The folder.
+        The absolute path of the folder.
 
     Raises:
-        ExportError: `hf_config` is not of this model, `folder` holds something else, or `tokenizer`
-            is no folder.
+        ExportError: `hf_config` is not of this model, `folder` holds something else than a model,
+            or `tokenizer` is no folder.
     """
     target = pathlib.Path(folder).expanduser().absolute()
     values = _config(config, family, hf_config)
     weights = by_layer(named(params), config.layers)
     groups = _by_tensor({name: family.stored(name, config) for name in weights})
     shards = _plan(groups, np.dtype(config.compute.param_dtype).itemsize, shard_bytes)
-    writes = jax.process_index() == 0
-    partial = _begin(target) if writes else target
+    is_writer = jax.process_index() == 0
+    partial = _begin(target) if is_writer else target
     for number, tensors in enumerate(shards):
         arrays = {tensor: _tensor(groups[tensor], weights, config) for tensor in tensors}
-        if writes:
+        if is_writer:
             path = partial / _file(number, len(shards))
             safetensors.numpy.save_file(arrays, path, metadata={"format": "pt"})
             files.as_new(path)
-    if writes:
+    if is_writer:
         _write_index(partial, groups, shards, np.dtype(config.compute.param_dtype).itemsize)
         files.write_json(partial / "config.json", values)
         _write_tokenizer(partial, tokenizer)
@@ -125,22 +125,22 @@ def _config(config: ModelConfig, family: Family, hf_config: Mapping[str, Any]) -
 
 
 def by_layer(weights: Mapping[str, jax.Array], count: int) -> dict[str, Callable[[], jax.Array]]:
-    """Each layer's own weights by their names; none is cut from its stack before it is called."""
-    found: dict[str, Callable[[], jax.Array]] = {}
+    """Returns name -> function that returns a layer's weight; only the call slices the stack."""
+    getters: dict[str, Callable[[], jax.Array]] = {}
     for name, weight in weights.items():
         parts = stacking.names(name, count)
         if parts == [name]:
-            found[name] = lambda weight=weight: weight
+            getters[name] = lambda weight=weight: weight
         for layer, part in enumerate(parts if parts != [name] else []):
-            found[part] = lambda weight=weight, layer=layer: weight[layer]
-    return found
+            getters[part] = lambda weight=weight, layer=layer: weight[layer]
+    return getters
 
 
-def _by_tensor(places: Mapping[str, StoredWeight]) -> dict[str, dict[str, StoredWeight]]:
-    """Tensor -> the weights in it: three in a fused one, else one."""
+def _by_tensor(stored_weights: Mapping[str, StoredWeight]) -> dict[str, dict[str, StoredWeight]]:
+    """Returns tensor -> weights in it: three in a fused tensor, else one."""
     groups: dict[str, dict[str, StoredWeight]] = {}
-    for name, place in places.items():
-        groups.setdefault(place.tensor, {})[name] = place
+    for name, stored in stored_weights.items():
+        groups.setdefault(stored.tensor, {})[name] = stored
     return groups
 
 
@@ -151,7 +151,7 @@ def _size(group: Mapping[str, StoredWeight], itemsize: int) -> int:
 def _plan(
     groups: Mapping[str, Mapping[str, StoredWeight]], itemsize: int, shard_bytes: int
 ) -> list[list[str]]:
-    """Which tensors share a file."""
+    """Returns the names of the tensors of each file."""
     shards: list[list[str]] = [[]]
     filled = 0
     for tensor, group in groups.items():
@@ -169,15 +169,15 @@ def _tensor(
     weights: Mapping[str, Callable[[], jax.Array]],
     config: ModelConfig,
 ) -> np.ndarray:
-    """A tensor of the files, put together on the host."""
-    made = np.empty(next(iter(group.values())).shape, config.compute.param_dtype)
-    for name, place in group.items():
+    """Returns a tensor of the files, assembled on the host."""
+    tensor = np.empty(next(iter(group.values())).shape, config.compute.param_dtype)
+    for name, stored in group.items():
         weight = weights[name]()
         if not weight.is_fully_addressable:
             weight = multihost_utils.process_allgather(weight, tiled=True)
-        real = tuple(slice(size) for size in place.weight_shape)
-        place.write(made, np.asarray(weight)[real])
-    return made
+        real = tuple(slice(size) for size in stored.weight_shape)
+        stored.write(tensor, np.asarray(weight)[real])
+    return tensor
 
 
 def _file(number: int, count: int) -> str:
@@ -209,30 +209,30 @@ def _write_tokenizer(
     partial: pathlib.Path, tokenizer: SavesFiles | str | os.PathLike[str] | None
 ) -> None:
     if isinstance(tokenizer, str | os.PathLike):
-        there = pathlib.Path(tokenizer).expanduser()
-        if not there.is_dir():
+        source = pathlib.Path(tokenizer).expanduser()
+        if not source.is_dir():
             raise ExportError(f"{tokenizer}: no folder with tokenizer files; load the tokenizer")
         for name in _TOKENIZER_FILES:
-            if (path := there / name).is_file():
+            if (path := source / name).is_file():
                 shutil.copyfile(path, partial / name)
     elif tokenizer is not None:
         tokenizer.save(partial)
 
 
 def _write_generation(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-    """Adds the tokens of config.json that the tokenizer or the model before has not named."""
-    said = files.read_json(path) if path.exists() else {"_from_model_config": True}
-    missing = [key for key in _TOKENS if key not in said and values.get(key) is not None]
+    """Adds the token ids of config.json that generation_config.json does not have yet."""
+    config = files.read_json(path) if path.exists() else {"_from_model_config": True}
+    missing = [key for key in _TOKENS if key not in config and values.get(key) is not None]
     if missing or not path.exists():
-        files.write_json(path, said | {key: values[key] for key in missing})
+        files.write_json(path, config | {key: values[key] for key in missing})
 
 
 def _begin(target: pathlib.Path) -> pathlib.Path:
-    """An empty folder beside the target; what killed exports to it left is removed."""
-    ours = target.is_dir() and (
+    """Creates an empty folder beside the target; removes those of killed exports to it."""
+    replaceable = target.is_dir() and (
         any(target.glob("model*.safetensors*")) or not any(target.iterdir())
     )
-    if target.exists() and not ours:
+    if target.exists() and not replaceable:
         raise ExportError(f"{target}: is there and is no model; choose another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     for leftover in target.parent.glob(f"{target.name}{_PARTIAL}*"):
@@ -243,7 +243,7 @@ def _begin(target: pathlib.Path) -> pathlib.Path:
 
 
 def _finish(partial: pathlib.Path, target: pathlib.Path) -> None:
-    """Brings the files to the disk and the folder to its place."""
+    """Flushes the files to the disk, and renames the folder to the target."""
     for path in (*partial.rglob("*"), partial):
         files.sync(path)
     if target.exists():
@@ -257,7 +257,7 @@ def _finish(partial: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; ends with status 2 where the model cannot be read or written."""
+    """Runs the command line; ends with status 2 if the model cannot be read or written."""
     parser = argparse.ArgumentParser(
         prog="python -m star_jax.export",
         description=__doc__,
@@ -267,12 +267,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="where to write it; may be there, as one")
     parser.add_argument("--weights", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--shard_bytes", type=int, default=SHARD_BYTES, help="of a file, at most")
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        tokenizer = HuggingFaceTokenizer.open(given.source)
-        found = load.load(given.source, sharding.make_mesh(1, -1, 1), param_dtype=given.weights)
-        what = (found.params, found.config, found.family, found.hf_config)
-        folder = export(*what, tokenizer, given.folder, given.shard_bytes)
+        tokenizer = HuggingFaceTokenizer.open(args.source)
+        model = load.load(args.source, sharding.make_mesh(1, -1, 1), param_dtype=args.weights)
+        folder = export(
+            model.params,
+            model.config,
+            model.family,
+            model.hf_config,
+            tokenizer,
+            args.folder,
+            args.shard_bytes,
+        )
     except ValueError as error:
         parser.error(str(error))
     print(

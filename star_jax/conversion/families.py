@@ -1,7 +1,7 @@
-"""The model families of Hugging Face: for each a table of what its files say.
+"""The model families of Hugging Face: a table of each family's config fields and tensors.
 
-Checked against the sources of transformers 5: what these compute from a config is what ours says,
-or the config is refused.
+The tables are checked against the sources of transformers 5: a config either gives the computation
+of transformers here too, or is refused.
 """
 
 import dataclasses
@@ -253,7 +253,7 @@ _GEMMA2 = dataclasses.replace(
         "mlp_post_norm": "post_feedforward_layernorm E",
     },
     neutral={"use_bidirectional_attention": (False, None)},
-    ignored=frozenset({"hidden_act"}),  # hidden_activation is what counts
+    ignored=frozenset({"hidden_act"}),  # transformers uses hidden_activation
 )
 _GEMMA3 = dataclasses.replace(
     _GEMMA2,
@@ -275,10 +275,14 @@ FAMILIES = {family.name: family for family in _ALL}
 
 
 def read_config(values: Mapping[str, Any], where: str) -> tuple[Family, ModelConfig]:
-    """The family and shape of a model from its config.json (see `Family.read`).
+    """Returns the family and the configuration of a model from its config.json.
+
+    Args:
+        values: content of config.json.
+        where: name of the file, for messages.
 
     Raises:
-        FamilyError: a family that is not implemented, or a key that `Family.read` refuses.
+        FamilyError: the family is not implemented, or `Family.read` refuses a key.
     """
     name = values.get("model_type")
     if name not in FAMILIES:

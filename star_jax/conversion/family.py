@@ -1,4 +1,4 @@
-"""What a model family of Hugging Face is: how its config.json and tensors are read and written."""
+"""A model family of Hugging Face: reads and writes its config.json, and names its tensors."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from star_jax.conversion.config_fields import FamilyError, FieldGroup, Fields
 from star_jax.conversion.weight_map import INSIDE, OUTSIDE, StoredWeight, stored_weight
 from star_jax.models.config import ComputeConfig, ModelConfig
 
-# What every config.json may say without a word about the computation.
+# Keys of any config.json that never affect the computation.
 _IGNORED = frozenset(
     """
     architectures attn_implementation attention_dropout attention_probs_dropout_prob attn_pdrop
@@ -25,6 +25,7 @@ _IGNORED = frozenset(
     unsloth_version use_bfloat16 use_cache
     """.split()
 )
+# Keys that are not implemented -> values at which they do not affect the computation.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "add_cross_attention": (False, None),
     "auto_map": (None,),
@@ -39,19 +40,20 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """One family.
+    """A model family.
 
     Attributes:
-        name: `model_type` in config.json.
-        architecture: the class in transformers.
+        name: value of "model_type" in config.json.
+        architecture: name of the class in transformers.
         fixed: fields of ModelConfig that are the same in the whole family.
-        aspects: what else config.json says, in the order in which it is read.
-        outside: modules outside of the blocks (see `stored`).
-        blocks: the list of blocks.
-        inside: modules of a block.
-        neutral: keys that are not implemented -> values at which they change nothing.
-        ignored: keys of the family that never change the computation.
-        buffers: endings of tensors that hold no weights.
+        aspects: groups of the other fields of config.json, in the order in which they are read.
+        outside: our weight -> line for `stored_weight`, for weights outside of the blocks.
+        blocks: name of the list of blocks in the files.
+        inside: our weight -> line for `stored_weight`, for weights of a block.
+        neutral: keys that are not implemented -> values at which they do not affect the
+            computation.
+        ignored: keys of the family that never affect the computation.
+        buffers: endings of the names of tensors that hold no weights.
     """
 
     name: str
@@ -67,51 +69,59 @@ class Family:
 
     @property
     def prefix(self) -> str:
-        """What some files leave away from every name but the head's, such as "model."."""
+        """The prefix that some files leave out of all names but the head's, such as "model."."""
         return self.blocks.split(".")[0] + "."
 
     def read(self, values: Mapping[str, Any], where: str) -> ModelConfig:
-        """The shape of a model from its config.json.
+        """Returns the configuration of a model from its config.json.
 
-        Computation and weights are float32 and the vocabulary is not padded: the caller decides on
+        Computation and weights are float32, and the vocabulary is not padded; `for_mesh` changes
         these.
 
         Args:
-            values: of config.json.
-            where: the file, for messages.
+            values: content of config.json.
+            where: name of the file, for messages.
 
         Raises:
-            FamilyError: a key that is missing, impossible, or may change the computation in a way
-                that is not implemented.
+            FamilyError: a key is missing, has an impossible value, or may change the computation in
+                a way that is not implemented.
         """
         if (values.get("architectures") or [self.architecture]) != [self.architecture]:
             why = f"is not implemented; only {self.architecture} is"
             raise FamilyError(f"{where}: architectures = {values['architectures']!r}: {why}")
         fields = Fields(values, where)
-        found = dict(self.fixed)
-        for aspect in self.aspects:
-            found |= aspect.read(fields, found)
+        known = dict(self.fixed)
+        for group in self.aspects:
+            known |= group.read(fields, known)
         fields.settle({**_NEUTRAL, **self.neutral}, _IGNORED | self.ignored)
         try:
-            return ModelConfig(**found)
+            return ModelConfig(**known)
         except ValueError as error:
             raise FamilyError(f"{where}: {error}") from error
 
     def write(self, config: ModelConfig) -> dict[str, Any]:
-        """A config.json that says what `config` is; `read` gives it back (see `said`).
+        """Returns the content of a config.json from which `read` gives `canonical(config)`.
 
         Raises:
-            FamilyError: no model of the family has this shape; the message names the fields.
+            FamilyError: no model of the family has this configuration; the message names the
+                fields.
         """
         values: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.name}
-        for aspect in self.aspects:
-            values |= aspect.write(canonical(config))
+        for group in self.aspects:
+            values |= group.write(canonical(config))
         values["dtype"] = config.compute.param_dtype
         self.check(config, values, "its config.json")
         return values
 
     def check(self, config: ModelConfig, values: Mapping[str, Any], where: str) -> None:
-        """Compares a model with a config.json, but for the context where positions have no weights.
+        """Checks that a config.json describes `config`.
+
+        The context may differ, unless positions are learned.
+
+        Args:
+            config: configuration of the model.
+            values: content of config.json.
+            where: name of the file, for messages.
 
         Raises:
             FamilyError: they are not the same model; the message names the fields.
@@ -127,7 +137,7 @@ class Family:
             raise FamilyError(f"{self.name}: {where} cannot say {'; '.join(different)}")
 
     def stored(self, name: str, config: ModelConfig) -> StoredWeight:
-        """The place of the weight `name`, such as "blocks.0.mlp.up_bias.value", in the files.
+        """Returns where the weight `name`, such as "blocks.0.mlp.up_bias.value", is in the files.
 
         Raises:
             FamilyError: the family has no such weight.
@@ -145,7 +155,7 @@ class Family:
 
 
 def canonical(config: ModelConfig) -> ModelConfig:
-    """What config.json can say: no padding, types or devices, and no two ways to say one thing."""
+    """Returns `config` without padding, types and devices; equal models give equal results."""
     return dataclasses.replace(
         config,
         vocab=config.vocab - config.vocab_padding,

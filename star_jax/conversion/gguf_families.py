@@ -1,9 +1,9 @@
-"""The architectures of GGUF files: for each what its metadata says, and where its weights lie.
+"""The architectures of GGUF files: a table of each one's metadata and tensors.
 
-A file says less than a config.json. What it leaves out is what llama.cpp's converter takes for
-granted, and what llama.cpp computes: a Mistral is a "llama" there, and no window is kept of it, nor
-of a Qwen; a GPT-NeoX rotates with the usual base unless it names one. Only the activations are the
-families' own (for GPT-NeoX the exact GELU).
+A GGUF file has fewer fields than a config.json. Absent fields get the values that llama.cpp's
+converter assumes and llama.cpp computes with: a Mistral is a "llama" there, its window and a Qwen's
+are not kept, and a GPT-NeoX has the usual RoPE base unless the file has one. Only activations are
+the families' own (exact GELU for GPT-NeoX).
 """
 
 import dataclasses
@@ -51,20 +51,20 @@ _GPT2_SIZES = dict(
 _RMS = "attention.layer_norm_rms_epsilon"
 _LAYER = "attention.layer_norm_epsilon"
 
-# Tokens that config.json names too.
+# Name of a token in GGUF keys -> its key in config.json.
 _TOKENS = {"bos": "bos_token_id", "eos": "eos_token_id", "padding": "pad_token_id"}
-_BASE = 10_000.0  # of the rotary embedding, where a file says none
+_BASE = 10_000.0  # RoPE base of files that have none
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
-    """What the metadata says of an architecture, while it is read.
+class _ModelMetadata:
+    """The metadata of a model while it is read.
 
     Attributes:
-        left: what nobody has looked at yet, without the architecture's name.
-        biases: modules of the first block that have one.
-        width, heads, layers: sizes.
-        head_dim: of a head of keys; taken from `left`.
+        left: values that have not been read yet, by key without the architecture's name.
+        biases: names of modules of the first block that have a bias.
+        width, heads, layers: sizes of the model.
+        head_dim: size of a head of keys, which is not in `left` any more.
     """
 
     left: dict[str, Any]
@@ -75,21 +75,23 @@ class Said:
     head_dim: int
 
 
-Rest = Callable[[Said], dict[str, Any]]  # takes what it knows from `left`; more of config.json
+Rest = Callable[
+    [_ModelMetadata], dict[str, Any]
+]  # takes values from `left`, returns fields of config.json
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """How one of them is written.
+    """An architecture of GGUF files.
 
     Attributes:
-        family: the `Family` that it is of.
-        keys: of the metadata -> of config.json.
-        rest: what else it says.
-        inside: modules of a block (see `stored`).
-        outside: modules outside of the blocks.
-        interleaved: dimensions of queries and keys that are rotated together are neighbours, though
-            the family has them half a head apart.
+        family: name of its `Family`.
+        keys: key of the metadata -> key of config.json.
+        rest: function that reads the other metadata.
+        inside: our weight -> line for `stored_weight`, for weights of a block.
+        outside: our weight -> line for `stored_weight`, for weights outside of the blocks.
+        interleaved: whether dimensions of queries and keys that are rotated together are neighbours
+            in the file; the family has them half a head apart.
     """
 
     family: str
@@ -100,72 +102,73 @@ class Architecture:
     interleaved: bool = False
 
     def layout(self, family: Family) -> Family:
-        """The family as its weights lie in a GGUF file."""
+        """Returns `family` with the names and axes that its tensors have in a GGUF file."""
         return dataclasses.replace(
             family, outside=self.outside, blocks="blk", inside=self.inside, buffers=()
         )
 
 
-def _rope(said: Said) -> dict[str, Any]:
-    """One rotary embedding, as config.json has it; a factor is linear unless it says otherwise."""
-    base = said.left.pop("rope.freq_base", _BASE)
-    kind = said.left.get("rope.scaling.type", "linear")
+def _rope(model: _ModelMetadata) -> dict[str, Any]:
+    """Returns config.json's fields of one RoPE; a factor without a type is a linear scaling."""
+    base = model.left.pop("rope.freq_base", _BASE)
+    kind = model.left.get("rope.scaling.type", "linear")
     if kind not in ("linear", "none"):
-        return {"rope_theta": base}  # what is left is refused
-    said.left.pop("rope.scaling.type", None)
-    oldest = said.left.pop("rope.scale_linear", 1.0)
-    factor = said.left.pop("rope.scaling.factor", oldest)
+        return {"rope_theta": base}  # `_refuse` refuses the fields left
+    model.left.pop("rope.scaling.type", None)
+    oldest = model.left.pop("rope.scale_linear", 1.0)
+    factor = model.left.pop("rope.scaling.factor", oldest)
     if kind == "none" or factor in (0, 1):
         return {"rope_theta": base, "rope_type": "default"}
     return {"rope_theta": base, "rope_type": "linear", "factor": factor}
 
 
 def _llama(*biases: str) -> Rest:
-    """What all after Llama share.
+    """Returns the reader of fields that Llama and all later architectures have.
 
     Args:
-        biases: keys of config.json that say whether there are any, of attention and of the MLP.
+        biases: keys of config.json for whether attention, and the MLP, have biases.
     """
 
-    def rest(said: Said) -> dict[str, Any]:
-        there = ("attn_q" in said.biases, "ffn_up" in said.biases)
+    def rest(model: _ModelMetadata) -> dict[str, Any]:
+        present = ("attn_q" in model.biases, "ffn_up" in model.biases)
         return {
-            "head_dim": said.head_dim,
-            "num_key_value_heads": said.left.pop("attention.head_count_kv", said.heads),
-            "rope_parameters": _rope(said),
-            **dict(zip(biases, there, strict=False)),
+            "head_dim": model.head_dim,
+            "num_key_value_heads": model.left.pop("attention.head_count_kv", model.heads),
+            "rope_parameters": _rope(model),
+            **dict(zip(biases, present, strict=False)),
         }
 
     return rest
 
 
 def _gemma(layers: int, window: int, pattern: int, local_base: bool) -> Rest:
-    """Gemma 2 and 3.
+    """Returns the reader of fields of Gemma 2 and 3.
 
     Args:
-        layers: of the 27B model, the only one whose queries are not scaled by the head's size.
-        window: where the file says none; 0: no layer has one.
-        pattern: every so manieth layer has no window.
-        local_base: whether layers with a window have a rotary embedding of their own.
+        layers: number of layers of the 27B model, the only one whose queries are scaled by
+            width / heads instead of head_dim.
+        window: window of files that have none; 0 for no window in any layer.
+        pattern: distance between layers without a window, if the file has none.
+        local_base: whether layers with a window have a RoPE of their own.
     """
 
-    def rest(said: Said) -> dict[str, Any]:
-        found = _llama("attention_bias")(said)
+    def rest(model: _ModelMetadata) -> dict[str, Any]:
+        fields = _llama("attention_bias")(model)
         if local_base:
-            local = said.left.pop("rope.freq_base_swa", _BASE)
-            found["rope_parameters"] = {
-                "full_attention": found["rope_parameters"],
+            local = model.left.pop("rope.freq_base_swa", _BASE)
+            fields["rope_parameters"] = {
+                "full_attention": fields["rope_parameters"],
                 "sliding_attention": {"rope_theta": local, "rope_type": "default"},
             }
-        size = said.left.pop("attention.sliding_window", window)
-        every = said.left.pop("attention.sliding_window_pattern", pattern)
+        size = model.left.pop("attention.sliding_window", window)
+        every = model.left.pop("attention.sliding_window_pattern", pattern)
         if not isinstance(every, list):
-            every = [every == 0 or n % every < every - 1 for n in range(said.layers)]
+            every = [every == 0 or n % every < every - 1 for n in range(model.layers)]
         near = [bool(size and local) for local in every]
-        shared = said.width // said.heads
+        shared = model.width // model.heads
         return {
-            **found,
-            "query_pre_attn_scalar": shared if said.layers == layers else said.head_dim,
+            **fields,
+            "query_pre_attn_scalar": shared if model.layers == layers else model.head_dim,
             "sliding_window": size or None,
             "layer_types": ["sliding_attention" if it else "full_attention" for it in near],
         }
@@ -173,55 +176,72 @@ def _gemma(layers: int, window: int, pattern: int, local_base: bool) -> Rest:
     return rest
 
 
-def _gpt_neox(said: Said) -> dict[str, Any]:
-    rotated = said.left.pop("rope.dimension_count", said.head_dim)
-    share = rotated / said.head_dim
-    if int(share * said.head_dim) < rotated:  # it was rounded down
+def _gpt_neox(model: _ModelMetadata) -> dict[str, Any]:
+    rotated = model.left.pop("rope.dimension_count", model.head_dim)
+    share = rotated / model.head_dim
+    if int(share * model.head_dim) < rotated:  # ModelConfig's rotary would be rounded down
         share = math.nextafter(share, 1.0)
     return {
-        "attention_bias": "attn_qkv" in said.biases,
-        "rope_parameters": {**_rope(said), "partial_rotary_factor": share},
+        "attention_bias": "attn_qkv" in model.biases,
+        "rope_parameters": {**_rope(model), "partial_rotary_factor": share},
     }
 
 
-def _gptj(said: Said) -> dict[str, Any]:
-    return {"rotary_dim": said.left.pop("rope.dimension_count", said.head_dim)}
+def _gptj(model: _ModelMetadata) -> dict[str, Any]:
+    return {"rotary_dim": model.left.pop("rope.dimension_count", model.head_dim)}
 
 
 _LLAMA_KEYS = {**_SIZES, _RMS: "rms_norm_eps"}
 _CAP = {"final_logit_softcapping": "final_logit_softcapping"}
 _CAPS = {**_CAP, "attn_logit_softcapping": "attn_logit_softcapping"}
 
-# general.architecture -> how it is written.
+# Value of "general.architecture" -> architecture.
 ARCHITECTURES = {
     "gpt2": Architecture(
-        "gpt2",
-        {**_GPT2_SIZES, _LAYER: "layer_norm_epsilon"},
-        lambda _: {},
-        {**_FUSED, **_SECOND},
-        {**_OUTSIDE, "positions": "position_embd C E"},
+        family="gpt2",
+        keys={**_GPT2_SIZES, _LAYER: "layer_norm_epsilon"},
+        rest=lambda _: {},
+        inside={**_FUSED, **_SECOND},
+        outside={**_OUTSIDE, "positions": "position_embd C E"},
     ),
-    # llama.cpp has the names and this table, but neither converts a GPT-J nor runs one.
-    "gptj": Architecture("gptj", {**_GPT2_SIZES, _LAYER: "layer_norm_epsilon"}, _gptj, _SEPARATE),
+    # llama.cpp defines these names for GPT-J, but neither converts nor runs such a model.
+    "gptj": Architecture(
+        family="gptj",
+        keys={**_GPT2_SIZES, _LAYER: "layer_norm_epsilon"},
+        rest=_gptj,
+        inside=_SEPARATE,
+    ),
     "gptneox": Architecture(
-        "gpt_neox",
-        {**_SIZES, _LAYER: "layer_norm_eps", "use_parallel_residual": "use_parallel_residual"},
-        _gpt_neox,
-        {**_FUSED, **_SECOND},
+        family="gpt_neox",
+        keys={**_SIZES, _LAYER: "layer_norm_eps", "use_parallel_residual": "use_parallel_residual"},
+        rest=_gpt_neox,
+        inside={**_FUSED, **_SECOND},
     ),
     "llama": Architecture(
-        "llama", _LLAMA_KEYS, _llama("attention_bias", "mlp_bias"), _GATED, interleaved=True
+        family="llama",
+        keys=_LLAMA_KEYS,
+        rest=_llama("attention_bias", "mlp_bias"),
+        inside=_GATED,
+        interleaved=True,
     ),
-    "qwen2": Architecture("qwen2", _LLAMA_KEYS, _llama(), _GATED),
-    "qwen3": Architecture("qwen3", _LLAMA_KEYS, _llama("attention_bias"), {**_GATED, **_QK_NORM}),
+    "qwen2": Architecture(family="qwen2", keys=_LLAMA_KEYS, rest=_llama(), inside=_GATED),
+    "qwen3": Architecture(
+        family="qwen3",
+        keys=_LLAMA_KEYS,
+        rest=_llama("attention_bias"),
+        inside={**_GATED, **_QK_NORM},
+    ),
     "gemma2": Architecture(
-        "gemma2", {**_LLAMA_KEYS, **_CAPS}, _gemma(46, 4096, 2, False), {**_GATED, **_POST}
+        family="gemma2",
+        keys={**_LLAMA_KEYS, **_CAPS},
+        rest=_gemma(layers=46, window=4096, pattern=2, local_base=False),
+        inside={**_GATED, **_POST},
     ),
     "gemma3": Architecture(
-        "gemma3_text",
-        {**_LLAMA_KEYS, **_CAP},
-        _gemma(62, 0, 6, True),
-        {**_GATED, **_POST, **_QK_NORM},
+        family="gemma3_text",
+        keys={**_LLAMA_KEYS, **_CAP},
+        rest=_gemma(layers=62, window=0, pattern=6, local_base=True),
+        inside={**_GATED, **_POST, **_QK_NORM},
     ),
 }
 
@@ -229,16 +249,16 @@ ARCHITECTURES = {
 def read_config(
     metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], where: str
 ) -> dict[str, Any]:
-    """What config.json would say.
+    """Returns the content of an equivalent config.json.
 
     Args:
-        metadata: of the file.
-        shapes: of its tensors.
-        where: the file, for messages.
+        metadata: metadata of the file.
+        shapes: shapes of its tensors by name.
+        where: name of the file, for messages.
 
     Raises:
-        LoadError: an architecture that is not implemented, sizes that are missing, or metadata of
-            the architecture that is not used and may change the computation.
+        LoadError: the architecture is not implemented, sizes are missing, or metadata of the
+            architecture is not used here and may change the computation.
     """
     name = metadata.get("general.architecture")
     if name not in ARCHITECTURES:
@@ -252,7 +272,7 @@ def read_config(
         for key, value in metadata.items()
         if key.startswith(start)
     }
-    said = _said(own, architecture, shapes, f"{where}: {start}")
+    model = _parse_sizes(own, architecture, shapes, f"{where}: {start}")
     rows = shapes.get("token_embd.weight", (0,))[0]
     config: dict[str, Any] = {
         "architectures": [FAMILIES[architecture.family].architecture],
@@ -261,20 +281,20 @@ def read_config(
         "vocab_size": own.pop("vocab_size", rows),
     }
     config |= {to: own.pop(key) for key, to in architecture.keys.items() if key in own}
-    config |= architecture.rest(said)
-    _refuse(said, f"{where}: {start}")
+    config |= architecture.rest(model)
+    _refuse(model, f"{where}: {start}")
     for token, key in _TOKENS.items():
         if (value := metadata.get(f"tokenizer.ggml.{token}_token_id")) is not None:
             config[key] = value
     return config
 
 
-def _said(
+def _parse_sizes(
     own: dict[str, Any],
     architecture: Architecture,
     shapes: Mapping[str, tuple[int, ...]],
     where: str,
-) -> Said:
+) -> _ModelMetadata:
     needed = [key for key in _SIZES if key != "feed_forward_length"]
     if wrong := [key for key in needed if type(own.get(key)) is not int or own[key] < 1]:
         raise LoadError(f"{where}{wrong[0]} is no size of a model; download the file again")
@@ -289,21 +309,28 @@ def _said(
     biases = {
         key[len(first) : -len(end)] for key in shapes if key.startswith(first) and key.endswith(end)
     }
-    return Said(own, frozenset(biases), width, heads, own["block_count"], size)
+    return _ModelMetadata(
+        left=own,
+        biases=frozenset(biases),
+        width=width,
+        heads=heads,
+        layers=own["block_count"],
+        head_dim=size,
+    )
 
 
-def _refuse(said: Said, where: str) -> None:
-    """Raises LoadError for metadata of the architecture that is left, and may mean something."""
+def _refuse(model: _ModelMetadata, where: str) -> None:
+    """Raises LoadError for unread metadata of the architecture that may change the computation."""
     neutral = {
         "attention.causal": True,
-        "attention.head_count_kv": said.heads,
-        "attention.value_length": said.head_dim,
+        "attention.head_count_kv": model.heads,
+        "attention.value_length": model.head_dim,
         "expert_count": 0,
         "expert_used_count": 0,
-        "rope.dimension_count": said.head_dim,
+        "rope.dimension_count": model.head_dim,
         "rope.scaling.type": "none",
     }
-    for key, value in said.left.items():
+    for key, value in model.left.items():
         if key not in neutral or value != neutral[key]:
             raise LoadError(
                 f"{where}{key} = {value!r} may change the computation and is not implemented; take "
@@ -312,5 +339,5 @@ def _refuse(said: Said, where: str) -> None:
 
 
 def _shortest(value: Any) -> Any:
-    """A float32 that was written as 1e-05 is that number, not 9.999999747378752e-06."""
+    """Returns the shortest float of a float32: 1e-05 instead of 9.999999747378752e-06."""
     return float(str(np.float32(value))) if isinstance(value, float) else value

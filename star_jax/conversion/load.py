@@ -1,8 +1,8 @@
-"""Real language models from a folder, the Hugging Face hub, a GGUF file or a run, onto the mesh.
+"""Loads language models from a folder, the Hugging Face hub, a GGUF file or a run onto the mesh.
 
-Tensors are read one at a time, and of each only the parts that this process's devices hold; the
-host has those of one weight in all layers at a time. Nothing is ever unpickled, and no code that
-comes with a model is run.
+Tensors are read one at a time, and only the parts that this process's devices hold. The host holds
+the parts of one weight in all layers at a time. Nothing is ever unpickled, and no code that comes
+with a model is run.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from star_jax.storage import hub
 from star_jax.storage.checkpoint import named
 
 _TYPES = ("F32", "F16", "BF16")
-# What is taken from the hub: weights that are no pickles, settings, tokenizers.
+# Files to download from the hub: weights that are no pickles, configurations, tokenizers.
 _PATTERNS = [
     "model*.safetensors",
     "*.json",
@@ -51,11 +51,11 @@ class Loaded:
     """A model on the mesh.
 
     Attributes:
-        config: its shape, its vocabulary padded for the mesh.
-        family: how its files are written.
-        params: its weights, a pytree as `abstract_params` describes it.
-        hf_config: its config.json.
-        where: the local folder or file that it was read from.
+        config: configuration of the model, with the vocabulary padded for the mesh.
+        family: family that defines the model's files.
+        params: weights, a pytree like that of `abstract_params`.
+        hf_config: content of the model's config.json.
+        where: local folder or file that the model was read from.
     """
 
     config: ModelConfig
@@ -68,14 +68,14 @@ class Loaded:
 def load(
     source: str, mesh: Mesh, *, dtype: str = "float32", param_dtype: str = "float32"
 ) -> Loaded:
-    """Reads a model.
+    """Loads a model.
 
     Args:
-        source: a folder with config.json and safetensors, a .gguf file, a run of ours (its folder,
-            or one of its checkpoints/rounds/<n>), or a name on the Hugging Face hub.
-        mesh: where the weights go.
-        dtype: of the computation, "float32" or "bfloat16".
-        param_dtype: type to keep the weights in, "float32" or "bfloat16".
+        source: folder with config.json and safetensors, .gguf file, run (its folder, or one of its
+            checkpoints/rounds/<n>), or owner/name on the Hugging Face hub.
+        mesh: devices to put the weights on.
+        dtype: numeric type of the computation, "float32" or "bfloat16".
+        param_dtype: numeric type of the weights, "float32" or "bfloat16".
 
     Raises:
         LoadError: the model cannot be read, is damaged or not implemented; the message names the
@@ -89,36 +89,42 @@ def load(
     config = for_mesh(config, mesh, dtype=dtype, param_dtype=param_dtype)
     abstract = abstract_params(config, mesh)
     leaves = named(abstract)
-    places = _places(files, family, config, leaves)
+    stored_weights = _stored_weights(files, family, config, leaves)
     arrays = [
-        _read(files, [places[part] for part in stacking.names(name, config.layers)], leaf)
+        _read(files, [stored_weights[part] for part in stacking.names(name, config.layers)], leaf)
         for name, leaf in leaves.items()
     ]
     params = jax.tree.unflatten(jax.tree.structure(abstract), arrays)
-    return Loaded(config, family, params, dict(files.config), path)
+    return Loaded(
+        config=config, family=family, params=params, hf_config=dict(files.config), where=path
+    )
 
 
 def check(source: str, mesh: Mesh, *, dtype: str = "float32") -> ModelConfig:
-    """The shape that `load` would give, once all its tensors are seen to be there; reads none.
+    """Returns the configuration that `load` would give; checks names and shapes of all tensors.
+
+    No weights are read.
 
     Raises:
-        LoadError: as in `load`, but for values that turn out damaged.
+        LoadError: the same cases as in `load`, except for damaged values.
     """
     path = _find(source, _PATTERNS)
     if run := run_checkpoint.find(path):
-        return _fit_run(run, _read_run(run)[1], mesh, dtype, "float32")
+        return _run_config_for_mesh(run, _read_run(run)[1], mesh, dtype, "float32")
     files = _files(path)
     family, config = _read_config(files.config, files.where)
     config = for_mesh(config, mesh, dtype=dtype)
-    _places(files, family, config, named(abstract_params(config, mesh)))
+    _stored_weights(files, family, config, named(abstract_params(config, mesh)))
     return config
 
 
 def open_config(source: str) -> ModelConfig:
-    """The shape of a model, float32 and not padded, from its smallest files; reads no weights.
+    """Returns the configuration of a model, in float32 and not padded; reads no weights.
+
+    Only the smallest files are downloaded from the hub.
 
     Raises:
-        LoadError: as in `load`, for what the configuration alone shows.
+        LoadError: the same cases as in `load`, as far as the configuration shows them.
     """
     path = _find(source, ["config.json"])
     if run := run_checkpoint.find(path):
@@ -151,30 +157,35 @@ def _read_config(values: Mapping[str, Any], where: pathlib.Path) -> tuple[Family
 
 
 def _load_run(run: pathlib.Path, mesh: Mesh, dtype: str, weights: str) -> Loaded:
-    """A model of a run, whose vocabulary is padded already."""
+    """Loads a model of a run, whose vocabulary is padded already."""
     family, config, hf_config = _read_run(run)
-    fitted = _fit_run(run, config, mesh, dtype, weights)
-    abstract = abstract_params(fitted, mesh)
+    config = _run_config_for_mesh(run, config, mesh, dtype, weights)
+    abstract = abstract_params(config, mesh)
     leaves = named(abstract)
-    found = run_checkpoint.restore(run, leaves)
-    params = jax.tree.unflatten(jax.tree.structure(abstract), [found[name] for name in leaves])
-    return Loaded(fitted, family, params, hf_config, run)
+    weights_by_name = run_checkpoint.restore(run, leaves)
+    params = jax.tree.unflatten(
+        jax.tree.structure(abstract), [weights_by_name[name] for name in leaves]
+    )
+    return Loaded(config=config, family=family, params=params, hf_config=hf_config, where=run)
 
 
-def _fit_run(
+def _run_config_for_mesh(
     run: pathlib.Path, config: ModelConfig, mesh: Mesh, dtype: str, weights: str
 ) -> ModelConfig:
-    fitted = for_mesh(config, mesh, dtype=dtype, param_dtype=weights)
-    if fitted.vocab != config.vocab:
+    padded = for_mesh(config, mesh, dtype=dtype, param_dtype=weights)
+    if padded.vocab != config.vocab:
         raise LoadError(
             f"{run}: its {config.vocab} rows of the vocabulary do not split over this mesh; export "
             "it first (python -m star_jax.export), that opens on any"
         )
-    return fitted
+    return padded
 
 
 def _read_run(run: pathlib.Path) -> tuple[Family, ModelConfig, dict[str, Any]]:
-    """What a run has trained: a pretrained model of some family, or its own, which is a GPT-J."""
+    """Returns family, configuration and config.json of a run's model.
+
+    A run started from a pretrained model has its family; a model made in the run is a GPT-J.
+    """
     if source := run_checkpoint.source(run):
         path = _find(source, ["config.json"])
         if inner := run_checkpoint.find(path):
@@ -197,54 +208,54 @@ def _config_of(path: pathlib.Path) -> dict[str, Any]:
     return dict(_files(path).config if path.is_file() else read_object(path / "config.json"))
 
 
-def _places(
+def _stored_weights(
     files: WeightFiles, family: Family, config: ModelConfig, weights: Iterable[str]
 ) -> dict[str, StoredWeight]:
-    """Where each layer's weights lie, with every tensor of the files accounted for."""
+    """Returns where each layer's weights are stored; refuses missing and unexpected tensors."""
     family = files.layout(family)
     names = (name for weight in weights for name in stacking.names(weight, config.layers))
-    places = {name: family.stored(name, config) for name in names}
+    stored_weights = {name: family.stored(name, config) for name in names}
     head = family.stored("head.value", config)
     if not any(name.startswith(family.prefix) for name in files.tensors):
-        places = {
-            name: dataclasses.replace(place, tensor=place.tensor.removeprefix(family.prefix))
-            for name, place in places.items()
+        stored_weights = {
+            name: dataclasses.replace(stored, tensor=stored.tensor.removeprefix(family.prefix))
+            for name, stored in stored_weights.items()
         }
-    wanted = {place.tensor: place for place in places.values()}
+    wanted = {stored.tensor: stored for stored in stored_weights.values()}
     unexpected = [
         name
         for name in files.tensors
         if name not in wanted and not name.endswith(family.buffers or ("\0",))
     ]
     if config.tied and head.tensor in unexpected:
-        _check_tied(files, head.tensor, places["embedding.value"])
+        _check_tied(files, head.tensor, stored_weights["embedding.value"])
         unexpected.remove(head.tensor)
-    for name, place in wanted.items():
-        found = files.tensors.get(name)
-        if found is None:
+    for name, stored in wanted.items():
+        tensor = files.tensors.get(name)
+        if tensor is None:
             raise LoadError(
                 f"{files.where}: tensor {name} is missing; {why_missing(name, files.tensors)}"
             )
-        if found.type not in _TYPES:
+        if tensor.type not in _TYPES:
             raise LoadError(
-                f"{found.file}: tensor {name} has type {found.type}; weights must be one of "
+                f"{tensor.file}: tensor {name} has type {tensor.type}; weights must be one of "
                 f"{', '.join(_TYPES)}: save the model again in one of these, not quantized"
             )
-        if found.shape != place.shape:
+        if tensor.shape != stored.shape:
             raise LoadError(
-                f"{found.file}: tensor {name} has shape {found.shape}, and config.json asks for "
-                f"{place.shape}: one of them is of another model"
+                f"{tensor.file}: tensor {name} has shape {tensor.shape}, and config.json asks for "
+                f"{stored.shape}: one of them is of another model"
             )
     if unexpected:
         raise LoadError(
             f"{files.tensors[unexpected[0]].file}: tensor {unexpected[0]} is unexpected "
             f"({len(unexpected)} in all): config.json knows nothing of it and it would be left out"
         )
-    return places
+    return stored_weights
 
 
 def _check_tied(files: WeightFiles, head: str, embedding: StoredWeight) -> None:
-    """A tied head that is stored nevertheless must be the embedding."""
+    """Refuses a stored head that differs from the embedding, though config.json ties them."""
     shape = files.tensors[head].shape
 
     def read(name: str, start: int) -> np.ndarray:
@@ -261,16 +272,16 @@ def _check_tied(files: WeightFiles, head: str, embedding: StoredWeight) -> None:
 
 
 def _read(
-    files: WeightFiles, places: Sequence[StoredWeight], leaf: jax.ShapeDtypeStruct
+    files: WeightFiles, stored_weights: Sequence[StoredWeight], leaf: jax.ShapeDtypeStruct
 ) -> jax.Array:
-    """One weight, as the shards of this process; what they hold together is read once.
+    """Reads this process's shards of one weight; parts that shards share are read once.
 
     Args:
-        files: where from.
-        places: of the weight, or of each layer's part of a stack.
-        leaf: its shape, type and sharding.
+        files: files of the model.
+        stored_weights: the tensor part that holds the weight, or those of a stack's layers.
+        leaf: shape, type and sharding of the weight.
     """
-    outer = len(leaf.shape) - len(places[0].weight_shape)  # 1 for a stack: its layers' axis
+    outer = len(leaf.shape) - len(stored_weights[0].weight_shape)  # 1 for a stack: its layers' axis
     cuts = {
         _ranges(index, leaf.shape)
         for index in leaf.sharding.addressable_devices_indices_map(leaf.shape).values()
@@ -278,36 +289,38 @@ def _read(
     shards = {
         cut: np.zeros([stop - start for start, stop in cut], leaf.dtype) for cut in sorted(cuts)
     }
-    for layer, place in enumerate(places):
-        box = _box([cut[outer:] for cut in shards], place.weight_shape)
+    for layer, stored in enumerate(stored_weights):
+        box = _box([cut[outer:] for cut in shards], stored.weight_shape)
         if any(start >= stop for start, stop in box):
             continue  # a process can hold nothing but padding
-        found = place.read(box, lambda ranges, place=place: files.read(place.tensor, ranges))
+        values = stored.read(box, lambda ranges, stored=stored: files.read(stored.tensor, ranges))
         for cut, shard in shards.items():
             part = shard[layer] if outer else shard
-            _fill(part, cut[outer:], found, box)
+            _fill(part, cut[outer:], values, box)
             if not is_finite(part):
                 raise LoadError(
-                    f"{files.tensors[place.tensor].file}: tensor {place.tensor} holds NaN or "
+                    f"{files.tensors[stored.tensor].file}: tensor {stored.tensor} holds NaN or "
                     f"infinity in {leaf.dtype}: it is damaged, or its training has diverged; fetch "
                     "the file again, or take an earlier checkpoint"
                 )
     array = jax.make_array_from_callback(
         leaf.shape, leaf.sharding, lambda index: shards[_ranges(index, leaf.shape)]
     )
-    return jax.block_until_ready(array)  # or the next weight would be read beside this one's copies
+    return jax.block_until_ready(array)  # frees host copies before the next weight is read
 
 
 def _box(cuts: Sequence[tuple[Range, ...]], shape: Sequence[int]) -> tuple[Range, ...]:
-    """The smallest part of a weight of this shape, without padding, that holds all of `cuts`."""
+    """Returns the smallest box in a weight of this shape, without padding, that covers `cuts`."""
     return tuple(
         (min(start for start, _ in along), min(max(stop for _, stop in along), size))
         for along, size in zip(zip(*cuts, strict=True), shape, strict=True)
     )
 
 
-def _fill(shard: np.ndarray, cut: Sequence[Range], found: np.ndarray, box: Sequence[Range]) -> None:
-    """Copies what a shard, which is `cut` of a weight, has of `found`, which is `box` of it."""
+def _fill(
+    shard: np.ndarray, cut: Sequence[Range], values: np.ndarray, box: Sequence[Range]
+) -> None:
+    """Copies the overlap of `values`, the part `box` of a weight, and `shard`, its part `cut`."""
     both = [(start, min(stop, end)) for (start, stop), (_, end) in zip(cut, box, strict=True)]
     if any(start >= stop for start, stop in both):
         return
@@ -315,9 +328,9 @@ def _fill(shard: np.ndarray, cut: Sequence[Range], found: np.ndarray, box: Seque
         tuple(slice(a - low, b - low) for (a, b), (low, _) in zip(both, origin, strict=True))
         for origin in (cut, box)
     )
-    shard[to] = found[of]
+    shard[to] = values[of]
 
 
 def _ranges(index: Any, shape: tuple[int, ...]) -> tuple[Range, ...]:
-    """Start and stop in each axis."""
+    """Returns start and stop in each axis."""
     return tuple(cut.indices(size)[:2] for cut, size in zip(index, shape, strict=True))

@@ -1,4 +1,4 @@
-"""How config.json says where a token is and how far it sees: rotary embedding and windows."""
+"""Reads and writes the RoPE and sliding-window fields of config.json."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from star_jax.models.config import ModelConfig, RopeScaling
 
 
 def rotary_dim(key: str) -> FieldGroup:
-    """GPT-J: how many dimensions of a head are rotated; its base is fixed."""
+    """Returns GPT-J's group: the number of rotated dimensions of a head; the base is fixed."""
     return FieldGroup(
         lambda fields, _: {"rotary": fields.size(key, 64), "rotary_base": 10_000.0},
         lambda config: {key: config.rotary},
@@ -18,15 +18,15 @@ def rotary_dim(key: str) -> FieldGroup:
 def rope(
     theta: str = "rope_theta", partial: str = "partial_rotary_factor", share: float = 1.0
 ) -> FieldGroup:
-    """Rotary embedding in both styles: `rope_parameters`, or a base beside `rope_scaling`.
+    """Returns the group of RoPE in both styles: "rope_parameters", or a base and "rope_scaling".
 
     Args:
-        theta: the old style's key for the base.
-        partial: the old style's key for the share that is rotated.
-        share: rotated where no key says so; a family whose share is 1 knows no other.
+        theta: key of the base in the old style.
+        partial: key of the rotated share of dimensions in the old style.
+        share: default of the rotated share; a family with the default 1 allows no other.
     """
 
-    def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
+    def read(fields: Fields, known: Mapping[str, Any]) -> dict[str, Any]:
         new, old = fields.table("rope_parameters"), fields.table("rope_scaling")
         if new and old:
             raise fields.refuse("rope_scaling", old, "is set beside rope_parameters; keep one")
@@ -34,26 +34,26 @@ def rope(
             "rope_theta": fields.take(theta, 10_000.0),
             "partial_rotary_factor": fields.take(partial, share),
         }
-        named = "rope_parameters" if new else "rope_scaling"
-        given, part, scaling = _rope(fields, named, base | (new or old), found["context"])
-        rotary = int(found["head_dim"] * part)
-        if share == 1.0 and part != 1.0 or not 0 < rotary <= found["head_dim"] or rotary % 2:
+        key = "rope_parameters" if new else "rope_scaling"
+        theta_, part, scaling = _rope(fields, key, base | (new or old), known["context"])
+        rotary = int(known["head_dim"] * part)
+        if share == 1.0 and part != 1.0 or not 0 < rotary <= known["head_dim"] or rotary % 2:
             raise fields.refuse(partial, part, "rotates no even, possible number of dimensions")
-        return {"rotary": rotary, "rotary_base": given, "rope_scaling": scaling}
+        return {"rotary": rotary, "rotary_base": theta_, "rope_scaling": scaling}
 
     def write(config: ModelConfig) -> dict[str, Any]:
-        said = _rope_parameters(config.rotary_base, config.rope_scaling)
+        values = _rope_parameters(config.rotary_base, config.rope_scaling)
         if share != 1.0:
-            said["partial_rotary_factor"] = config.rotary / config.head_dim
-        return {"rope_parameters": said}
+            values["partial_rotary_factor"] = config.rotary / config.head_dim
+        return {"rope_parameters": values}
 
     return FieldGroup(read, write)
 
 
 def layered_rope(base: float = 1e6, local_base: float = 1e4) -> FieldGroup:
-    """Gemma 3: one rotary embedding for layers with a window and one for the others."""
+    """Returns Gemma 3's group: one RoPE for layers with a window, and one for the others."""
 
-    def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
+    def read(fields: Fields, known: Mapping[str, Any]) -> dict[str, Any]:
         new, old = fields.table("rope_parameters"), fields.table("rope_scaling")
         if new and old:
             raise fields.refuse("rope_scaling", old, "is set beside rope_parameters; keep one")
@@ -63,15 +63,17 @@ def layered_rope(base: float = 1e6, local_base: float = 1e4) -> FieldGroup:
         local |= new.pop("sliding_attention", None) or {}
         for key, value in new.items():
             raise fields.refuse(f"rope_parameters.{key}", value, "is no layer type known here")
-        given, part, scaling = _rope(fields, "full_attention", whole, found["context"])
-        near, part_, scaled = _rope(fields, "sliding_attention", local, found["context"])
-        if (part, part_) != (1.0, 1.0) or scaled:
+        theta, share, scaling = _rope(fields, "full_attention", whole, known["context"])
+        local_theta, local_share, local_scaling = _rope(
+            fields, "sliding_attention", local, known["context"]
+        )
+        if (share, local_share) != (1.0, 1.0) or local_scaling:
             raise fields.refuse("rope_parameters", {**whole, **local}, "is not implemented")
         return {
-            "rotary": found["head_dim"],
-            "rotary_base": given,
+            "rotary": known["head_dim"],
+            "rotary_base": theta,
             "rope_scaling": scaling,
-            "rotary_local_base": near,
+            "rotary_local_base": local_theta,
         }
 
     def write(config: ModelConfig) -> dict[str, Any]:
@@ -83,10 +85,10 @@ def layered_rope(base: float = 1e6, local_base: float = 1e4) -> FieldGroup:
 
 
 def _rope(
-    fields: Fields, key: str, said: dict[str, Any], context: int
+    fields: Fields, key: str, values: dict[str, Any], context: int
 ) -> tuple[float, float, RopeScaling | None]:
-    """The base, the share that is rotated and the scaling of one rotary embedding."""
-    own = Fields(said, f"{fields.where}: {key}")
+    """Returns the base, the rotated share of dimensions and the scaling of one RoPE."""
+    own = Fields(values, f"{fields.where}: {key}")
     kind, legacy = own.take("rope_type"), own.take("type")
     kind = kind or legacy or "default"
     base = float(own.number("rope_theta"))
@@ -96,11 +98,11 @@ def _rope(
         scaling = RopeScaling("linear", float(own.number("factor")))
     elif kind == "llama3":
         scaling = RopeScaling(
-            "llama3",
-            float(own.number("factor")),
-            float(own.number("low_freq_factor")),
-            float(own.number("high_freq_factor")),
-            own.size("original_max_position_embeddings", context),
+            kind="llama3",
+            factor=float(own.number("factor")),
+            low=float(own.number("low_freq_factor")),
+            high=float(own.number("high_freq_factor")),
+            original=own.size("original_max_position_embeddings", context),
         )
     elif kind != "default":
         raise own.refuse("rope_type", kind, "is not implemented; default, linear and llama3 are")
@@ -109,25 +111,25 @@ def _rope(
 
 
 def _rope_parameters(base: float, scaling: RopeScaling | None) -> dict[str, Any]:
-    said: dict[str, Any] = {"rope_theta": base, "rope_type": "default"}
+    values: dict[str, Any] = {"rope_theta": base, "rope_type": "default"}
     if scaling:
-        said |= {"rope_type": scaling.kind, "factor": scaling.factor}
+        values |= {"rope_type": scaling.kind, "factor": scaling.factor}
     if scaling and scaling.kind == "llama3":
-        said |= {
+        values |= {
             "low_freq_factor": scaling.low,
             "high_freq_factor": scaling.high,
             "original_max_position_embeddings": scaling.original,
         }
-    return said
+    return values
 
 
-def _layer_types(fields: Fields, found: Mapping[str, Any], default: Callable[[int], bool]) -> list:
-    """For every layer whether it has a window."""
+def _layer_types(fields: Fields, known: Mapping[str, Any], default: Callable[[int], bool]) -> list:
+    """Returns for every layer whether it has a window."""
     types = fields.take("layer_types")
     if types is None:
-        return [default(layer) for layer in range(found["layers"])]
+        return [default(layer) for layer in range(known["layers"])]
     names = ["full_attention", "sliding_attention"]
-    if not isinstance(types, list) or len(types) != found["layers"] or set(types) - set(names):
+    if not isinstance(types, list) or len(types) != known["layers"] or set(types) - set(names):
         raise fields.refuse("layer_types", types, f"must be {' or '.join(names)} for each layer")
     return [type_ == "sliding_attention" for type_ in types]
 
@@ -151,38 +153,43 @@ def _write_windows(config: ModelConfig, *switches: str) -> dict[str, Any]:
 
 
 def one_window() -> FieldGroup:
-    """Mistral: every layer has a window, or none."""
+    """Returns Mistral's group: all layers have a window, or none has."""
 
-    def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
+    def read(fields: Fields, known: Mapping[str, Any]) -> dict[str, Any]:
         window = fields.take("sliding_window", 4096)
-        return _windows(fields, [window is not None] * found["layers"], window)
+        return _windows(fields, [window is not None] * known["layers"], window)
 
     return FieldGroup(read, lambda c: {"sliding_window": c.windows[0] if any(c.windows) else None})
 
 
 def upper_windows() -> FieldGroup:
-    """Qwen: layers from `max_window_layers` on have a window, if windows are used."""
+    """Returns Qwen's group: layers from "max_window_layers" on have a window, if any has."""
 
-    def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
+    def read(fields: Fields, known: Mapping[str, Any]) -> dict[str, Any]:
         window, first = fields.take("sliding_window", 4096), fields.take("max_window_layers", 28)
         if not isinstance(first, int):
             raise fields.refuse("max_window_layers", first, "must be a whole number")
         window = window if fields.flag("use_sliding_window", False) else None
-        local = _layer_types(fields, found, lambda n: window is not None and n >= first)
+        local = _layer_types(fields, known, lambda n: window is not None and n >= first)
         return _windows(fields, local, window)
 
     return FieldGroup(read, lambda config: _write_windows(config, "use_sliding_window"))
 
 
 def patterned_windows(pattern: int, key: str = "") -> FieldGroup:
-    """Gemma: every layer has a window but each `pattern`-th; `key` may say another number."""
+    """Returns Gemma's group: all layers but each `pattern`-th have a window.
 
-    def read(fields: Fields, found: Mapping[str, Any]) -> dict[str, Any]:
+    Args:
+        pattern: distance between layers without a window, unless `key` is present.
+        key: key of that distance; "" for none.
+    """
+
+    def read(fields: Fields, known: Mapping[str, Any]) -> dict[str, Any]:
         every = fields.size(key, pattern) if key else pattern
-        kept = fields.size(f"_{key}", every) if key else every  # is written, but never read
-        local = _layer_types(fields, found, lambda n: bool((n + 1) % every))
-        if kept != every and local != [bool((n + 1) % kept) for n in range(found["layers"])]:
-            raise fields.refuse(f"_{key}", kept, "is not what layer_types says")
+        noted = fields.size(f"_{key}", every) if key else every  # transformers writes it only
+        local = _layer_types(fields, known, lambda n: bool((n + 1) % every))
+        if noted != every and local != [bool((n + 1) % noted) for n in range(known["layers"])]:
+            raise fields.refuse(f"_{key}", noted, "is not what layer_types says")
         return _windows(fields, local, fields.take("sliding_window", 4096))
 
     return FieldGroup(read, _write_windows)

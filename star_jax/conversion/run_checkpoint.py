@@ -1,4 +1,4 @@
-"""The models that a run of ours has trained, read from its folder without touching it."""
+"""Reads the models that a run has trained from its folder, without changing the folder."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from star_jax.conversion.safetensors import LoadError, read_object
-from star_jax.models.config import ModelConfig
+from star_jax.models.config import ComputeConfig, ModelConfig
 from star_jax.storage import run_dir
 
 _SHAPE = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context")
@@ -17,10 +17,10 @@ _FIELDS = {"source", "chat", "dtype", *_SHAPE}
 
 
 def find(source: str | os.PathLike[str]) -> pathlib.Path | None:
-    """The checkpoint that is meant: a run's newest model, or `source` if it is one.
+    """Returns the newest checkpoint of the run `source`, or `source` if it is one; else None.
 
     Raises:
-        LoadError: a run without a model.
+        LoadError: the run has no model yet.
     """
     path = pathlib.Path(source).expanduser().absolute()
     if path.is_dir() and run_dir.run_of(path):
@@ -35,42 +35,46 @@ def find(source: str | os.PathLike[str]) -> pathlib.Path | None:
 
 
 def number(source: str) -> str:
-    """Of the checkpoint that a model's source means, if it is a run; otherwise "".
+    """Returns the number of the checkpoint that `find` returns for a source; "" if it is no run.
 
     Raises:
-        LoadError: a run without a model.
+        LoadError: the run has no model yet.
     """
-    found = find(source) if source else None
-    return found.name if found else ""
+    checkpoint = find(source) if source else None
+    return checkpoint.name if checkpoint else ""
 
 
 def pinned(source: str, number: str) -> str:
-    """A model's source; of a run the checkpoint of that number, however far it has got since."""
-    found = find(source) if number else None
-    return str(found.with_name(number)) if found else source
+    """Returns the checkpoint `number` of the run `source`; `source` itself if `number` is "".
+
+    Newer checkpoints that the run may have by now are not considered.
+    """
+    checkpoint = find(source) if number else None
+    return str(checkpoint.with_name(number)) if checkpoint else source
 
 
 def source(checkpoint: pathlib.Path) -> str:
-    """The pretrained model that the run started from; "" for one that it made itself.
+    """Returns the source of the model that the run started from; "" if it was made in the run.
 
     Raises:
-        LoadError: there are no settings beside the checkpoint, or they are of another version.
+        LoadError: the run has no config.json, or one of another version.
     """
     return _model(checkpoint)["source"]
 
 
 def open_config(checkpoint: pathlib.Path) -> ModelConfig:
-    """The shape of the model that the run made itself, its vocabulary as `rows` has it.
+    """Returns the configuration of a model made in the run, with the vocabulary of `rows`.
 
     Raises:
-        LoadError: as in `source` and `rows`.
+        LoadError: the same cases as in `source` and `rows`.
     """
     model = _model(checkpoint)
-    return ModelConfig(vocab=rows(checkpoint), **{name: model[name] for name in _SHAPE})
+    shape = {name: model[name] for name in _SHAPE}
+    return ModelConfig(**shape, vocab=rows(checkpoint), compute=ComputeConfig(model["dtype"]))
 
 
 def rows(checkpoint: pathlib.Path) -> int:
-    """Rows of the embedding as it is stored, padding included.
+    """Returns the number of rows of the stored embedding, padding included.
 
     Raises:
         LoadError: the checkpoint holds no model.
@@ -82,10 +86,10 @@ def rows(checkpoint: pathlib.Path) -> int:
 
 
 def restore(checkpoint: pathlib.Path, abstract: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
-    """The weights by name, with the types and shardings of `abstract`.
+    """Returns the weights by name, with the types and shardings of `abstract`.
 
     Raises:
-        LoadError: the checkpoint's weights are not those of `abstract`.
+        LoadError: the checkpoint has other names or shapes than `abstract`.
     """
     shapes = _shapes(checkpoint)
     for name in sorted(shapes.keys() ^ abstract.keys()):

@@ -1,4 +1,4 @@
-"""Files of weights as one mapping from names to tensors that are read by slices."""
+"""Reads slices of the tensors in safetensors files; defines the interface of all weight files."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ from star_jax.conversion.weight_map import Range
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
-_OWN = re.compile(r"model(-\d+-of-\d+)?\.safetensors")  # what save_pretrained calls its files
+_OWN = re.compile(r"model(-\d+-of-\d+)?\.safetensors")  # names of save_pretrained's files
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -24,12 +24,12 @@ class LoadError(ValueError):
 
 
 class TensorInfo(NamedTuple):
-    """What is known of a tensor before it is read.
+    """The description of a tensor, which is known before the tensor is read.
 
     Attributes:
-        shape: of the whole.
-        type: as the file calls it.
-        file: that holds it.
+        shape: shape of the whole tensor.
+        type: name of the type in the file, such as "F32".
+        file: file that holds the tensor.
     """
 
     shape: tuple[int, ...]
@@ -38,37 +38,37 @@ class TensorInfo(NamedTuple):
 
 
 class WeightFiles(Protocol):
-    """A model's files."""
+    """The files of a model, as a mapping from names to tensors."""
 
     @property
     def where(self) -> pathlib.Path:
-        """The folder or file."""
+        """The path of the folder or file."""
         ...
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """What its config.json says, or would."""
+        """The content of config.json, or of the equivalent of other metadata."""
         ...
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
-        """By name."""
+        """The descriptions of all tensors by name."""
         ...
 
     def layout(self, family: Family) -> Family:
-        """The family as its weights lie in these files."""
+        """Returns `family` with the names and axes that its tensors have in these files."""
         ...
 
     def read(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
-        """The part of a tensor with these starts and stops; bfloat16, float16 or float32."""
+        """Returns the slice of a tensor in these ranges; bfloat16, float16 or float32."""
         ...
 
 
 class SafetensorsFolder:
-    """config.json with model.safetensors, or with the files that its index.json names.
+    """A folder with config.json, and model.safetensors or the files that its index names.
 
     Args:
-        where: the folder.
+        where: path of the folder.
         config: content of its config.json.
 
     Raises:
@@ -93,11 +93,11 @@ class SafetensorsFolder:
                 )
 
     def layout(self, family: Family) -> Family:
-        """See `Source`."""
+        """Returns `family` unchanged."""
         return family
 
     def read(self, name: str, ranges: tuple[Range, ...]) -> np.ndarray:
-        """See `Source`."""
+        """Returns the slice of a tensor in these ranges, in the type of the file."""
         return self._slices[name][tuple(slice(*range_) for range_ in ranges)]
 
     def _add(self, path: pathlib.Path, file: str, handle: Any) -> None:
@@ -113,10 +113,10 @@ class SafetensorsFolder:
 
 
 def read_object(path: pathlib.Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Returns the JSON object in a file.
 
     Raises:
-        LoadError: there is no such file, or it holds something else.
+        LoadError: there is no such file, or it does not hold a JSON object.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -130,10 +130,10 @@ def read_object(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _read_index(where: pathlib.Path) -> dict[str, str]:
-    """Tensor -> file; empty if there is but one file.
+    """Returns tensor -> file from the index; {} if there is only one file.
 
     Raises:
-        LoadError: no safetensors, or an index that is not one.
+        LoadError: there are no safetensors, or the index is damaged.
     """
     path = where / _INDEX
     if path.exists():
@@ -158,9 +158,9 @@ def _read_index(where: pathlib.Path) -> dict[str, str]:
 
 
 def _check_others(where: pathlib.Path, files: list[str]) -> None:
-    """Refuses weights beside these that are called like a model's: which are meant cannot be told.
+    """Refuses other files in the folder with names of model weights, as either may be meant.
 
-    Others may be there: pickles, other formats ("consolidated"), what a trainer keeps.
+    Files with other names are allowed: pickles, other formats ("consolidated"), a trainer's files.
     """
     others = sorted(file.name for file in where.iterdir() if _OWN.fullmatch(file.name))
     if left := [name for name in others if name not in files]:
@@ -171,10 +171,10 @@ def _check_others(where: pathlib.Path, files: list[str]) -> None:
 
 
 def why_missing(name: str, tensors: Iterable[str]) -> str:
-    """What may be the reason that a model's tensor is not among these, and what to do."""
+    """Returns the likely reason why the tensor `name` is not in `tensors`, and the remedy."""
 
-    def has_its_parts(found: str) -> bool:
-        rest = iter(found.split("."))
+    def has_its_parts(candidate: str) -> bool:
+        rest = iter(candidate.split("."))
         return all(part in rest for part in name.split("."))
 
     if wrapped := min(filter(has_its_parts, tensors), key=len, default=""):
@@ -193,10 +193,10 @@ def _all_strings(index: dict[str, Any]) -> bool:
 
 
 def _inside(where: pathlib.Path, name: str) -> pathlib.Path:
-    """The path of a file of the folder, which must not lead out of it.
+    """Returns the path of a file of the folder; refuses paths that lead out of the folder.
 
-    The hub's cache keeps a model's files in `blobs` beside its snapshots: there, out of the
-    snapshot is not out of the model.
+    In the hub's cache, a snapshot links to files in "blobs", a folder beside "snapshots", so there
+    the path may lead anywhere in the model's folder.
     """
     root = where.resolve()
     if root.parent.name == "snapshots" and root.parents[1].name.startswith("models--"):

@@ -1,8 +1,9 @@
-"""Where a weight of ours lies in a tensor of a file, written so that it can be read both ways.
+"""Maps our weights to tensors of files, for reading and for writing.
 
-A place is a line such as `attn.c_attn E kKD`: the module in the file, then a word for each axis of
-its weight. A word of several letters is an axis that splits into them; q, k and v are the three
-parts of a fused one. A bias has the word of the axis that comes out of the module.
+An entry is a line such as "attn.c_attn E kKD": the module in the file, then one word for each axis
+of the module's weight. A word of several letters is an axis that is reshaped to these axes; one of
+the letters q, k and v is an axis over the three parts of a fused tensor, of which that part is
+meant. A bias has the word of the module's output axis.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ INSIDE = {
     "mlp.gate": "EF",
     "mlp.down": "FE",
 }
-# Axes of their biases, where those are not the weight's own.
+# Axes of a weight -> axes of its bias, unless they are the same.
 BIASES = {"EV": "V", "EHD": "HD", "EKD": "KD", "HDE": "E", "EF": "F", "FE": "E"}
 _PARTS = "qkv"
 
@@ -38,7 +39,7 @@ Range = tuple[int, int]  # start, stop
 
 
 def lengths(config: ModelConfig) -> dict[str, int]:
-    """How long the axis of each letter is in a file, where the vocabulary is not padded."""
+    """Returns letter -> length of the axis in a file, where the vocabulary is not padded."""
     return {
         "E": config.width,
         "H": config.heads,
@@ -53,13 +54,13 @@ def lengths(config: ModelConfig) -> dict[str, int]:
 
 @dataclasses.dataclass(frozen=True)
 class StoredWeight:
-    """One weight's place.
+    """The part of a file's tensor that holds one of our weights.
 
     Attributes:
         tensor: name of the tensor.
         axes: letters of each of the tensor's axes.
         ours: letters of the weight's axes.
-        lengths: of every letter.
+        lengths: length of the axis of each letter.
     """
 
     tensor: str
@@ -69,27 +70,30 @@ class StoredWeight:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole tensor."""
+        """The shape of the whole tensor."""
         return tuple(self._shape(axis) for axis in self.axes)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """Of the weight, without padding."""
+        """The shape of the weight, without padding."""
         return tuple(self.lengths[letter] for letter in self.ours)
 
     @property
     def part(self) -> str:
-        """Which part of a fused tensor, "q", "k" or "v"; empty if the tensor is all ours."""
+        """The part of a fused tensor, "q", "k" or "v"; "" if the weight is the whole tensor."""
         return next((letter for letter in "".join(self.axes) if letter in _PARTS), "")
 
     def read(
         self, index: Sequence[Range], source: Callable[[tuple[Range, ...]], np.ndarray]
     ) -> np.ndarray:
-        """A part of the weight.
+        """Reads a slice of the weight.
 
         Args:
             index: start and stop in each axis of the weight, inside its shape and not empty.
-            source: gives the part of the tensor with these starts and stops.
+            source: function that returns the slice of the tensor in the given ranges.
+
+        Returns:
+            The slice, with the axes of the weight.
         """
         wanted = dict(zip(self.ours, index, strict=True))
         if self.part:
@@ -97,7 +101,7 @@ class StoredWeight:
             wanted[self.part] = (number, number + 1)
         runs = [self._run(axis, wanted) for axis in self.axes]
         block = source(tuple(run for run, _, _ in runs))
-        block = block.reshape([size for _, seen, _ in runs for size in seen])
+        block = block.reshape([size for _, view, _ in runs for size in view])
         block = block[tuple(cut for _, _, cuts in runs for cut in cuts)]
         letters = "".join(self.axes)
         if self.part:
@@ -106,7 +110,7 @@ class StoredWeight:
         return block.transpose([letters.index(letter) for letter in self.ours])
 
     def write(self, tensor: np.ndarray, weight: np.ndarray) -> None:
-        """Puts the whole weight where it belongs in a tensor, which is contiguous."""
+        """Copies the whole weight into its part of `tensor`, which must be contiguous."""
         letters = "".join(self.axes)
         view = tensor.reshape([self.lengths[letter] for letter in letters])
         if self.part:
@@ -118,8 +122,11 @@ class StoredWeight:
         return math.prod(self.lengths[letter] for letter in axis)
 
     def _run(self, axis: str, wanted: Mapping[str, Range]) -> tuple[Range, list[int], list[slice]]:
-        """The run of an axis that holds all that is wanted, its view, and what to cut from it."""
-        # Letters of which one value is wanted only move the start; the first other one is the run.
+        """Returns the range of an axis to read, the shape to view it in, and the slices to cut out.
+
+        The leading letters with one value each only shift the start. The next letter gives the
+        range, and the letters after it are read whole and cut afterwards.
+        """
         outer = 0
         while outer < len(axis) - 1 and wanted[axis[outer]][1] - wanted[axis[outer]][0] == 1:
             outer += 1
@@ -130,22 +137,22 @@ class StoredWeight:
             for at, letter in enumerate(axis[: outer + 1])
         )
         run = (start, start + (high - low) * self._shape(rest))
-        seen = [1] * outer + [high - low] + [self.lengths[letter] for letter in rest]
+        view = [1] * outer + [high - low] + [self.lengths[letter] for letter in rest]
         cuts = [slice(None)] * (outer + 1) + [slice(*wanted[letter]) for letter in rest]
-        return run, seen, cuts
+        return run, view, cuts
 
 
 def stored_weight(
     line: str, module: str, bias: bool, ours: str, config: ModelConfig
 ) -> StoredWeight:
-    """What a line of a family's table says.
+    """Parses a line of a family's table.
 
     Args:
-        line: of the table.
-        module: what its module's name begins with, such as "model.layers.0.".
+        line: line of the table (see the module's docstring).
+        module: prefix of the module's name, such as "model.layers.0.".
         bias: whether the module's bias is meant.
-        ours: axes of our weight.
-        config: gives their lengths.
+        ours: letters of the axes of our weight.
+        config: configuration that gives the lengths of axes.
     """
     name, *axes = line.split()
     if not bias:
@@ -156,7 +163,7 @@ def stored_weight(
 
 
 def is_finite(x: np.ndarray) -> bool:
-    """Whether there is neither NaN nor infinity; of bfloat16 by its bits, which is faster."""
+    """Returns whether `x` has no NaN or infinity; tests the bits of bfloat16, which is faster."""
     if x.dtype == np.dtype("bfloat16"):
         return bool(np.all(x.view(np.uint16) & 0x7FFF < 0x7F80))
     return bool(np.isfinite(x).all())

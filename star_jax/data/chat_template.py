@@ -1,26 +1,26 @@
-"""A tokenizer's chat template: what it writes of a conversation, and how it ends a reply."""
+"""A tokenizer's chat template: renders a conversation as text, and tells how a reply ends."""
 
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-# Templates that write the date write this one, as Llama 3's do without a clock: what is resumed on
-# another day has the prompts it had. The line break after a block is not written.
+# Templates that write today's date get this one, which Llama 3's use without a clock, so that a run
+# resumed on another day has the same prompts. Templates drop the line break after a block.
 _DATE = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%Y": "2024", "%H:%M": "12:00"}
-_WRITTEN = "".join(f"|replace('{code}', '{text}')" for code, text in _DATE.items())
-_TODAY = "{% macro strftime_now(format) %}{{ format" + _WRITTEN + " }}{% endmacro %}\n"
+_REPLACED = "".join(f"|replace('{code}', '{text}')" for code, text in _DATE.items())
+_TODAY = "{% macro strftime_now(format) %}{{ format" + _REPLACED + " }}{% endmacro %}\n"
 
 
 @dataclasses.dataclass(frozen=True)
 class ReplyEnding:
-    """What a template writes after a reply.
+    """The tokens and text that a template writes after a reply.
 
     Attributes:
-        tokens: the first token there where the reply is the last message, then the one that ends it
-            where others follow; () where there is none.
-        text: what stands before that token, or all where there is none, without the space around
-            it: an end that is spelled out. "" for none.
+        tokens: first token after a reply that is the last message, then, if it is another one, the
+            token that ends a reply before other messages; () if there are none.
+        text: text before the first token, or all text if there is no token, without the space
+            around it: an end that is spelled out. "" for none.
     """
 
     tokens: tuple[str, ...] = ()
@@ -28,10 +28,10 @@ class ReplyEnding:
 
 
 class Template:
-    """The chat template of a tokenizer of transformers.
+    """The chat template of a transformers tokenizer.
 
     Attributes:
-        exists: whether the tokenizer has one.
+        exists: whether the tokenizer has a chat template.
     """
 
     def __init__(self, hub: Any) -> None:
@@ -39,7 +39,7 @@ class Template:
         self.exists: bool = hub.chat_template is not None
 
     def write(self, messages: Sequence[Mapping[str, str]], reply: bool) -> str:
-        """The conversation as text; with `reply`, up to where the assistant's next message begins.
+        """Returns the conversation as text; with `reply`, plus the head of the assistant's reply.
 
         Raises:
             ValueError: there is no template, or it refuses the messages.
@@ -62,40 +62,42 @@ class Template:
             raise ValueError(f"the chat template refuses the messages: {error}") from error
 
     def ending(self, tokens: Iterable[str]) -> ReplyEnding:
-        """How the template ends a reply; nothing where there is none, or it has no replies.
+        """Returns how the template ends a reply; empty without a template, or one with no replies.
 
         Args:
-            tokens: that may end one: what the vocabulary takes whole wherever it stands.
+            tokens: tokens that may end a reply: those that the vocabulary keeps whole in any text.
         """
         if not self.exists:
             return ReplyEnding()
         pattern = any_of(token for token in tokens if token.strip(" \n\t▁"))
-        asked, said, more = (f"{word}{len(str(self._hub.chat_template))}" for word in _WORDS)
-        turns = [("user", asked), ("assistant", said), ("user", more)]
+        question, answer, next_question = (
+            f"{word}{len(str(self._hub.chat_template))}" for word in _WORDS
+        )
+        turns = [("user", question), ("assistant", answer), ("user", next_question)]
         messages = [{"role": role, "content": content} for role, content in turns]
         try:
-            _, has_replies, after = self.write(messages[:2], False).rpartition(said)
+            _, has_replies, after = self.write(messages[:2], False).rpartition(answer)
         except ValueError:
             has_replies = after = ""
         if not has_replies:
-            return ReplyEnding()  # who wants a chat is told when it is written
+            return ReplyEnding()  # `write` raises the error, if a chat is wanted
         first = pattern.search(after)
         text = (after[: first.start()] if first else after).strip()
         try:
-            head, _, rest = self.write(messages, False).partition(asked)
+            head, _, rest = self.write(messages, False).partition(question)
         except ValueError:
-            head = rest = ""  # it holds one question only
-        between = pattern.match(rest.partition(said)[2].partition(more)[0].lstrip())
+            head = rest = ""  # the template allows one question only
+        between = pattern.match(rest.partition(answer)[2].partition(next_question)[0].lstrip())
         if between and between[0] in pattern.findall(head):
-            between = None  # it begins messages
-        found = [match[0] for match in (first, between) if match]
-        return ReplyEnding(tuple(dict.fromkeys(found)), text)
+            between = None  # this token begins messages
+        ends = [match[0] for match in (first, between) if match]
+        return ReplyEnding(tuple(dict.fromkeys(ends)), text)
 
 
-_WORDS = ("Ask", "Say", "More")  # with a number they are in no template
+_WORDS = ("Ask", "Say", "More")  # with a number after them, no template holds them
 
 
 def any_of(tokens: Collection[str] | Iterable[str]) -> re.Pattern[str]:
-    """What finds any of these strings, the longest where several fit."""
+    """Returns a pattern that finds any of these strings, the longest if several fit."""
     longest_first = sorted(tokens, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")

@@ -1,10 +1,10 @@
-"""The tokenizer that a GGUF file describes in its metadata; its weights are not read.
+"""Builds the tokenizer that a GGUF file describes in its metadata; weights are not read.
 
-A GGUF lists tokens and merges, but only names how text is cut into words before merging ("smollm").
-What the names mean is llama.cpp's; those of our families are in a table here, and any other is
-refused: a guess would give other tokens than those trained on, and no error. (transformers 5.23
-takes GPT-2's cut for names it does not know, "smollm" among them: 8 of GSM8K's first 1,000
-questions come out differently.)
+A GGUF file lists tokens and merges, but gives only a name ("smollm") for the rule that splits text
+into words before merging. llama.cpp defines the names. A table here has the rules of our families,
+and any other name is refused: a guess would give other tokens than in training, without an error.
+(transformers 5.23 uses GPT-2's rule for unknown names, "smollm" among them: 8 of GSM8K's first
+1,000 questions get other tokens.)
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ from star_jax.storage import gguf_header
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-SPACE = "▁"  # how SentencePiece writes a space
+SPACE = "▁"  # SentencePiece's character for a space
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER = 1, 2, 3, 4  # of a token: its type
+_NORMAL, _UNKNOWN, _CONTROL, _USER = 1, 2, 3, 4  # types of tokens
 _ORDERED = ("gemma", "gemma2", "gemma3")  # architectures whose scores do not order their merges
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -37,14 +37,14 @@ _TEKKEN = (
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """How a byte-level tokenizer cuts text into the words that merges stay within.
+    """The rule by which a byte-level tokenizer splits text into words; merges stay within words.
 
     Attributes:
-        pattern: what a word is.
-        digits: every digit is cut off by itself first.
-        whole: a word that is a token is taken whole, without looking at merges.
-        begins: a document begins with a token of its own, unless the file says otherwise.
-        composed: text is brought to Unicode's composed form (NFC) first.
+        pattern: regular expression of a word.
+        digits: whether each digit is split off as a word of its own first.
+        whole: whether a word that is a token is taken whole, without looking at merges.
+        begins: whether a document begins with the BOS token, unless the file says otherwise.
+        composed: whether text is brought to Unicode's composed form (NFC) first.
     """
 
     pattern: str
@@ -57,9 +57,9 @@ class Cut:
 _OF_LLAMA3 = Cut(_LLAMA3, whole=True, begins=True)
 _OF_NEOX = Cut(_GPT2, composed=True)
 
-# `tokenizer.ggml.pre` -> how its words are cut, for the families that are loaded. The converter
-# tells tokenizers apart by what they make of one text, so GPT-J's is "gpt-2" and GPT-NeoX's has the
-# name of a later model that took it over.
+# Value of "tokenizer.ggml.pre" -> rule, for the families that can be loaded. llama.cpp's converter
+# recognizes a tokenizer by its tokens of one sample text, so GPT-J's is called "gpt-2", and
+# GPT-NeoX's has the name of a later model with the same tokenizer.
 CUTS: dict[str, Cut] = {
     "gpt-2": Cut(_GPT2),
     "mpt": _OF_NEOX,
@@ -76,13 +76,13 @@ CUTS: dict[str, Cut] = {
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """What a GGUF file says about its tokenizer.
+    """The tokenizer of a GGUF file.
 
     Attributes:
-        backend: text to ids and back.
+        backend: tokenizer that encodes and decodes.
         special: "bos_token", "eos_token", "pad_token", "unk_token" -> the token, if there is one.
         ends: ids that end a text, or a turn of a chat.
-        template: of chats, in Jinja; None without one.
+        template: chat template in Jinja; None without one.
     """
 
     backend: "Tokenizer"
@@ -96,8 +96,8 @@ def open_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no GGUF file, it is cut off, or it names a tokenizer that is not known;
-            the message names the file, the field and the remedy.
+        ValueError: the file is no GGUF, is cut off, or names an unknown tokenizer; the message
+            names the file, the field and the remedy.
     """
     metadata = gguf_header.read(path).metadata
     try:
@@ -107,7 +107,7 @@ def open_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
             f"{os.fspath(path)}: no {error} in its metadata, so no tokenizer can be made of it; "
             "open the model's Hugging Face folder instead"
         ) from error
-    except (TypeError, AttributeError) as error:  # a value of another type than it should be
+    except (TypeError, AttributeError) as error:  # a value of a wrong type
         raise ValueError(
             f"{os.fspath(path)}: its metadata is damaged ({error}); fetch the file again"
         ) from error
@@ -116,11 +116,11 @@ def open_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
 
 
 def _vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
-    kind_of = metadata["tokenizer.ggml.model"]
-    builder = _BUILDERS.get(kind_of)
+    model = metadata["tokenizer.ggml.model"]
+    builder = _BUILDERS.get(model)
     if builder is None:
         raise ValueError(
-            f"tokenizer.ggml.model = {kind_of!r} is not known, only "
+            f"tokenizer.ggml.model = {model!r} is not known, only "
             f"{' and '.join(map(repr, _BUILDERS))}; open the model's Hugging Face folder instead"
         )
     spaced = builder is _sentencepiece
@@ -146,12 +146,12 @@ def _vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
 
 
 def _tokens(metadata: Mapping[str, Any], spaced: bool) -> tuple[list[str], list[int]]:
-    """The tokens and their types; with `spaced`, runs of spaces as SentencePiece writes them."""
+    """Returns tokens and their types; with `spaced`, spaces are written as `SPACE`."""
     tokens: list[str] = metadata["tokenizer.ggml.tokens"]
     kinds: list[int] = metadata.get("tokenizer.ggml.token_type", [_NORMAL] * len(tokens))
     if len(kinds) != len(tokens):
         raise ValueError(f"tokenizer.ggml.token_type: {len(kinds)} for {len(tokens)} tokens")
-    if spaced:  # Gemma's files write them as they are
+    if spaced:  # Gemma's files have plain spaces
         plain = (_NORMAL, _USER)
         pairs = zip(tokens, kinds, strict=True)
         tokens = [text.replace(" ", SPACE) if kind in plain else text for text, kind in pairs]
@@ -168,7 +168,7 @@ def _id(metadata: Mapping[str, Any], name: str, count: int) -> int | None:
 
 
 def _byte_level(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> "Tokenizer":
-    """Byte-level BPE, as GPT-2 has it."""
+    """Returns a byte-level BPE tokenizer, like GPT-2's."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     del kinds
@@ -196,7 +196,7 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]
 
 
 def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> "Tokenizer":
-    """BPE over characters, with bytes for those that are no token."""
+    """Returns a BPE tokenizer over characters, with bytes for characters that are no token."""
     from tokenizers import Tokenizer, decoders, models, normalizers
 
     vocabulary = {token: id_ for id_, token in enumerate(tokens)}
@@ -230,7 +230,7 @@ _BUILDERS: dict[str, _Builder] = {"gpt2": _byte_level, "llama": _sentencepiece}
 
 
 def _listed_merges(lines: Sequence[str], vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
-    """The merges a file lists, each of two tokens that make a third."""
+    """Returns the merges that a file lists; each joins two tokens to a third."""
     merges = []
     for line in lines:
         left, _, right = line.partition(" ")
@@ -243,28 +243,28 @@ def _listed_merges(lines: Sequence[str], vocabulary: Mapping[str, int]) -> list[
 def _merges(
     tokens: Sequence[str], kinds: Sequence[int], scores: Sequence[float]
 ) -> list[tuple[str, str]]:
-    """Every way to put a token together from two others, the best score first.
+    """Returns every merge of two tokens to a third, the third with the best score first.
 
-    SentencePiece merges the neighbours whose union scores best, which is what merges in this order
-    do. Only plain tokens come out of merges: no text may become a control token, nor a byte.
+    SentencePiece merges the neighbours whose union has the best score; merges in this order do the
+    same. Merges give normal tokens only: no text may become a control token, or a byte token.
     """
     plain = {
         token: score
         for token, kind, score in zip(tokens, kinds, scores, strict=True)
         if kind == _NORMAL and math.isfinite(score)
     }
-    found = [
+    merges = [
         (score, len(left), len(right), left, right)
         for token, score in plain.items()
         for at in range(1, len(token))
         if (left := token[:at]) in plain and (right := token[at:]) in plain
     ]
-    found.sort(key=lambda item: item[:3], reverse=True)
-    return [(left, right) for *_, left, right in found]
+    merges.sort(key=lambda item: item[:3], reverse=True)
+    return [(left, right) for *_, left, right in merges]
 
 
 def _add_tokens(backend: "Tokenizer", tokens: Sequence[str], kinds: Sequence[int]) -> None:
-    """Control tokens become special; those defined by a user are taken whole in any text."""
+    """Adds control tokens as special tokens, and user-defined ones as whole in any text."""
     from tokenizers import AddedToken
 
     special = [
@@ -272,7 +272,7 @@ def _add_tokens(backend: "Tokenizer", tokens: Sequence[str], kinds: Sequence[int
         for token, kind in zip(tokens, kinds, strict=True)
         if kind in (_UNKNOWN, _CONTROL)
     ]
-    # A run of spaces is looked for once spaces are written as SentencePiece writes them.
+    # `normalized`: a run of spaces is matched after normalization has replaced " " by `SPACE`.
     user = [
         AddedToken(token, special=False, normalized=SPACE in token)
         for token, kind in zip(tokens, kinds, strict=True)
@@ -283,7 +283,7 @@ def _add_tokens(backend: "Tokenizer", tokens: Sequence[str], kinds: Sequence[int
 
 
 def _begin_with(backend: "Tokenizer", token: str) -> None:
-    """Puts a token before every document that is encoded with special tokens."""
+    """Puts `token` before every document that is encoded with special tokens."""
     from tokenizers import processors
 
     id_ = backend.token_to_id(token)

@@ -1,4 +1,4 @@
-"""Examples of any length -> batches of one fixed shape, with segments and loss weights."""
+"""Packs examples of any length into batches of one shape, with segments and loss weights."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ class Example:
     """One document of L tokens to train on.
 
     Attributes:
-        tokens: int32 [L].
-        weights: float32 [L], the weight in the loss of predicting tokens[t] from those before it.
+        tokens: token ids, int32 [L].
+        weights: float32 [L]; weights[t] is the loss weight of predicting tokens[t] from the tokens
+            before it.
     """
 
     tokens: NDArray[np.int32]
@@ -27,10 +28,10 @@ class Packed:
     """N rows of T tokens; a row holds several examples one after another, then padding.
 
     Attributes:
-        tokens: int32 [N, T], 0 in padding.
-        segments: int32 [N, T], 1, 2, ... for the examples of a row, 0 for padding.
-        positions: int32 [N, T], from 0 in each example; 0 in padding.
-        weights: float32 [N, T], as in Example; 0 in padding.
+        tokens: token ids, int32 [N, T]; 0 in padding.
+        segments: segment ids, int32 [N, T]: 1, 2, ... for the examples of a row, 0 in padding.
+        positions: positions, int32 [N, T]: from 0 in each example; 0 in padding.
+        weights: loss weights, float32 [N, T], the same as in `Example`; 0 in padding.
     """
 
     tokens: NDArray[np.int32]
@@ -42,42 +43,46 @@ class Packed:
         return len(self.tokens)
 
     def rows(self, index: NDArray[np.int64]) -> "Packed":
-        """The rows at `index` [M], as Packed of shape [M, T]."""
+        """Returns the rows at `index` [M], as Packed of shape [M, T]."""
         return Packed(
-            self.tokens[index], self.segments[index], self.positions[index], self.weights[index]
+            tokens=self.tokens[index],
+            segments=self.segments[index],
+            positions=self.positions[index],
+            weights=self.weights[index],
         )
 
 
 def encode(tokenizer: Tokenizer, prompt: str, completion: str) -> Example:
-    """Makes bos + prompt + completion + eos, with the loss on the completion and eos only.
+    """Returns bos + prompt + completion + eos, with the loss on the completion and eos only.
 
-    The border is where the prompt ends, known from its length. No character of the text marks it:
-    a rationale may hold any of them, colons included.
+    The loss begins after as many tokens as the prompt has. It is not found by a character in the
+    text, because a rationale may hold any character, colons included.
     """
     before = [*bos(tokenizer), *tokenizer.encode(prompt)]
     return example(before, [*continued(tokenizer, before, prompt, completion), tokenizer.eos_id])
 
 
 def continued(tokenizer: Tokenizer, before: Sequence[int], text: str, more: str) -> list[int]:
-    """Token ids of `more` where it follows `text`, whose ids are `before`.
+    """Returns the token ids of `more` after `text`, whose ids are `before`.
 
-    A tokenizer cuts a text otherwise than its parts: GPT-2's has a token for a blank line, but not
-    before a word, and Llama 2's puts a space before whatever is encoded by itself.
+    The tokens of a text are not those of its parts joined: GPT-2 has a token for a blank line,
+    which it does not use before a word, and Llama 2 puts a space before any text that is encoded by
+    itself. So `text + more` is encoded and cut after `before`.
 
-    Where `text` with `more` does not begin with `before`, `more` is encoded by itself.
+    If the ids of `text + more` do not begin with `before`, `more` is encoded by itself.
     """
     whole = [*bos(tokenizer), *tokenizer.encode(text + more)]
-    begun = whole[: len(before)] == list(before)
-    return whole[len(before) :] if begun else tokenizer.encode(more)
+    matches = whole[: len(before)] == list(before)
+    return whole[len(before) :] if matches else tokenizer.encode(more)
 
 
 def bos(tokenizer: Tokenizer) -> list[int]:
-    """The ids that a document begins with: one or none."""
+    """Returns the ids that a document begins with: one or none."""
     return [] if tokenizer.bos_id is None else [tokenizer.bos_id]
 
 
 def example(context: Sequence[int], target: Sequence[int]) -> Example:
-    """The document `context` + `target`, with the loss on predicting the latter."""
+    """Returns the document `context` + `target`, with the loss on predicting `target`."""
     return Example(
         tokens=np.array([*context, *target], np.int32),
         weights=np.array([0] * len(context) + [1] * len(target), np.float32),
@@ -85,7 +90,7 @@ def example(context: Sequence[int], target: Sequence[int]) -> Example:
 
 
 def join(examples: Sequence[Example]) -> Example:
-    """The examples as one document, each attending to those before it: few-shot text."""
+    """Joins examples to one document, each attending to those before it: few-shot text."""
     return Example(
         tokens=np.concatenate([example.tokens for example in examples]),
         weights=np.concatenate([example.weights for example in examples]),
@@ -93,12 +98,12 @@ def join(examples: Sequence[Example]) -> Example:
 
 
 def check_ids(documents: Iterable[Sequence[int] | NDArray[np.int32]], rows: int) -> None:
-    """Refuses tokens that a model with so many rows of its vocabulary has none for.
+    """Refuses token ids outside of an embedding with `rows` rows.
 
-    It would take others in their place, and a loss of predicting them is NaN.
+    The model would look up other rows instead, and the loss of predicting such tokens is NaN.
 
     Raises:
-        ValueError: there is such a token.
+        ValueError: a document holds such a token.
     """
     for number, tokens in enumerate(documents):
         low, high = np.min(tokens, initial=0), np.max(tokens, initial=0)
@@ -142,29 +147,29 @@ def pack(examples: Sequence[Example], length: int) -> Packed:
 
 
 def _first_fit(sizes: NDArray[np.int64], length: int) -> list[list[int]]:
-    """The examples' indices row by row. room[r] is what row r has left; unopened rows are whole."""
-    room = np.full(len(sizes) + 1, length)
+    """Returns the indices of the examples in each row."""
+    free = np.full(len(sizes) + 1, length)  # free tokens of each row, opened or not
     rows: list[list[int]] = []
     for index in np.argsort(-sizes, kind="stable").tolist():
-        row = int(np.argmax(room[: len(rows) + 1] >= sizes[index]))
+        row = int(np.argmax(free[: len(rows) + 1] >= sizes[index]))
         if row == len(rows):
             rows.append([])
         rows[row].append(index)
-        room[row] -= sizes[index]
+        free[row] -= sizes[index]
     return rows
 
 
 def batches(
     packed: Packed, batch_size: int, seed: int, steps: int, start: int = 0
 ) -> Iterator[Packed]:
-    """The batches of steps start..steps-1, each Packed of shape [batch_size, T].
+    """Yields the batches of steps start..steps-1, each Packed of shape [batch_size, T].
 
-    Rows come in a new order every epoch, and a batch that an epoch's end leaves incomplete is
-    filled from the next epoch, so that none is dropped. What a step gets depends on (seed, step)
-    alone: training resumes at any `start` with the batches it would have had.
+    Rows are shuffled anew every epoch. A batch that an epoch's end leaves incomplete is filled from
+    the next epoch, so that no row is dropped. The batch of a step depends on (seed, step) alone, so
+    training resumed at any `start` gets the same batches as without the interruption.
 
     Raises:
-        ValueError: there is no row.
+        ValueError: `packed` has no rows.
     """
     if not len(packed):
         raise ValueError("no packed sequence to draw batches from: nothing was kept to train on")
@@ -172,8 +177,9 @@ def batches(
     for step in range(start, steps):
         index = np.empty(batch_size, np.int64)
         for slot in range(batch_size):
-            now, row = divmod(step * batch_size + slot, len(packed))
-            if now != epoch:
-                epoch, order = now, np.random.default_rng([seed, now]).permutation(len(packed))
+            current, row = divmod(step * batch_size + slot, len(packed))
+            if current != epoch:
+                epoch = current
+                order = np.random.default_rng([seed, epoch]).permutation(len(packed))
             index[slot] = order[row]
         yield packed.rows(index)

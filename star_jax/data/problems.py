@@ -1,4 +1,4 @@
-"""The problems of a run: trained on, held out, tested on; and the rows of its data left out."""
+"""Gathers the problems of a run: training, held-out and test; records the data left out."""
 
 import dataclasses
 import hashlib
@@ -12,21 +12,22 @@ from star_jax.data.prompts import Prompter
 from star_jax.tasks.rows import Flaw, audit
 from star_jax.tasks.task import Problem
 
-FILE = "data.json"  # in the run's folder: what is used, and what was left out and why
+FILE = "data.json"  # in the run's folder: counts and hashes of problems; rows left out, and why
 
 
 @dataclass(frozen=True)
 class Problems:
-    """What a task gives a run, without what is too long for the model.
+    """The problems of a run, without those that are too long for the model.
 
     Attributes:
-        settings: of the run.
-        prompter: measures prompts.
-        max_prompt_tokens: most tokens of a prompt with its hint, few-shot examples not counted;
-            0: no limit.
-        first: those of the first round. A generated task has others of their kind in the next.
-        held_out: those that choose the round.
-        test: those that are only reported on.
+        settings: settings of the run.
+        prompter: prompter of the run; measures the length of prompts.
+        max_prompt_tokens: most tokens of a prompt with its hint, without the few-shot prompt; 0 for
+            no limit.
+        first: training problems of the first round. A generated task has other problems of the same
+            kind in the next round.
+        held_out: development problems, by which the best round is chosen.
+        test: test problems, which are only reported on.
         flaws: split -> rows that are left out.
     """
 
@@ -39,22 +40,22 @@ class Problems:
     flaws: Mapping[str, Sequence[Flaw]]
 
     def train(self, round_: int) -> list[Problem]:
-        """Those of one round."""
-        chosen = self.settings
-        found = self.prompter.task.train(chosen.seed, round_, chosen.rounds.problems)
+        """Returns the training problems of one round, without those that are too long."""
+        settings = self.settings
+        problems = self.prompter.task.train(settings.seed, round_, settings.rounds.problems)
         return [
-            p
-            for p in found
-            if not self.max_prompt_tokens or self.prompter.length(p) <= self.max_prompt_tokens
+            problem
+            for problem in problems
+            if not self.max_prompt_tokens or self.prompter.length(problem) <= self.max_prompt_tokens
         ]
 
     @property
     def seen(self) -> list[Problem]:
-        """All that there are, as far as they are known before the run."""
+        """All problems that are known before the run."""
         return [*self.held_out, *self.test, *self.first]
 
     def report(self) -> dict[str, Any]:
-        """What `FILE` says: how many problems, a hash of them, and the flaws with their lines."""
+        """Returns the content of `FILE`: counts and hashes of problems; flaws with their lines."""
         used = {"train": self.first, "development": self.held_out, "test": self.test}
         return {
             "problems": {split: len(problems) for split, problems in used.items()},
@@ -70,50 +71,50 @@ class Problems:
 
 
 def gather_problems(settings: Settings, prompter: Prompter, max_prompt_tokens: int) -> Problems:
-    """Asks the task for its problems and leaves out what is too long.
+    """Gets the problems of the task, and leaves out those that are too long.
 
     Args:
-        settings: of the run.
-        prompter: of its task and tokenizer.
-        max_prompt_tokens: see `Problems`.
+        settings: settings of the run.
+        prompter: prompter of the run's task and tokenizer.
+        max_prompt_tokens: most tokens of a prompt, as in `Problems`.
 
     Raises:
         DataError: too many rows are unusable.
-        SettingsError: a run of rounds has nothing to learn from, or to be judged by.
+        SettingsError: a run with rounds has no training problems or no development problems.
     """
     task = prompter.task
-    chosen = settings.evaluate
-    found = {
+    cfg = settings.evaluate
+    splits = {
         "train": task.train(settings.seed, 1, settings.rounds.problems),
-        "development": task.evaluation(settings.seed, chosen.problems, chosen.ood_problems),
-        "test": task.test(chosen.test_problems),
+        "development": task.evaluation(settings.seed, cfg.problems, cfg.ood_problems),
+        "test": task.test(cfg.test_problems),
     }
     flaws = {split: list(rows) for split, rows in getattr(task, "flaws", {}).items()}
-    for split, problems in found.items() if max_prompt_tokens else ():
+    for split, problems in splits.items() if max_prompt_tokens else ():
         too_long = _too_long(prompter, problems, max_prompt_tokens)
         audit(f"{task.name}, {split}", len(problems), list(too_long.values()), settings.task.bad)
-        found[split] = [problem for problem in problems if problem.id not in too_long]
+        splits[split] = [problem for problem in problems if problem.id not in too_long]
         flaws.setdefault(split, []).extend(too_long.values())
-    judges = [problem for problem in found["development"] if task.in_distribution(problem.group)]
-    needed = {"train": found["train"], "development": judges}
-    none = [split for split, some in needed.items() if not some]
-    if none and settings.rounds.count or not any(found.values()):
+    judges = [problem for problem in splits["development"] if task.in_distribution(problem.group)]
+    needed = {"train": splits["train"], "development": judges}
+    empty = [split for split, problems in needed.items() if not problems]
+    if empty and settings.rounds.count or not any(splits.values()):
         raise SettingsError(
-            f"task {task.name}: there is no problem of {' and of '.join(none)} that can be used"
+            f"task {task.name}: there is no problem of {' and of '.join(empty)} that can be used"
         )
     return Problems(
-        settings,
-        prompter,
-        max_prompt_tokens,
-        found["train"],
-        found["development"],
-        found["test"],
-        flaws,
+        settings=settings,
+        prompter=prompter,
+        max_prompt_tokens=max_prompt_tokens,
+        first=splits["train"],
+        held_out=splits["development"],
+        test=splits["test"],
+        flaws=flaws,
     )
 
 
 def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What is said where the problems of two reports are not the same; "" where they are."""
+    """Returns a warning if two reports have different problems; "" if they have the same."""
     kind = "hashes" if "hashes" in before else "problems"  # older versions only counted them
     old, new = before.get(kind, {}), now[kind]
     different = [split for split in new if split in old and old[split] != new[split]]
@@ -130,14 +131,14 @@ def _hash(problems: Sequence[Problem]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _too_long(prompter: Prompter, problems: Sequence[Problem], room: int) -> dict[str, Flaw]:
-    """Id -> flaw; such a flaw has no line, its row was fine until there was a tokenizer."""
-    found = {}
+def _too_long(prompter: Prompter, problems: Sequence[Problem], most: int) -> dict[str, Flaw]:
+    """Returns id -> flaw of problems of over `most` tokens; the line is 0, as the row is valid."""
+    flaws = {}
     for problem in problems:
-        if (length := prompter.length(problem)) > room:
+        if (length := prompter.length(problem)) > most:
             what = (
-                f"{problem.id}: {length} tokens; sampler.max_new_tokens leaves {room} "
+                f"{problem.id}: {length} tokens; sampler.max_new_tokens leaves {most} "
                 "of train.length and of the model's context"
             )
-            found[problem.id] = Flaw(0, "too long", what)
-    return found
+            flaws[problem.id] = Flaw(0, "too long", what)
+    return flaws

@@ -1,9 +1,10 @@
-"""Problem (+ hint) + few-shot examples -> the token rows that are sampled from and trained on.
+"""Writes prompts and training examples as token ids: problem, hint and few-shot prompt.
 
-Text prompts: a document is bos + prompt + completion + eos. Few-shot examples are the head of a
-document, held apart by the task's separator; a task without one has them as whole documents. Chat
-prompts: a question is a user's message in the tokenizer's own format, its completion the reply.
-Either way the tokens are those of the whole text, cut where any question may follow.
+Text prompts: a document is bos + prompt + completion + eos. Few-shot examples stand at the head of
+a document, divided by the task's separator; a task without a separator has them as whole documents.
+Chat prompts: a question is a user's message in the tokenizer's own format, and the completion is
+the assistant's reply. In both cases the whole text is tokenized, and its ids are cut where any
+question may follow: these ids are the few-shot prompt.
 """
 
 import functools
@@ -15,19 +16,19 @@ from star_jax.data.sample import Sample
 from star_jax.data.tokenizer import HuggingFaceTokenizer, Tokenizer
 from star_jax.tasks.task import Problem, Task
 
-_NEXT = ("1", "a b")  # two texts that may follow; what theirs have in common is there before any
+_NEXT = ("1", "a b")  # two texts that may follow; ids common to both do not depend on the next text
 
 
 @dataclass(frozen=True)
 class Prompter:
-    """Writes prompts for one task, tokenizer and set of examples.
+    """Writes prompts for one task, tokenizer and set of few-shot examples.
 
     Attributes:
-        tokenizer: gives the tokens.
-        task: gives the text.
-        examples: worked problems, as `Task.few_shot` gives them.
-        direct: the examples, and what is trained on, answer without a rationale.
-        chat: prompts are conversations.
+        tokenizer: tokenizer of the model.
+        task: task that writes the text of prompts and completions.
+        examples: few-shot examples from `Task.few_shot`.
+        direct: whether few-shot and training examples answer without a rationale.
+        chat: whether prompts are conversations.
     """
 
     tokenizer: Tokenizer
@@ -37,12 +38,15 @@ class Prompter:
     chat: bool = False
 
     def prompt_ids(self, problem: Problem, hint: bool, with_few_shot: bool = False) -> list[int]:
-        """Token ids the model continues for `problem`.
+        """Returns the token ids that the model continues for `problem`.
 
         Args:
-            problem: the question.
+            problem: problem with the question.
             hint: whether the prompt gives the answer away.
-            with_few_shot: whether `few_shot(hint)` comes before them; it is not among them.
+            with_few_shot: whether these ids follow `few_shot(hint)`, which they do not include.
+
+        Raises:
+            ValueError: with `chat`, the question changes the tokens of the few-shot prompt.
         """
         if self.chat:
             turns = [*self._turns(hint if with_few_shot else None), self._ask(problem, hint)]
@@ -59,9 +63,10 @@ class Prompter:
         return [*packing.bos(self.tokenizer), *self.tokenizer.encode(prompt)]
 
     def length(self, problem: Problem) -> int:
-        """Tokens of the prompt with its hint, few-shot examples not counted; kept once known.
+        """Returns the number of tokens of the prompt with its hint, without the few-shot prompt.
 
-        The longer one of a prompt by itself and one after the examples.
+        It is the longer of the prompt alone and the prompt after the few-shot prompt. The result is
+        cached.
         """
         if problem not in self._lengths:
             rows = (
@@ -72,29 +77,31 @@ class Prompter:
 
     @functools.cached_property
     def end(self) -> int:
-        """The id that what is trained on ends with: of a chat's reply, the one in its template."""
+        """The id that ends a training example: eos, or the end of a reply in the chat template."""
         if not self.chat:
             return self.tokenizer.eos_id
-        self._chat.chat([_say("user", "1"), _say("assistant", "1")], reply=False)  # are there any?
+        self._chat.chat(
+            [_say("user", "1"), _say("assistant", "1")], reply=False
+        )  # raises without replies
         return self._chat.reply_end
 
     @property
     def stop(self) -> str:
-        """Text that ends a completion, as `end` does; "" for none."""
+        """The text that ends a completion, as `end` does; "" for none."""
         return self._chat.reply_stop if self.chat else self.task.separator
 
     def check(self, rows: int) -> None:
-        """Sees to it that a model with so many rows of its vocabulary has one for every token.
+        """Checks that an embedding with `rows` rows has one for every token that prompts need.
 
-        Special tokens for what is never asked (images, tools) may lie beyond them.
+        Special tokens that no prompt needs (images, tools) may have ids beyond the rows.
 
         Raises:
-            ValueError: a prompt or an end takes one that has none; the message names it.
+            ValueError: a prompt, text or end needs a token without a row; the message names it.
         """
         tokens = self.tokenizer
         needed = {*packing.bos(tokens), *self.few_shot(False), *self.few_shot(True)}
         if isinstance(tokens, HuggingFaceTokenizer) and not self.chat:
-            needed |= {*tokens.named_ends}  # what ends replies alone, no text needs
+            needed |= {*tokens.named_ends}  # no text needs the tokens that only end replies
         else:
             needed |= {*tokens.eos_ids}
         if self.chat:
@@ -109,39 +116,39 @@ class Prompter:
             )
 
     def few_shot(self, hint: bool) -> list[int]:
-        """Token ids of the examples, to go before every row; [] without any.
+        """Returns the token ids of the few-shot prompt; [] without examples.
 
         Args:
-            hint: the twin for rationalization, in which every example shows its hint too.
+            hint: whether each example shows its hint too, as prompts for rationalization do.
         """
         return list(self._few_shot[hint])
 
     def training_examples(
         self, kept: Sequence[Sample], rehearsal: float = 0.0, with_few_shot: bool = False
     ) -> list[packing.Example]:
-        """What a round trains on: every kept sample without hint, and a share of them with it too.
+        """Returns a round's training examples: all kept samples without hint, a share with it too.
 
-        The share is not the paper's (there it is 0). A small model that only ever trains without
-        hints forgets to follow one, and then the next round's rationalization fails.
+        The paper has no such share (it is 0 there). A small model that trains without hints only
+        forgets to follow them, and then the next round's rationalization fails.
 
         Args:
-            kept: what passed the filter.
-            rehearsal: share of `kept` that is trained on with its hint as well, 0..1, evenly
-                spread.
-            with_few_shot: whether they are trained on after the few-shot prompt.
+            kept: samples that passed the filter.
+            rehearsal: share of `kept` that is trained on with the hint as well, 0..1; these samples
+                are evenly spread.
+            with_few_shot: whether the examples without hint stand after the few-shot prompt.
         """
         again = rehearsed_indices(len(kept), rehearsal)
         return [self.training_example(sample, with_few_shot=with_few_shot) for sample in kept] + [
-            self.training_example(kept[place], hint=True) for place in again
+            self.training_example(kept[index], hint=True) for index in again
         ]
 
     def training_example(
         self, sample: Sample, hint: bool = False, with_few_shot: bool = False
     ) -> packing.Example:
-        """A kept sample to train on: its rationale and answer after the prompt *without* hint.
+        """Returns a training example: the sample's rationale and answer after its prompt.
 
-        The prompt is built anew, so the hint cannot get in unasked, whatever the sample was
-        generated from.
+        The prompt is built anew, so it has a hint only with `hint`, even if the sample was
+        generated with one.
 
         Raises:
             ValueError: the sample did not pass the filter.
@@ -153,11 +160,11 @@ class Prompter:
         return self._example(sample.problem, hint, sample.completion, with_few_shot)
 
     def direct_example(self, problem: Problem, with_few_shot: bool = False) -> packing.Example:
-        """What to train on in the baseline without rationales: the gold answer alone."""
+        """Returns a training example of the baseline without rationales: the gold answer alone."""
         return self._example(problem, False, self.task.direct(problem), with_few_shot)
 
     def _example(
-        self, problem: Problem, hint: bool, completion: str, shown: bool
+        self, problem: Problem, hint: bool, completion: str, with_few_shot: bool
     ) -> packing.Example:
         row = self.prompt_ids(problem, hint)
         if self.chat:
@@ -165,26 +172,26 @@ class Prompter:
         else:
             prompt = self.task.prompt(problem, hint)
             ids = packing.continued(self.tokenizer, row, prompt, completion)
-        return packing.example(
-            self.prompt_ids(problem, hint, shown) if shown else row, [*ids, self.end]
-        )
+        if with_few_shot:
+            row = self.prompt_ids(problem, hint, with_few_shot)
+        return packing.example(row, [*ids, self.end])
 
     def _reply(self, before: list[int], problem: Problem, hint: bool, text: str) -> list[int]:
-        """Ids of an answer in a chat after the prompt `before`.
+        """Returns the ids of a reply in a chat after the prompt `before`.
 
-        They are as the template writes it in a conversation, if it leaves the words alone, has
-        them after that very prompt and adds but spaces; or else those that go on from the prompt,
-        as sampling does.
+        They are the template's own ids of the reply in a conversation, provided that these follow
+        `before` and decode to `text` with at most spaces around it. Otherwise they are the ids
+        that continue the prompt, as in sampling.
         """
         turns, tokens = [self._ask(problem, hint)], self.tokenizer
-        said = self._chat.chat([*turns, _say("assistant", text)], reply=False)
-        rest = said[len(before) :] if said[: len(before)] == before else []
+        chat = self._chat.chat([*turns, _say("assistant", text)], reply=False)
+        rest = chat[len(before) :] if chat[: len(before)] == before else []
         ends = (i for i, id_ in enumerate(rest) if id_ in tokens.eos_ids)
         ids = rest[: next(ends, 0)]
         if tokens.decode(ids).strip() == text and all(tokens.decode([id_]) for id_ in ids):
             return ids
-        said = self._chat.chat(turns, begun=text)
-        return said[len(before) :] if said[: len(before)] == before else tokens.encode(text)
+        chat = self._chat.chat(turns, begun=text)
+        return chat[len(before) :] if chat[: len(before)] == before else tokens.encode(text)
 
     def _worked(self, problem: Problem) -> str:
         if self.direct:
@@ -201,9 +208,9 @@ class Prompter:
 
     @functools.cached_property
     def _last_example(self) -> dict[bool, tuple[list[int], str]]:
-        """Ids and text of the last example: as much of the prompt as a question's ids depend on."""
+        """Hint -> ids and text of the last example, all that a question's ids depend on."""
         texts = {hint: self._text(self.examples[-1:], hint) for hint in (False, True)}
-        return {hint: (self._begun(text), text) for hint, text in texts.items()}
+        return {hint: (self._head_ids(text), text) for hint, text in texts.items()}
 
     def _examples(self, hint: bool) -> list[int]:
         if not self.examples:
@@ -212,7 +219,7 @@ class Prompter:
             turns = self._turns(hint)
             return _common(*(self._chat.chat([*turns, _say("user", text)]) for text in _NEXT))
         if self.task.separator:
-            return self._begun(self._text(self.examples, hint))
+            return self._head_ids(self._text(self.examples, hint))
         return [
             id_
             for problem in self.examples
@@ -223,15 +230,15 @@ class Prompter:
         worked = [self.task.prompt(problem, hint) + self._worked(problem) for problem in examples]
         return "".join(text + self.task.separator for text in worked)
 
-    def _begun(self, text: str) -> list[int]:
-        """Ids that every text has at its head that goes on from this one."""
+    def _head_ids(self, text: str) -> list[int]:
+        """Returns the ids that are common to all texts that begin with `text`."""
         return [
             *packing.bos(self.tokenizer),
             *_common(*(self.tokenizer.encode(text + more) for more in _NEXT)),
         ]
 
     def _turns(self, hint: bool | None) -> list[dict[str, str]]:
-        """The examples as turns of a conversation; none for None."""
+        """Returns the few-shot examples as turns of a conversation; [] if `hint` is None."""
         return [
             turn
             for problem in (self.examples if hint is not None else ())
@@ -246,7 +253,7 @@ class Prompter:
 
     @property
     def _joined(self) -> bool:
-        """Whether a question is part of the few-shot prompt's text."""
+        """True if the question continues the few-shot prompt's text, in the same document."""
         return bool(self.examples and self.task.separator and not self.chat)
 
     @property
@@ -257,32 +264,32 @@ class Prompter:
 
 
 def rehearsed_indices(count: int, share: float) -> list[int]:
-    """Which of `count` examples are trained on with their hint as well: a share, evenly spread."""
+    """Returns the indices of a share of `count` examples, evenly spread, to train on with hints."""
     return [i for i in range(count) if int((i + 1) * share) > int(i * share)]
 
 
 def documents(
     tokenizer: Tokenizer, corpus: Sequence[tuple[str, str]], shots: int
 ) -> list[packing.Example]:
-    """Pretraining documents: (prompt, completion) pairs, 1 to `shots` in a row in each.
+    """Returns pretraining documents, each of 1 to `shots` (prompt, completion) pairs in a row.
 
-    Sizes take turns (1, 2, ..., `shots`, 1, ...), so the model meets a question after none and
-    after some worked ones.
+    Sizes alternate (1, 2, ..., `shots`, 1, ...), so the model meets a question both first and after
+    worked examples.
     """
     examples = [packing.encode(tokenizer, *pair) for pair in corpus]
-    found: list[packing.Example] = []
+    joined: list[packing.Example] = []
     first = 0
     while first < len(examples):
-        size = 1 + len(found) % shots
-        found.append(packing.join(examples[first : first + size]))
+        size = 1 + len(joined) % shots
+        joined.append(packing.join(examples[first : first + size]))
         first += size
-    return found
+    return joined
 
 
 def _common(one: list[int], other: list[int]) -> list[int]:
-    """What both begin with."""
-    parting = (i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y)
-    return one[: next(parting, min(len(one), len(other)))]
+    """Returns the longest common prefix."""
+    different = (i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y)
+    return one[: next(different, min(len(one), len(other)))]
 
 
 def _say(role: str, text: str) -> dict[str, str]:

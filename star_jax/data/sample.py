@@ -1,4 +1,4 @@
-"""One attempt at a problem: what was asked, what was written, how it was graded."""
+"""One attempt at a problem: prompt, completion and grade."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,21 +13,21 @@ class Sample:
     """One generated rationale with its grade: one line of the ledger.
 
     Attributes:
-        id, group, question, choices, answer: of the problem; `answer` is the gold answer.
-        round: of Algorithm 1, from 1.
-        hint: it was generated with the hint (rationalization).
-        prompt: what the model continued, without the few-shot examples. Once kept, the prompt to
-            train on, which never has the hint.
-        completion: the generated text, without the end-of-text token and without what follows the
-            answer (see `grading`).
-        predicted: the canonical answer it gives, by the rule that counts; None where it gives none.
-        correct: it came to its end and gives the gold answer, by the rule that counts.
-        exact, flexible: the same by either rule (see `grading`).
-        truncated: it hit the token budget.
-        leaks: the ways in which it gives the hint away; [] without a hint.
-        kept: it passes the filter.
-        reason: "kept", or why it was dropped.
-        wrong_step: its rationale has a wrong step; None where the task cannot know.
+        id, group, question, choices, answer: fields of the problem; `answer` is the gold answer.
+        round: round of Algorithm 1, from 1.
+        hint: whether the rationale was generated with the hint (rationalization).
+        prompt: prompt that the model continued, without the few-shot prompt. If the sample is kept,
+            it is the prompt to train on, which never has the hint.
+        completion: generated text, without the end-of-text token and without the text after the
+            answer (see `grading/grade.py`).
+        predicted: canonical answer of the completion by the rule that counts; None if it has none.
+        correct: whether the completion ended and has the gold answer, by the rule that counts.
+        exact, flexible: the same as `correct`, by the exact and by the flexible rule.
+        truncated: whether the completion reached max_new_tokens before its end.
+        leaks: ways in which the completion gives the hint away; [] without a hint.
+        kept: whether the sample passes the filter.
+        reason: "kept", or the reason why the sample was dropped.
+        wrong_step: whether the rationale has a wrong step; None if the task cannot tell.
         tokens: number of generated tokens, end-of-text included.
     """
 
@@ -53,5 +53,5 @@ class Sample:
 
     @property
     def problem(self) -> Problem:
-        """What it answers; its gold rationale is not stored."""
+        """The problem that the sample answers; its rationale is "", as it is not stored."""
         return Problem(self.id, self.question, self.answer, "", self.group, tuple(self.choices))

@@ -1,8 +1,8 @@
-"""Which bytes a tokenizer's tokens stand for, exactly.
+"""Finds the exact bytes that each token of a tokenizer stands for.
 
-Vocabularies are spelled in one of two ways. Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM2) writes
-every byte as one character of an alphabet. SentencePiece's BPE (Llama 2, Gemma) writes text as it
-is, spaces as "▁", and the bytes of characters that it has no token for as <0xNN>.
+There are two spellings of tokens. Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM2) writes every byte
+as one character of an alphabet. SentencePiece's BPE (Llama 2, Gemma) writes plain text, with "▁"
+for a space, and <0xNN> for the bytes of characters that have no token.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from star_jax.data.gguf_tokenizer import SPACE
 if TYPE_CHECKING:
     import tokenizers
 
-# What decoders of SentencePiece's kind do; the last step only where a space is put before a text.
+# Steps of a SentencePiece decoder; the last one only if the encoder puts a space before a text.
 _STEPS = [
     {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
     {"type": "ByteFallback"},
@@ -32,9 +32,9 @@ class TokenBytes:
     """The bytes of every token as arrays.
 
     Attributes:
-        table: [V, M] uint8, padded on the right.
-        lengths: [V] int32, how many of them count.
-        count: tokens of the tokenizer; ids from here to V are padding, without bytes.
+        table: bytes of each token, uint8 [V, M], padded on the right.
+        lengths: number of bytes of each token, int32 [V].
+        count: number of tokens of the tokenizer; ids from `count` to V are padding, without bytes.
     """
 
     table: np.ndarray
@@ -53,10 +53,10 @@ def make_token_bytes(pieces: Sequence[bytes], vocab: int) -> TokenBytes:
 
 
 def byte_table(backend: "tokenizers.Tokenizer") -> list[bytes]:
-    """The bytes of every id; special tokens' are empty.
+    """Returns the bytes of every id, in the order of the ids; those of special tokens are empty.
 
     Raises:
-        ValueError: a tokenizer of another kind.
+        ValueError: the tokenizer is neither byte-level BPE nor SentencePiece's BPE.
     """
     spell = _spelling(backend)
     added = backend.get_added_tokens_decoder()
@@ -69,14 +69,14 @@ def byte_table(backend: "tokenizers.Tokenizer") -> list[bytes]:
 
 
 def byte_alphabet() -> dict[str, int]:
-    """The characters byte-level tokenizers write bytes with: themselves where they can be seen."""
-    seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    unseen = [byte for byte in range(256) if byte not in seen]
-    return {chr(byte): byte for byte in seen} | {chr(256 + i): b for i, b in enumerate(unseen)}
+    """Returns character -> byte of byte-level tokenizers; visible characters are their own byte."""
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(256 + i): b for i, b in enumerate(hidden)}
 
 
 def _spelling(backend: "tokenizers.Tokenizer") -> Callable[[str, bool], bytes]:
-    """(a token, is it an added one?) -> its bytes."""
+    """Returns the function (token, whether it is an added one) -> bytes."""
     model = type(backend.model).__name__
     decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder else {}
     steps = list(_steps(decoder))
@@ -102,7 +102,7 @@ def _steps(decoder: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _byte_level(alphabet: dict[str, int]) -> Callable[[str, bool], bytes]:
     def spell(token: str, added: bool) -> bytes:
-        if added or not alphabet.keys() >= set(token):  # as it stands in the text
+        if added or not alphabet.keys() >= set(token):  # plain text
             return token.encode()
         return bytes(alphabet[char] for char in token)
 

@@ -1,6 +1,6 @@
-"""Text to token ids and back: any Hugging Face tokenizer, and one of bytes that needs no file.
+"""Tokenizers: any Hugging Face tokenizer, and a tokenizer of bytes that needs no file.
 
-transformers is imported when a tokenizer is opened, not before: it takes seconds.
+transformers is imported only when a tokenizer is opened, because the import takes seconds.
 """
 
 import copy
@@ -18,25 +18,25 @@ from star_jax.storage import files
 if TYPE_CHECKING:
     import transformers
 
-_NAMES = ("pad", "bos", "eos")  # come first; byte b is token b + 3, and after the bytes the markup
+_NAMES = ("pad", "bos", "eos")  # tokens 0 to 2; byte b is token b + 3; markup follows the bytes
 
 
 class Tokenizer(Protocol):
-    """What prompts, packing and sampling need of a tokenizer."""
+    """The methods of a tokenizer that prompts, packing and sampling use."""
 
     @property
     def pad_id(self) -> int:
-        """Fills places that hold no token."""
+        """The id at positions that hold no token."""
         ...
 
     @property
     def bos_id(self) -> int | None:
-        """Begins a document; None where the model was trained without one."""
+        """The id that begins a document; None if the model was trained without one."""
         ...
 
     @property
     def eos_id(self) -> int:
-        """Ends a document."""
+        """The id that ends a document."""
         ...
 
     @property
@@ -46,41 +46,42 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, from 0."""
+        """The number of ids, from 0."""
         ...
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`; none of them is a special token, whatever the text says."""
+        """Returns the token ids of `text`; none is a special token, even if `text` names one."""
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids` where they follow others: a space that they begin with is part of it.
+        """Returns the text of `ids` as a continuation: a space at its beginning is kept.
 
         Special tokens are left out; bytes that are not UTF-8 become U+FFFD.
         """
         ...
 
     def token_bytes(self) -> list[bytes]:
-        """The bytes each id stands for, in the order of the ids; special tokens are empty."""
+        """Returns the bytes of each id, in the order of the ids; b"" for special tokens."""
         ...
 
     def name(self, token: int) -> str:
-        """The token as the vocabulary writes it."""
+        """Returns the token's name in the vocabulary."""
         ...
 
     def save(self, folder: epath.PathLike) -> None:
-        """Writes tokenizer.json and what belongs to it, for `open` and transformers."""
+        """Writes tokenizer.json and the files beside it, which transformers can open."""
         ...
 
 
 class ByteTokenizer:
-    """One token a byte of UTF-8, after three special tokens that no text encodes to.
+    """A tokenizer with one token a byte of UTF-8, after three special tokens.
 
-    Strings that a format repeats without end can be tokens of their own, as they would be under a
-    trained vocabulary: texts are shorter and the model has less to copy.
+    No text encodes to the special tokens. Strings that a format repeats often can be tokens of
+    their own, as in a trained vocabulary: texts are shorter, and the model has less to copy.
 
     Attributes:
-        markup: those strings; where several fit, the longest is taken.
+        markup: strings with a token of their own; if several fit, the longest is taken.
+        pad_id, bos_id, eos_id, eos_ids: ids of the special tokens, as in `Tokenizer`.
     """
 
     pad_id: int = 0
@@ -102,15 +103,15 @@ class ByteTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens."""
+        """The number of ids, from 0."""
         return len(self._bytes)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without special tokens."""
+        """Returns the token ids of `text`, without special tokens."""
         return [self._ids[piece] for piece in self._pattern.findall(text.encode())]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`: special tokens are dropped, bytes that are not UTF-8 become U+FFFD.
+        """Returns the text of `ids`, without special tokens; invalid UTF-8 becomes U+FFFD.
 
         Raises:
             ValueError: an id lies outside the vocabulary.
@@ -118,15 +119,15 @@ class ByteTokenizer:
         return _text(self._bytes, ids)
 
     def token_bytes(self) -> list[bytes]:
-        """The bytes each id stands for, in the order of the ids; special tokens are empty."""
+        """Returns the bytes of each id, in the order of the ids; b"" for special tokens."""
         return list(self._bytes)
 
     def name(self, token: int) -> str:
-        """The token, such as "<eos>"; bytes as text."""
+        """Returns the token's name, such as "<eos>", or its text."""
         return f"<{_NAMES[token]}>" if token < len(_NAMES) else self.decode([token])
 
     def save(self, folder: epath.PathLike) -> None:
-        """Writes tokenizer.json and what belongs to it: the same ids for transformers.
+        """Writes tokenizer.json and the files beside it, for transformers to give the same ids.
 
         The folder may be a remote one (gs://).
         """
@@ -135,59 +136,61 @@ class ByteTokenizer:
         letters = {byte: letter for letter, byte in byte_alphabet().items()}
         ids = {f"<{name}>": id_ for id_, name in enumerate(_NAMES)}
         ids |= {letters[byte]: len(_NAMES) + byte for byte in range(256)}
-        made = hub.Tokenizer(hub.models.BPE(vocab=ids, merges=[]))
-        made.pre_tokenizer = hub.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        made.decoder = hub.decoders.ByteLevel()
-        made.post_processor = hub.processors.TemplateProcessing(
+        backend = hub.Tokenizer(hub.models.BPE(vocab=ids, merges=[]))
+        backend.pre_tokenizer = hub.pre_tokenizers.ByteLevel(
+            add_prefix_space=False, use_regex=False
+        )
+        backend.decoder = hub.decoders.ByteLevel()
+        backend.post_processor = hub.processors.TemplateProcessing(
             single="<bos> $A", special_tokens=[("<bos>", self.bos_id)]
         )
-        made.add_special_tokens([f"<{name}>" for name in _NAMES])
-        made.add_tokens([hub.AddedToken(string, normalized=False) for string in self.markup])
-        files.write_atomic(epath.Path(folder) / "tokenizer.json", made.to_str(pretty=True))
+        backend.add_special_tokens([f"<{name}>" for name in _NAMES])
+        backend.add_tokens([hub.AddedToken(string, normalized=False) for string in self.markup])
+        files.write_atomic(epath.Path(folder) / "tokenizer.json", backend.to_str(pretty=True))
         special = {f"{name}_token": f"<{name}>" for name in _NAMES}
-        said = {"tokenizer_class": "PreTrainedTokenizerFast", **special}
-        files.write_json(epath.Path(folder) / "tokenizer_config.json", said)
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", **special}
+        files.write_json(epath.Path(folder) / "tokenizer_config.json", config)
 
 
 class HuggingFaceTokenizer:
     """A model's own tokenizer: byte-level BPE (GPT-2, Llama 3, Qwen) or SentencePiece BPE (Gemma).
 
-    Ids are those of transformers' fast tokenizers, with one difference: text that looks like a
-    special token, or like one that ends texts, such as "<|im_end|>", is spelled out in `encode`.
-    The copy of the tokenizer that encodes has the parsing of special tokens turned off, and should
-    it give one nevertheless (for what it does not know), that id is dropped. Tokens that are added
-    but not special (Qwen's "<think>") are ordinary words and stay whole, unless they end texts.
+    Ids are those of transformers' fast tokenizers, with one difference: `encode` spells out text
+    that looks like a special token, or like a token that ends texts, such as "<|im_end|>". The copy
+    of the tokenizer that encodes has the parsing of special tokens turned off. Any special id that
+    it gives nevertheless (the unknown token) is dropped. Tokens that are added but not special
+    (Qwen's "<think>") are ordinary words and stay whole, unless they end texts.
 
-    Bytes that the vocabulary has no token for are dropped from a text, as transformers drops them:
-    SmolLM2 has none for six control characters, nor for the first byte of unassigned planes.
+    Bytes without a token are dropped from a text, as transformers does: SmolLM2 has no token for
+    six control characters, nor for the first byte of unassigned planes.
 
     Attributes:
-        pad_id: fills places that hold no token; `eos_id` where the tokenizer names no padding.
-        bos_id: begins a document; None where the tokenizer puts nothing there by itself, even if it
-            knows such a token (GPT-2, Qwen, SmolLM2): the model was trained without.
-        eos_id: ends a document.
-        eos_ids: all ids that end a text or a turn, `eos_id` first: no text has them in it, whether
+        pad_id: id at positions that hold no token; `eos_id` if the tokenizer has no padding token.
+        bos_id: id that begins a document; None if the tokenizer does not add one by itself, even if
+            it has a BOS token (GPT-2, Qwen, SmolLM2): the model was trained without.
+        eos_id: id that ends a document.
+        eos_ids: all ids that end a text or a turn, `eos_id` first. No text encodes to them, whether
             or not the vocabulary calls them special.
-        named_ends: `eos_ids` without what only the chat template ends a reply with.
-        reply_end: ends a reply to train on: what the chat template writes after it, or `eos_id`
-            where that is no token.
+        named_ends: `eos_ids` without the ids that only the chat template ends a reply with.
+        reply_end: id that ends a reply to train on: the token that the chat template writes after
+            it, or `eos_id` if that is no token.
         reply_stop: text that the chat template writes between a reply and `reply_end`; "" for none.
         missing_bytes: bytes that no token stands for.
-        chats: whether there is a chat template.
+        chats: whether the tokenizer has a chat template.
     """
 
     def __init__(
         self, hub: "transformers.PreTrainedTokenizerFast", ends: Iterable[int] = ()
     ) -> None:
-        """Takes a tokenizer of transformers that is open already.
+        """Wraps an open tokenizer of transformers.
 
         Args:
-            hub: the tokenizer; from now on used by this object alone.
+            hub: the tokenizer; it must not be used elsewhere afterwards.
             ends: ids that end a text besides the tokenizer's own.
 
         Raises:
-            ValueError: it is of a kind whose bytes are not known, knows no end of a text, or ends
-                texts with what texts are made of.
+            ValueError: the tokenizer is of a kind whose bytes are not known, has no end of a text,
+                or ends texts with a character that texts need.
         """
         self._hub: Any = hub
         marked = self._hub.backend_tokenizer
@@ -208,15 +211,15 @@ class HuggingFaceTokenizer:
         whole = {token.content: id_ for id_, token in marked.get_added_tokens_decoder().items()}
         whole |= {marked.id_to_token(id_) or "": id_ for id_ in self.named_ends}
         ending = self._template.ending(whole)
-        of_chats = [whole[token] for token in ending.tokens]
-        self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*self.named_ends, *of_chats]))
+        reply_ends = [whole[token] for token in ending.tokens]
+        self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*self.named_ends, *reply_ends]))
         self.eos_id: int = self.eos_ids[0]
-        self.reply_end: int = of_chats[0] if of_chats else self.eos_id
+        self.reply_end: int = reply_ends[0] if reply_ends else self.eos_id
         self.reply_stop: str = ending.text
         self._special = special_tokens.find(marked, self.eos_ids)
         self._marked: Any = self._special.backend
         self._plain = copy.deepcopy(self._marked)
-        self._plain.encode_special_tokens = True  # that is: as the text they are
+        self._plain.encode_special_tokens = True  # encodes names of special tokens as plain text
         for id_ in self.eos_ids:
             self._bytes[id_] = b""
         pad = self._hub.pad_token_id
@@ -226,14 +229,14 @@ class HuggingFaceTokenizer:
 
     @classmethod
     def open(cls, source: str | os.PathLike[str]) -> "HuggingFaceTokenizer":
-        """Opens the tokenizer of a model; a tokenizer.json is taken as it is.
+        """Opens the tokenizer of a model; a tokenizer.json is used unchanged.
 
         Args:
-            source: a folder, a .gguf file, or owner/name on the Hugging Face hub.
+            source: folder, .gguf file, run, or owner/name on the Hugging Face hub.
 
         Raises:
-            ValueError: there is none, it cannot be read, or it would need remote code; the message
-                names the file and the remedy.
+            ValueError: there is no tokenizer, it cannot be read, or it needs remote code; the
+                message names the file and the remedy.
         """
         hub, ends = tokenizer_loading.open_source(source)
         try:
@@ -243,26 +246,26 @@ class HuggingFaceTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Highest id + 1; the model's embedding may have more rows."""
+        """The highest id + 1; the model's embedding may have more rows."""
         return len(self._bytes)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without special tokens: none is added, and none is read from it."""
+        """Returns the token ids of `text`; special tokens are neither added nor parsed."""
         ids = self._plain.encode(text, add_special_tokens=False).ids
         return self._spell(ids, self._special.names.keys())
 
     def _spell(self, ids: list[int], special: Set[int]) -> list[int]:
-        """`ids` without these: ends that words of a text came to are spelled, the rest dropped."""
+        """Returns `ids` with each special one spelled out if it is an end token, else dropped."""
         if special.isdisjoint(ids):
             return ids
         spelled = self._special.spelled
         return [x for id_ in ids for x in (spelled.get(id_, ()) if id_ in special else [id_])]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids` where they follow others; special tokens are dropped, no UTF-8 is U+FFFD.
+        """Returns the text of `ids` as a continuation; bytes that are not UTF-8 become U+FFFD.
 
-        The space that a tokenizer puts before every text (Llama 2) is there, too: transformers
-        takes it away again, which is right for a whole text and wrong for a completion.
+        Special tokens are dropped. The space that a tokenizer puts before every text (Llama 2) is
+        kept: transformers removes it, which is right for a whole text and wrong for a completion.
 
         Raises:
             ValueError: an id lies outside the vocabulary.
@@ -270,7 +273,7 @@ class HuggingFaceTokenizer:
         return _text(self._bytes, ids)
 
     def token_bytes(self) -> list[bytes]:
-        """The bytes each id stands for, in the order of the ids; special tokens are empty.
+        """Returns the bytes of each id, in the order of the ids; b"" for special tokens.
 
         Joined over `encode(text)` they are the text's UTF-8 after the tokenizer's own changes: a
         space before it (Llama 2), Unicode's composed form (Qwen), "▁" as a space (SentencePiece).
@@ -278,20 +281,20 @@ class HuggingFaceTokenizer:
         return list(self._bytes)
 
     def name(self, token: int) -> str:
-        """The token as the vocabulary writes it, such as "<|im_end|>" or "Ġthe"."""
+        """Returns the token's name in the vocabulary, such as "<|im_end|>" or "Ġthe"."""
         return self._marked.id_to_token(token) or ""
 
     def chat(
         self, messages: Sequence[Mapping[str, str]], reply: bool = True, begun: str = ""
     ) -> list[int]:
-        """Token ids of a conversation in the model's own format, special tokens included.
+        """Returns the token ids of a conversation in the model's own format.
 
-        Special tokens are those that the template writes; in a message they are spelled out.
+        Special tokens that the template writes are included; those in a message are spelled out.
 
         Args:
-            messages: each with a "role" and its "content".
-            reply: ends with the head of the assistant's next message, for the model to go on.
-            begun: what the model has written after that head.
+            messages: messages, each with a "role" and its "content".
+            reply: whether to end with the head of the assistant's next message, to be continued.
+            begun: text that the model has written after that head.
 
         Raises:
             ValueError: there is no chat template, or it refuses the messages.
@@ -302,27 +305,27 @@ class HuggingFaceTokenizer:
         special = chat_template.any_of(ids)
 
         def guard(text: str) -> str:
-            return special.sub(lambda found: f"{mark}{ids[found[0]]}{mark}", text)
+            return special.sub(lambda match: f"{mark}{ids[match[0]]}{mark}", text)
 
         guarded = [{name: guard(text) for name, text in m.items()} for m in messages]
         chat = self._template.write(guarded, reply) + guard(begun)
         if mark not in chat:
-            found = self._marked.encode(chat, add_special_tokens=False).ids
-            return self._spell(found, self._special.words)
-        # A message holds the text of a special token: encode what is between the template's own.
-        found, plain, end = [], "", 0
+            encoded = self._marked.encode(chat, add_special_tokens=False).ids
+            return self._spell(encoded, self._special.words)
+        # A message holds the name of a special token: encode the text between the template's own.
+        encoded, plain, end = [], "", 0
         for match in re.finditer(f"{mark}([0-9]+){mark}|{special.pattern}", chat):
             plain += chat[end : match.start()]
             end = match.end()
             if match[1]:
                 plain += self._special.names[int(match[1])]
             else:
-                found += [*self.encode(plain), ids[match[0]]]
+                encoded += [*self.encode(plain), ids[match[0]]]
                 plain = ""
-        return found + self.encode(plain + chat[end:])
+        return encoded + self.encode(plain + chat[end:])
 
     def save(self, folder: epath.PathLike) -> None:
-        """Writes tokenizer.json and what belongs to it, for `open` and transformers' AutoTokenizer.
+        """Writes tokenizer.json and the files beside it, for `open` and AutoTokenizer.
 
         Ends that are not the tokenizer's own go into generation_config.json if there is none yet.
         The folder may be a remote one (gs://).
@@ -334,7 +337,7 @@ class HuggingFaceTokenizer:
 
 
 def _text(table: Sequence[bytes], ids: Iterable[int]) -> str:
-    """The text of `ids` by a table of their bytes."""
+    """Returns the text of `ids`, given the bytes of every id."""
     pieces = []
     for token in map(int, ids):
         if not 0 <= token < len(table):

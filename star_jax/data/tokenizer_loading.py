@@ -1,7 +1,6 @@
-"""Opens a model's tokenizer from where it lies, a folder, a GGUF file, the hub; and saves it.
+"""Opens a model's tokenizer from a folder, a GGUF file or the hub, and saves it.
 
-transformers is imported here, and only once there is something to open. No code that comes with a
-model is run.
+transformers is imported only when a tokenizer is opened. No code that comes with a model is run.
 """
 
 import os
@@ -18,7 +17,7 @@ from star_jax.storage.run_dir import run_of
 if TYPE_CHECKING:
     import transformers
 
-RUNS = "tokenizer"  # a run's folder of tokenizer files
+RUNS = "tokenizer"  # name of the folder of tokenizer files in a run's folder
 _CONFIG = "tokenizer_config.json"
 _OWN = ("backend", "is_local", "local_files_only", "model_specific_special_tokens")
 _PATTERNS = ["*.json", "*.jinja", "tokenizer.model", "merges.txt"]
@@ -27,13 +26,13 @@ _PATTERNS = ["*.json", "*.jinja", "tokenizer.model", "merges.txt"]
 def open_source(
     source: str | os.PathLike[str],
 ) -> tuple["transformers.PreTrainedTokenizerFast", list[int]]:
-    """The tokenizer, and the ids that end a text for the model besides the tokenizer's own.
+    """Opens a tokenizer; returns it, and the ids that end a text besides the tokenizer's own.
 
     Args:
-        source: a folder, a .gguf file, a run or one of its checkpoints, or owner/name on the hub.
+        source: folder, .gguf file, run or one of its checkpoints, or owner/name on the hub.
 
     Raises:
-        ValueError: there is none, it cannot be read, or it would need remote code; the message
+        ValueError: there is no tokenizer, it cannot be read, or it needs remote code; the message
             names the file and the remedy.
     """
     path = hub.find(source, _PATTERNS)
@@ -45,32 +44,33 @@ def open_source(
 
 
 def save(hub_: "transformers.PreTrainedTokenizerFast", folder: epath.PathLike) -> None:
-    """Writes a tokenizer's files, which may be opened by transformers 4 as well.
+    """Writes a tokenizer's files so that transformers 4 can open them too.
 
-    transformers 5 names a class that 4 does not have, calls a list of tokens what is a mapping
-    there, and keeps how it was opened itself. The folder may be a remote one (gs://).
+    transformers 5 writes a class that 4 does not have, a list of tokens under a key that holds a
+    mapping in 4, and notes on how the tokenizer was opened: these are changed or removed. The
+    folder may be a remote one (gs://).
     """
     with tempfile.TemporaryDirectory() as local:
         for path in map(pathlib.Path, hub_.save_pretrained(local)):
             if path.name == _CONFIG:
-                said = files.read_json(path)
-                said = {key: value for key, value in said.items() if key not in _OWN}
-                said["tokenizer_class"] = "PreTrainedTokenizerFast"
-                if isinstance(said.get("extra_special_tokens"), list):
-                    said["additional_special_tokens"] = said.pop("extra_special_tokens")
-                files.write_json(epath.Path(folder) / _CONFIG, said)
+                config = files.read_json(path)
+                config = {key: value for key, value in config.items() if key not in _OWN}
+                config["tokenizer_class"] = "PreTrainedTokenizerFast"
+                if isinstance(config.get("extra_special_tokens"), list):
+                    config["additional_special_tokens"] = config.pop("extra_special_tokens")
+                files.write_json(epath.Path(folder) / _CONFIG, config)
             elif path.is_file():
                 files.write_atomic(epath.Path(folder) / path.name, path.read_bytes())
 
 
 def _of_run(path: pathlib.Path) -> pathlib.Path | None:
-    """Where the run that `path` is the folder of, or a checkpoint in, keeps its tokenizer."""
+    """Returns the tokenizer folder of the run if `path` is a run or its checkpoint; else None."""
     run = run_of(path) or path
     return run / RUNS if (run / RUNS / "tokenizer.json").exists() else None
 
 
 def _transformers() -> Any:
-    """transformers, without its advice on torch, which nothing here needs."""
+    """Imports transformers, with its advice on torch turned off, which is not needed."""
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     import transformers
 
@@ -78,25 +78,27 @@ def _transformers() -> Any:
 
 
 def _from_gguf(path: pathlib.Path) -> tuple["transformers.PreTrainedTokenizerFast", list[int]]:
-    found = gguf_tokenizer.open_vocabulary(path)
-    made = _transformers().PreTrainedTokenizerFast(
-        tokenizer_object=found.backend, chat_template=found.template, **found.special
+    vocabulary = gguf_tokenizer.open_vocabulary(path)
+    tokenizer = _transformers().PreTrainedTokenizerFast(
+        tokenizer_object=vocabulary.backend,
+        chat_template=vocabulary.template,
+        **vocabulary.special,
     )
-    return made, list(found.ends)
+    return tokenizer, list(vocabulary.ends)
 
 
 def _from_folder(folder: pathlib.Path) -> tuple["transformers.PreTrainedTokenizerFast", list[int]]:
-    """A tokenizer.json is taken as it is; other files are converted by transformers.
+    """Opens a folder's tokenizer.json unchanged; other files are converted by transformers.
 
-    AutoTokenizer would not take it as it is: where tokenizer_config.json names a class such as
-    GPT2Tokenizer, transformers 5 makes that class anew from the vocabulary alone, and how the file
-    cuts text (SmolLM2's: every digit by itself) is lost.
+    AutoTokenizer would change it: if tokenizer_config.json names a class such as GPT2Tokenizer,
+    transformers 5 builds that class from the vocabulary alone. The file's own rule for splitting
+    text (SmolLM2's: every digit by itself) is then lost.
     """
     library = _transformers()
     whole = (folder / "tokenizer.json").exists()
-    make = library.PreTrainedTokenizerFast if whole else library.AutoTokenizer
+    kind = library.PreTrainedTokenizerFast if whole else library.AutoTokenizer
     try:
-        made = make.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exceptions
         raise ValueError(
             f"{folder}: no tokenizer can be made of its files ({error}); "
@@ -105,21 +107,21 @@ def _from_folder(folder: pathlib.Path) -> tuple["transformers.PreTrainedTokenize
                 or "copy tokenizer.json and tokenizer_config.json of the model into it"
             )
         ) from error
-    if not made.is_fast:
+    if not tokenizer.is_fast:
         raise ValueError(
             f"{folder}: only a slow tokenizer; copy the model's tokenizer.json into it"
         )
-    return made, _ends(folder)
+    return tokenizer, _ends(folder)
 
 
 def _ends(folder: pathlib.Path) -> list[int]:
-    """The ends of a text that a model names for generation, or else in its config."""
+    """Returns the eos_token_id values of generation_config.json, or else of config.json."""
     for name in ("generation_config.json", "config.json"):
         path = folder / name
-        found = files.read_json(path).get("eos_token_id") if path.exists() else None
-        if found is not None:
-            ends = found if isinstance(found, list) else [found]
+        value = files.read_json(path).get("eos_token_id") if path.exists() else None
+        if value is not None:
+            ends = value if isinstance(value, list) else [value]
             if not all(isinstance(id_, int) for id_ in ends):
-                raise ValueError(f"{path}: eos_token_id = {found}: must be an id or a list of ids")
+                raise ValueError(f"{path}: eos_token_id = {value}: must be an id or a list of ids")
             return ends
     return []

@@ -1,6 +1,6 @@
-"""Files: whole or absent, local or in a bucket.
+"""Files on local disks and in buckets: each is written whole or not at all.
 
-files.py       atomic writes; run_dir.py: what a run's folder holds; versions.py: who has written it
+files.py       atomic writes; run_dir.py: a run's folder; versions.py: versions that wrote it
 checkpoint.py  arrays by name, with Orbax
-hub.py         downloads; gguf_header.py: names and sizes inside a GGUF file
+hub.py         downloads; gguf_header.py: metadata and tensor table of a GGUF file
 """

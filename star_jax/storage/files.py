@@ -1,4 +1,4 @@
-"""Files of a run folder, local or remote (gs://): written whole or not at all; JSON files."""
+"""Reads and writes files of a run folder, local or remote (gs://), atomically; JSON files."""
 
 import json
 import os
@@ -11,15 +11,15 @@ from etils import epath
 
 _TEMPORARY = ".tmp-"  # between a file's name and its writer's process id
 for _protocol in ("gs", "gcs", "s3", "abfs"):
-    # Other processes write to the same folders: what a client remembers of them is out of date.
+    # Other processes write to the same folders, so a cached listing would be out of date.
     fsspec.config.conf.setdefault(_protocol, {})["use_listings_cache"] = False
 
 
 def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
-    """Writes `data` (text as UTF-8) so that a reader finds the old file or the new, never a part.
+    """Writes `data` (text as UTF-8) atomically: a reader finds the old file or the new one whole.
 
-    A local file is written under a temporary name in the same folder, brought to the disk and
-    renamed; an object store takes an object whole as it is. Missing folders are made.
+    A local file is written under a temporary name in the same folder, flushed to the disk and
+    renamed. An object store writes objects whole anyway. Missing folders are created.
     """
     target = epath.Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,9 +37,10 @@ def write_atomic(path: epath.PathLike, data: str | bytes) -> None:
 
 
 def as_new(path: str | os.PathLike[str]) -> None:
-    """Gives a local file the mode that a new one has there, by umask and folder.
+    """Gives a local file the mode of a new file in its folder, by umask and folder.
 
-    Libraries that write under a temporary name (safetensors) leave it readable by its owner alone.
+    Libraries that write under a temporary name (safetensors) leave a file that only its owner can
+    read.
     """
     other = f"{os.fspath(path)}{_TEMPORARY}{os.getpid()}"
     with open(other, "xb") as file:
@@ -49,9 +50,9 @@ def as_new(path: str | os.PathLike[str]) -> None:
 
 
 def append_line(path: epath.PathLike, line: str) -> None:
-    """Adds a line to a file; a kill may leave a part of it.
+    """Appends a line to a file; a process killed meanwhile may leave a part of the line.
 
-    An object store has no such thing, so there the whole is written again.
+    Object stores cannot append, so there the whole file is written again.
     """
     target = epath.Path(path)
     if _remote(target):
@@ -63,28 +64,28 @@ def append_line(path: epath.PathLike, line: str) -> None:
 
 
 def part(path: epath.PathLike, number: int) -> epath.Path:
-    """Where process `number` puts its part of a file; like what else is unfinished, it is swept."""
+    """Returns the path of process `number`'s part of a file; `sweep` removes such files."""
     return epath.Path(f"{os.fspath(path)}{_TEMPORARY}{number}-part")
 
 
 def sweep(folder: epath.PathLike) -> None:
-    """Removes what killed writers left under a folder; object stores are never left with any."""
+    """Removes temporary files of killed writers under a local folder; object stores have none."""
     if not _remote(folder):
         for leftover in pathlib.Path(folder).rglob(f"*{_TEMPORARY}[0-9]*"):
             leftover.unlink()
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:
-    """Writes `value` as indented JSON, keys in their own order.
+    """Writes `value` as indented JSON, with the keys in the order of `value`.
 
     Raises:
-        ValueError: `value` holds a NaN or an infinity, which JSON cannot say.
+        ValueError: `value` holds a NaN or an infinity, which JSON cannot represent.
     """
     write_atomic(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: epath.PathLike) -> Any:
-    """The value in a JSON file.
+    """Returns the value in a JSON file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -97,12 +98,12 @@ def read_json(path: epath.PathLike) -> Any:
 
 
 def _remote(path: epath.PathLike) -> bool:
-    """Whether it is in an object store."""
+    """Returns whether a path is in an object store."""
     return "://" in os.fspath(path)
 
 
 def sync(path: str | os.PathLike[str]) -> None:
-    """Brings a file to the disk; or a folder: without it, a power cut may undo a rename in it."""
+    """Flushes a file or folder to the disk; else a power cut may undo a rename in the folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

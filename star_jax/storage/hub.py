@@ -1,4 +1,4 @@
-"""Where a model's files lie: as named here, or downloaded from the Hugging Face hub."""
+"""Finds a model's files: at a local path, or downloaded from the Hugging Face hub."""
 
 import json
 import os
@@ -11,18 +11,18 @@ _NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 class NotFoundError(ValueError):
-    """There is nothing of that name. The message says what to do."""
+    """A source that does not exist; the message names the remedy."""
 
 
 def find(source: str | os.PathLike[str], patterns: Sequence[str]) -> pathlib.Path:
-    """The local file or folder of a source; of the hub's, those files that match are fetched.
+    """Returns the local file or folder of a source; downloads matching files from the hub.
 
     Args:
-        source: a path, or owner/name on the hub.
-        patterns: of the files that are wanted, such as "*.json".
+        source: local path, or owner/name on the hub.
+        patterns: patterns of the file names to download, such as "*.json".
 
     Raises:
-        NotFoundError: it is neither here nor to be had.
+        NotFoundError: there is no such path, and the hub cannot be reached or has no such model.
     """
     path, name = pathlib.Path(source).expanduser(), os.fspath(source)
     if path.exists():
@@ -31,11 +31,11 @@ def find(source: str | os.PathLike[str], patterns: Sequence[str]) -> pathlib.Pat
         raise NotFoundError(
             f"{name}: no such file or folder; on the hub, models are called owner/name"
         )
-    import huggingface_hub  # a second to import, and only here
+    import huggingface_hub  # takes a second to import, and is needed only here
 
     try:
         return pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns)))
-    except (OSError, ValueError) as error:  # what the hub's errors are
+    except (OSError, ValueError) as error:  # base classes of the hub's errors
         raise NotFoundError(
             f"{name}: no such folder here, and not to be had from the hub ({error}); check the "
             "name and the connection, or download it elsewhere and give its folder"
@@ -43,17 +43,17 @@ def find(source: str | os.PathLike[str], patterns: Sequence[str]) -> pathlib.Pat
 
 
 def adapter(path: pathlib.Path) -> str:
-    """What there is to say of a folder that holds a PEFT adapter; "" for any other path.
+    """Returns the error message for a folder that holds a PEFT adapter; "" for any other path.
 
-    Its weights are changes to another model's: neither by themselves nor beside the full weights
-    are they what a model's own files hold.
+    An adapter's weights are changes to another model's weights, so they cannot be loaded as a
+    model, neither alone nor beside full weights.
     """
     weights = path.is_dir() and sorted(path.glob("adapter_model*"))
     if not weights and not (path / ADAPTER).is_file():
         return ""
     try:
-        said = json.loads((path / ADAPTER).read_bytes())
-        kind, base = said.get("peft_type", ""), said.get("base_model_name_or_path", "")
+        config = json.loads((path / ADAPTER).read_bytes())
+        kind, base = config.get("peft_type", ""), config.get("base_model_name_or_path", "")
     except (OSError, ValueError, AttributeError):
         kind = base = ""
     file = ADAPTER if (path / ADAPTER).is_file() else weights[0].name if weights else ""

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and what a killed process left lying about in it."""
+"""Opens a run's folder: refuses one of another run, and removes files of killed processes."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ from etils import epath
 from star_jax.config.validation import Settings, SettingsError, differences, to_dict
 from star_jax.storage import files, versions
 
-TEST = "test.json"  # what came of the test problems
+TEST = "test.json"  # results on the test problems
 _CONFIG = "config.json"
 _WEIGHTS = ("checkpoints", "rounds")
 
@@ -16,8 +16,8 @@ def check(settings: Settings, workdir: epath.PathLike) -> None:
     """Refuses a folder that holds a run with other settings; one without a run is fine.
 
     Raises:
-        SettingsError: naming each setting that differs; or `pretrain.base` has no model to start
-            from, or one of another shape.
+        SettingsError: the settings differ (the message names each); or `pretrain.base` has no model
+            to start from, or one of another shape.
     """
     if settings.pretrain.base and not (weights(workdir) / "0").exists():
         _check_base(settings)
@@ -30,42 +30,46 @@ def check(settings: Settings, workdir: epath.PathLike) -> None:
 
 
 def weights(workdir: epath.PathLike) -> epath.Path:
-    """Where a run keeps the weights after each round; number 0 is its base model."""
+    """Returns the folder of a run's weights after each round; number 0 is its base model."""
     return epath.Path(workdir).expanduser().joinpath(*_WEIGHTS)
 
 
 def run_of(path: pathlib.Path) -> pathlib.Path | None:
-    """The run whose weights after a round `path` is; None for any other path."""
+    """Returns the run's folder if `path` holds its weights after a round; else None."""
     path = path.absolute()
     return path.parents[2] if path.parent.parts[-2:] == _WEIGHTS else None
 
 
 def check_round(workdir: epath.PathLike, number: int, *, samples: bool = True) -> None:
-    """Refuses to begin a round while there is something of it, or of what came after it.
+    """Refuses to begin a round if the folder holds files of it, or of later rounds.
+
+    A round whose ledger exists may continue.
 
     Args:
-        workdir: of the run.
-        number: of the round.
-        samples: the model of the round before writes them, before anything is trained.
+        workdir: folder of the run.
+        number: number of the round.
+        samples: whether the round samples with the model of the round before, ahead of training.
 
     Raises:
-        SettingsError: naming all that would have to be deleted too.
+        SettingsError: there are such files; the message names all that would have to be deleted.
     """
     folder = epath.Path(workdir)
     if ledger(folder, number).exists():
-        return  # it goes on
-    first = number  # to do again: the model before it has to be there still
+        return  # the round continues
+    first = number  # first round to repeat: its sampler's weights must still exist
     while samples and first > 1 and not (weights(folder) / str(first - 1)).exists():
         first -= 1
-    made = (  # a base model is made before its round begins
+    outputs = (  # parent folder, lowest round to delete; the base model precedes its round
         (ledger(folder, number).parent, first),
         (weights(folder), max(first, 1)),
         (training(folder, number).parent, first if first and samples else number + 1),
     )
-    later = [path for place, least in made for path in place.glob("*") if _number(path) >= least]
-    begun = training(folder, number)  # the fused step opens it first; it is of no step yet
     later = [
-        path for path in later if path != begun or any(_number(x) >= 0 for x in path.glob("*"))
+        path for parent, least in outputs for path in parent.glob("*") if _number(path) >= least
+    ]
+    opened = training(folder, number)  # the fused step creates it first: empty, it does not count
+    later = [
+        path for path in later if path != opened or any(_number(x) >= 0 for x in path.glob("*"))
     ]
     if (folder / TEST).exists():
         later.append(folder / TEST)
@@ -78,24 +82,24 @@ def check_round(workdir: epath.PathLike, number: int, *, samples: bool = True) -
 
 
 def _missing(folder: epath.Path, number: int, first: int) -> str:
-    """What a round lacks: its ledger, and weights before it where an earlier one is due."""
+    """Returns the missing paths: the round's ledger, and weights if an earlier round is due."""
     lost = weights(folder) / str(number - 1)
     return f"{ledger(folder, number)}" + (f" (nor {lost})" if first < number else "")
 
 
 def _number(path: epath.Path) -> int:
-    """Of the round that a folder is of; -1 for something else."""
+    """Returns the number of the round that a folder belongs to; -1 for any other path."""
     number = path.name.removeprefix("training-")
     return int(number) if number.isdigit() else -1
 
 
 def ledger(workdir: epath.PathLike, number: int) -> epath.Path:
-    """Where a round keeps what it has done."""
+    """Returns the folder of a round's ledger."""
     return epath.Path(workdir) / "rounds" / f"{number:04d}"
 
 
 def training(workdir: epath.PathLike, number: int) -> epath.Path:
-    """Where the training of a round leaves its state, to go on from; 0: that of the base model."""
+    """Returns the folder of a round's training checkpoints; 0: those of the base model."""
     return epath.Path(workdir) / "checkpoints" / f"training-{number:04d}"
 
 
@@ -107,29 +111,32 @@ def _check_base(settings: Settings) -> None:
             f"config.pretrain.base = {base!r}: holds no base model; make one by a run with "
             f"--workdir={base} --config.rounds.count=0"
         )
-    kinds = (
+    models = (
         {"task.name": c["task"]["name"], "model": c["model"]}
         for c in (files.read_json(config), to_dict(settings))
     )
-    if different := differences(*kinds):
+    if different := differences(*models):
         raise SettingsError(
             f"config.pretrain.base = {base!r}: is another kind of model:\n" + "\n".join(different)
         )
 
 
 def open_folder(settings: Settings, workdir: epath.PathLike) -> epath.Path:
-    """The run's folder with its config.json, made or found; unfinished files in it are removed.
+    """Creates or opens the run's folder, and removes unfinished files in it.
 
-    What versions this start has is kept there too.
+    Writes config.json at the first start, and records the versions of this start.
+
+    Returns:
+        The folder.
 
     Raises:
-        SettingsError: as in `check`.
+        SettingsError: the same cases as in `check`.
     """
     check(settings, workdir)
     folder = epath.Path(workdir)
-    begun = (folder / _CONFIG).exists()
-    versions.record(folder, begun=begun)
-    if not begun:
+    started = (folder / _CONFIG).exists()
+    versions.record(folder, begun=started)
+    if not started:
         files.write_json(folder / _CONFIG, to_dict(settings))
     files.sweep(folder)
     return folder

@@ -13,14 +13,14 @@ from star_jax.conversion.safetensors import LoadError
 from star_jax.runtime import sharding
 from star_jax.storage.checkpoint import Checkpoints
 
-FIELDS = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context", "dtype")
+FIELDS = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context")
 
 
 @pytest.fixture
 def run(tmp_path: pathlib.Path) -> pathlib.Path:
     """A run's folder with the models of two rounds."""
     model = {name: value for name, value in asdict(toys.SMALL).items() if name in FIELDS}
-    model |= {"source": "", "chat": False}
+    model |= {"source": "", "chat": False, "dtype": toys.SMALL.compute.dtype}
     (tmp_path / "config.json").write_text(json.dumps({"seed": 0, "model": model}))
     checkpoints = Checkpoints(tmp_path / "checkpoints" / "rounds")
     for number in (0, 2):
@@ -101,7 +101,8 @@ def test_a_run_that_started_from_a_pretrained_model(sizes: tuple, tmp_path: path
     grid = sharding.make_mesh(*sizes, devices=jax.devices()[: 8 if sizes[0] > 1 else 1])
     base = load.load(str(tmp_path / "base"), grid)
     trained = jax.tree.map(lambda x: x + 1, base.params)
-    model = dict.fromkeys(FIELDS, 0) | {"source": str(tmp_path / "base"), "chat": False}
+    model = dict.fromkeys((*FIELDS, "dtype"), 0)
+    model |= {"source": str(tmp_path / "base"), "chat": False}
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps({"model": model}))
     checkpoints = Checkpoints(tmp_path / "run" / "checkpoints" / "rounds")

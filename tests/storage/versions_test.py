@@ -14,7 +14,7 @@ NEW = OLD | {"python": "3.12.1", "jax": "0.12.0.1"}
 def started(folder: pathlib.Path, *starts: dict[str, str], monkeypatch, begun: bool = False) -> str:
     """What the terminal shows at the last of these starts."""
     for number, these in enumerate(starts):
-        monkeypatch.setattr(versions, "here", lambda these=these: these)
+        monkeypatch.setattr(versions, "installed", lambda these=these: these)
         versions.record(epath.Path(folder), begun=begun or number > 0)
     console = Console(width=80, file=io.StringIO(), record=True)
     versions.report(console, epath.Path(folder))
