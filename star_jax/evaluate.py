@@ -38,14 +38,14 @@ _SAMPLES = flags.DEFINE_integer("samples", 1, "completions a question; 1: greedy
 def evaluate(
     settings: validation.Settings, workdir: str, *, split: str = "test", samples: int = 1
 ) -> dict[str, Any]:
-    """Evaluates a model: see `star_jax.star.evaluation.evaluate`."""
+    """Evaluates a model, as `star_jax.star.evaluation.evaluate` does."""
     from star_jax.star import evaluation  # jax takes seconds to import
 
     return evaluation.evaluate(settings, workdir, split=split, samples=samples)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Refuses what cannot be evaluated, then evaluates it."""
+    """Checks the settings, then evaluates the model."""
     del argv
     logging.set_verbosity(logging.WARNING)
     processes = distributed.process_flags()
@@ -56,8 +56,8 @@ def main(argv: Sequence[str]) -> None:
         settings = validation.from_config(_CONFIG.value)
         validation.check_samples(settings, _SAMPLES.value)
         name = pathlib.Path(settings.model.source).name
-        what = f"{settings.task.name}-{name}-{_SPLIT.value}-{_SAMPLES.value}"
-        workdir = _WORKDIR.value or f"runs/evaluate/{what}"
+        folder = f"{settings.task.name}-{name}-{_SPLIT.value}-{_SAMPLES.value}"
+        workdir = _WORKDIR.value or f"runs/evaluate/{folder}"
         with distributed.initialized(*processes):
             from star_jax.reporting import console
             from star_jax.runtime import compile, multihost

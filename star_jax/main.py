@@ -16,13 +16,13 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, local or gs:/
 
 
 def main(argv: Sequence[str]) -> None:
-    """Refuses what cannot be run, then runs it.
+    """Checks the settings, then runs the experiment.
 
     Args:
-      argv: the program's name; `flags.parse` lets nothing else through.
+      argv: name of the program; `flags.parse` accepts no other arguments.
     """
     del argv
-    logging.set_verbosity(logging.WARNING)  # Orbax says a page at every save
+    logging.set_verbosity(logging.WARNING)  # Orbax logs a page at every save
     config_file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
     workdir = _WORKDIR.value or f"runs/{pathlib.Path(config_file).stem}"
     processes = distributed.process_flags()
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
         distributed.check(*processes)
         settings = validation.from_config(_CONFIG.value)
         run_dir.check(settings, workdir)
-        # jax takes seconds to import: what is refused must not wait for it.
+        # jax takes seconds to import, so errors in the settings come first.
         with distributed.initialized(*processes):
             from star_jax.runtime import compile
             from star_jax.star import rounds

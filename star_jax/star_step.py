@@ -1,4 +1,4 @@
-"""The fused step under its short name; `star/fused_step.py` says what it does."""
+"""The fused step under its short name; see `star/fused_step.py`."""
 
 from star_jax.star.fused_step import (
     Attempt,

@@ -1,5 +1,5 @@
-"""Which completions are right, and what is kept of them.
+"""Grades completions, and stores the samples in the ledger.
 
-grade.py, ledger.py, summary.py, statistics.py run on the host and import no jax; device.py and its
-parts (device_*.py) are the same rules as array operations, for the fused step.
+grade.py, ledger.py, summary.py, statistics.py and evaluation.py run on the host and import no jax.
+device.py and its parts (device_*.py) are the same rules as array operations, for the fused step.
 """

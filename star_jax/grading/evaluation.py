@@ -1,4 +1,4 @@
-"""An evaluation in numbers: accuracy, maj@k and pass@k with intervals."""
+"""Summarizes an evaluation: accuracy, maj@k and pass@k with intervals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,14 +8,18 @@ from star_jax.grading import statistics, summary
 
 
 def summarize(questions: Sequence[Sequence[Sample]]) -> dict[str, Any]:
-    """The samples of every question in numbers.
+    """Summarizes an evaluation.
 
-    Returns: a dict with
-        questions, samples: how many, and how many of each.
+    Args:
+        questions: samples of every question, the same number for each.
+
+    Returns:
+        A dict with
+        questions, samples: number of questions, and of samples per question.
         accuracy: share of all samples that are right; `accuracy_interval` its 95 % interval over
             questions.
         exact_accuracy, flexible_accuracy, disagreement, unparsable, truncated: shares of all
-            samples, see `summary.agreement`.
+            samples, as in `summary.agreement`.
         maj_at, pass_at: k -> {"accuracy", "interval"} for k = 1, 2, 4, ... and all samples.
     """
     count = len(questions[0])
@@ -47,5 +51,5 @@ def summarize(questions: Sequence[Sequence[Sample]]) -> dict[str, Any]:
     }
 
 
-def _score(found: statistics.Mean) -> dict[str, Any]:
-    return {"accuracy": found.value, "interval": list(found.interval)}
+def _score(mean: statistics.Mean) -> dict[str, Any]:
+    return {"accuracy": mean.value, "interval": list(mean.interval)}

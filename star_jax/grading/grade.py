@@ -1,7 +1,7 @@
-"""Generated text -> answer -> right or wrong, on the host. This is the definition of right.
+"""Grades completions on the host: text -> answer -> right or wrong. This defines what is right.
 
-There are two rules. The exact one is the data set's own (`Task.answer`), the flexible one takes the
-last number, or the choice by its letter or text (`Task.flexible`). Both are recorded for every
+There are two rules. The exact rule is the data set's own (`Task.answer`). The flexible rule takes
+the last number, or the choice by its letter or text (`Task.flexible`). Both are recorded for every
 sample; `config.grading` says which one counts. There is no partial credit.
 """
 
@@ -16,16 +16,16 @@ Rule = Literal["exact", "flexible"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a completion was found to say.
+    """The grade of a completion.
 
     Attributes:
-        completion: what counts of the text: see `Ending.cut`; of a direct answer its first line, if
-            that is an answer.
-        truncated: the completion hit the budget before its end.
-        predicted: its canonical answer by the rule that counts; None where it has none.
-        correct: whether that is the gold answer of a completion that came to its end.
-        exact: the same by the exact rule.
-        flexible: the same by the flexible rule.
+        completion: part of the text that counts, as in `Ending.cut`; of a direct answer its first
+            line, if that is an answer.
+        truncated: True if the completion reached max_new_tokens before its end.
+        predicted: canonical answer by the rule that counts; None if there is none.
+        correct: True if the completion has ended and its answer is the gold answer.
+        exact: `correct` by the exact rule.
+        flexible: `correct` by the flexible rule.
     """
 
     completion: str
@@ -48,27 +48,33 @@ def grade(
     """Grades one completion: canonical answers are equal or they are not.
 
     Args:
-        task: it extracts the answer.
-        problem: it holds the gold answer.
-        completion: the generated text, without the end-of-text token.
-        truncated: the text hit the budget. It is never right if the completion has not ended
-            before: where it breaks off, the number so far may be the head of a longer one.
-        direct: the completion is an answer without a rationale.
-        rule: the one that counts.
+        task: task that extracts the answer.
+        problem: problem with the gold answer.
+        completion: generated text, without the end-of-text token.
+        truncated: True if the text reached max_new_tokens. It is never right unless the completion
+            ended before: a number at the cut may be the beginning of a longer one.
+        direct: True if the completion is an answer without a rationale.
+        rule: rule that counts.
     """
-    whole = completion
-    completion = _direct(task, whole) if direct else task.ending().cut(whole)
-    truncated = truncated and completion == whole
-    found = {
+    text = completion
+    completion = _direct(task, text) if direct else task.ending().cut(text)
+    truncated = truncated and completion == text
+    answers = {
         "exact": task.direct_answer(completion) if direct else task.answer(completion),
         "flexible": task.flexible(problem, completion),
     }
-    right = {name: answer == problem.answer and not truncated for name, answer in found.items()}
-    return Verdict(completion, truncated, found[rule], right[rule], **right)
+    right = {name: answer == problem.answer and not truncated for name, answer in answers.items()}
+    return Verdict(
+        completion=completion,
+        truncated=truncated,
+        predicted=answers[rule],
+        correct=right[rule],
+        **right,
+    )
 
 
 def _direct(task: Task, text: str) -> str:
-    """The completion in a text that should be an answer alone."""
+    """Returns the completion in a text that should be an answer alone."""
     start = len(text) - len(text.lstrip())
     line = text[: start + len(first_line(text[start:]))]
     whole = line == text or task.direct_answer(line) is None

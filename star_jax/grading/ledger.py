@@ -1,4 +1,4 @@
-"""The ledger: what was generated, what was kept, what was dropped and why, as JSON lines."""
+"""The ledger: samples as JSON lines, each with its grade and the reason why it was dropped."""
 
 import dataclasses
 import json
@@ -15,8 +15,6 @@ from star_jax.storage import files
 from star_jax.tasks.task import Problem, Task
 
 _KEPT = "kept.jsonl"
-
-
 _FIELDS = get_type_hints(Sample)  # field -> the type its value must have in a stored line
 
 
@@ -33,10 +31,10 @@ def make_sample(
     rule: Rule = "exact",
     drop_leaks: bool = False,
 ) -> Sample:
-    """The ledger's line for one completion of `problem`.
+    """Returns the ledger's line for one completion of `problem`.
 
-    Arguments are those of `grade` and the fields of Sample; with `drop_leaks`, a rationale
-    that gives the hint away is not kept.
+    The arguments are those of `grade` and the fields of `Sample`. With `drop_leaks`, a rationale
+    that reveals its hint is not kept.
     """
     verdict = grade(task, problem, completion, truncated=truncated, direct=direct, rule=rule)
     completion, truncated = verdict.completion, verdict.truncated
@@ -74,16 +72,16 @@ def _reason(verdict: Verdict, truncated: bool, leaking: bool) -> Reason:
 
 
 def failures(samples: Iterable[Sample]) -> list[Sample]:
-    """The samples to rationalize (Algorithm 1, line 4): those that did not come out right."""
+    """The samples to rationalize (Algorithm 1, line 4): those that are not correct."""
     return [sample for sample in samples if not sample.correct]
 
 
 def filter_samples(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> list[Sample]:
-    """Algorithm 1's filter (lines 5 and 6): what the round trains on.
+    """Returns the samples that the round trains on: Algorithm 1's filter (lines 5 and 6).
 
-    All that is right in `samples`, then of `rationalized` what is right and failed in `samples`.
-    The latter is stored as if there had been no hint: with the prompt of the first attempt. Its
-    `hint` still says where it came from.
+    These are the kept ones of `samples`, then the kept ones of `rationalized` whose first attempt
+    in `samples` failed. A rationalized sample is stored as if there had been no hint, with the
+    prompt of the first attempt. Its field `hint` still says where it came from.
 
     Raises:
         ValueError: two samples have one id, or a rationalized one has no first attempt.
@@ -103,20 +101,20 @@ def filter_samples(samples: Sequence[Sample], rationalized: Sequence[Sample]) ->
 
 
 def _by_id(samples: Sequence[Sample]) -> dict[str, Sample]:
-    found: dict[str, Sample] = {}
+    by_id: dict[str, Sample] = {}
     for sample in samples:
-        if sample.id in found:
+        if sample.id in by_id:
             raise ValueError(
                 f"two samples of one round have the id {sample.id!r}: the task's ids must be unique"
             )
-        found[sample.id] = sample
-    return found
+        by_id[sample.id] = sample
+    return by_id
 
 
 def write_shard(
     folder: epath.PathLike, phase: str, index: int, samples: Sequence[Sample]
 ) -> epath.Path:
-    """Writes folder/<phase>-<index>.jsonl whole and returns its path; `index` counts from 0."""
+    """Writes folder/<phase>-<index>.jsonl in one piece; returns its path. `index` is from 0."""
     path = _shard(folder, phase, index)
     _write(path, samples)
     return path
@@ -125,20 +123,23 @@ def write_shard(
 def write_part(
     folder: epath.PathLike, phase: str, index: int, process: int, samples: Sequence[Sample]
 ) -> None:
-    """Writes those samples of a shard that one of several processes has graded."""
+    """Writes the samples of a shard that one of several processes has graded."""
     _write(files.part(_shard(folder, phase, index), process), samples)
 
 
 def join_parts(
     folder: epath.PathLike, phase: str, index: int, owners: Sequence[int]
 ) -> list[Sample]:
-    """Makes a shard, as `write_shard` does, of its parts, which are removed; returns its samples.
+    """Joins the parts of a shard, writes the shard as `write_shard` does, and removes the parts.
 
     Args:
-        folder: of the round.
-        phase: of the shard; see `star/phase.py`.
-        index: of the shard.
-        owners: of each sample, in their order, the process in whose part it is.
+        folder: folder of the round.
+        phase: name of the shard's phase; see `star/phase.py`.
+        index: index of the shard.
+        owners: process in whose part each sample is, in the samples' order.
+
+    Returns:
+        The samples of the shard.
 
     Raises:
         FileNotFoundError: a part is missing.
@@ -150,8 +151,8 @@ def join_parts(
             f"{os.fspath(missing[0])} is missing, though its process has written it: all processes "
             "must share --workdir, on a filesystem that shows at once what another has written"
         )
-    rest = {owner: iter(_read(part)) for owner, part in parts.items()}
-    samples = [next(rest[owner]) for owner in owners]
+    readers = {owner: iter(_read(part)) for owner, part in parts.items()}
+    samples = [next(readers[owner]) for owner in owners]
     _write(path, samples)
     for part in parts.values():
         part.unlink()
@@ -159,26 +160,26 @@ def join_parts(
 
 
 def shard_count(folder: epath.PathLike, phase: str) -> int:
-    """Number of shards written so far: the index of the next.
+    """Returns the number of shards written so far, which is the index of the next.
 
     Raises:
-        FileNotFoundError: one is missing before the last.
+        FileNotFoundError: a shard is missing before the last.
     """
     folder = epath.Path(folder)
     pattern = re.compile(rf"{phase}-(\d{{5,}})\.jsonl")
     names = (path.name for path in folder.iterdir()) if folder.exists() else ()
-    found = {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
-    for index in range(len(found)):
-        if index not in found:
+    indices = {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
+    for index in range(len(indices)):
+        if index not in indices:
             raise FileNotFoundError(
                 f"{os.fspath(folder / f'{phase}-{index:05d}.jsonl')} is missing though later ones "
                 "are there: restore it, or delete the round's folder to do the round again"
             )
-    return len(found)
+    return len(indices)
 
 
 def read_shards(folder: epath.PathLike, phase: str) -> list[Sample]:
-    """The samples of all shards, in the order they were written; [] if there are none.
+    """Reads the samples of all shards, in the order they were written; [] if there are none.
 
     Raises:
         FileNotFoundError: a shard is missing before the last.
@@ -194,12 +195,12 @@ def _shard(folder: epath.PathLike, phase: str, index: int) -> epath.Path:
 
 
 def write_kept(folder: epath.PathLike, samples: Sequence[Sample]) -> None:
-    """Writes folder/kept.jsonl whole: what `keep` returned."""
+    """Writes folder/kept.jsonl in one piece: the samples from `filter_samples`."""
     _write(epath.Path(folder) / _KEPT, samples)
 
 
 def read_kept(folder: epath.PathLike) -> list[Sample]:
-    """The samples of folder/kept.jsonl.
+    """Reads the samples of folder/kept.jsonl.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -209,7 +210,7 @@ def read_kept(folder: epath.PathLike) -> list[Sample]:
 
 
 def _write(path: epath.Path, samples: Sequence[Sample]) -> None:
-    # json escapes whatever is not ASCII, so no character of a completion can end a line early
+    # json escapes everything but ASCII, so no character of a completion can end a line early.
     lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
     files.write_atomic(path, "".join(lines))
 

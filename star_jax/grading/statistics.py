@@ -1,6 +1,6 @@
 """Accuracy of graded answers: overall and per group, each with its 95 % interval.
 
-The text side's half of an evaluation: it sees only whether each answer was right, never a model.
+The functions take right and wrong answers only, never a model.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile: two-sided 95 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How many of `total` answers were right.
+    """The number of right answers among `total`.
 
     Attributes:
         correct: number of right answers, 0..total.
@@ -66,11 +66,12 @@ def wilson(correct: int, total: int, z: float = Z_95) -> tuple[float, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-    """A mean over questions, each a number in 0..1.
+    """A mean over questions of numbers in 0..1.
 
     Attributes:
         value: the mean.
-        interval: its 95 % interval, by the normal distribution, within 0..1.
+        interval: 95 % interval within 0..1: Wilson's if all numbers are 0 or 1, otherwise by the
+            normal distribution.
     """
 
     value: float
@@ -78,7 +79,7 @@ class Mean:
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """The mean of one number a question.
+    """Returns the mean of one number in 0..1 per question.
 
     Raises:
         ValueError: there are no values.
@@ -97,17 +98,17 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     """The chance that one of k samples is right, without bias (Chen et al., 2021, eq. 1).
 
     Args:
-        samples: drawn of a question, at least k.
-        correct: how many of them are right.
-        k: how many are looked at.
+        samples: number of samples of the question, at least k.
+        correct: number of right samples.
+        k: number of samples that the chance is for.
     """
     return 1 - math.comb(samples - correct, k) / math.comb(samples, k)
 
 
 def majority(answers: Sequence[str | None]) -> str | None:
-    """The commonest answer, the earlier one of a tie; None where there is no answer at all."""
-    given = [answer for answer in answers if answer is not None]
-    return max(given, key=given.count, default=None)
+    """The commonest answer, the earlier one of a tie; None if there is no answer at all."""
+    votes = [answer for answer in answers if answer is not None]
+    return max(votes, key=votes.count, default=None)
 
 
 def overall(records: Iterable[tuple[str, bool]]) -> Score:
@@ -138,16 +139,16 @@ def by_group(records: Iterable[tuple[str, bool]]) -> dict[str, Score]:
 def accuracy_summary(
     records: Sequence[tuple[str, bool]], in_distribution: Callable[[str], bool]
 ) -> dict[str, Any]:
-    """What a round reports of its evaluation, ready for `result.json`.
+    """Returns a round's evaluation in the form of `result.json`.
 
     Args:
         records: (group, correct) of each answer.
-        in_distribution: whether a group is of the kind that was trained on.
+        in_distribution: function that returns whether a group is of the kind that is trained on.
 
     Returns:
-        accuracy: the share right of all in-distribution problems, 0..1.
+        accuracy: share right of all in-distribution problems, 0..1.
         accuracy_interval: [low, high], its 95 % Wilson interval.
-        evaluated: how many in-distribution problems that is.
+        evaluated: number of in-distribution problems.
         accuracy_by_class: group -> share right, in-distribution groups only.
         out_of_distribution: group -> share right, the other groups.
         interval_by_class: group -> [low, high], all groups.

@@ -1,4 +1,4 @@
-"""A round's samples in numbers: counts, and shares of what can go wrong unseen."""
+"""Summarizes a round's samples: counts, and shares of errors that accuracy does not show."""
 
 import collections
 from collections.abc import Callable, Sequence
@@ -9,20 +9,25 @@ from star_jax.grading.ledger import filter_samples
 
 
 def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
-    """The round in numbers.
+    """Summarizes a round.
 
-    Returns: a dict that JSON can hold, with
-        tried, correct: problems tried without the hint, and right.
-        hinted, rationalized: failures tried again with the hint, and then right.
-        kept: what the round trains on.
+    Args:
+        samples: samples without the hint.
+        rationalized: samples with the hint.
+
+    Returns:
+        A dict that JSON can hold, with
+        tried, correct: number of problems sampled without the hint, and of those that are right.
+        hinted, rationalized: number of failures sampled again with the hint, and of those kept.
+        kept: number of samples that the round trains on.
         wrong_step_share {generated, rationalized}: share of the kept rationales that have a wrong
             step although their answer is right; None if none is kept or the task cannot know.
-        truncated, unparsable {generated, rationalized}: share of the tries that hit the budget, and
-            that came to their end without an answer; None if nothing was tried.
+        truncated, unparsable {generated, rationalized}: share of the samples that reached
+            max_new_tokens, and that ended without an answer; None without samples.
         disagreement {generated, rationalized}: share on which the exact and the flexible rule
-            differ; None if nothing was tried.
-        dropped {generated, rationalized}: reason -> how many tries were dropped for it.
-        leaks: kind -> how many of the right rationalizations give the hint away in this way.
+            differ; None without samples.
+        dropped {generated, rationalized}: reason -> number of samples dropped for it.
+        leaks: kind -> number of right rationalizations that reveal the hint in this way.
         by_class: the five counts and wrong_step_share for each class.
     """
     groups = dict.fromkeys(sample.group for sample in samples)
@@ -82,24 +87,24 @@ def _disagreement_share(samples: Sequence[Sample]) -> float | None:
 
 
 def _leaks(rationalized: Sequence[Sample]) -> dict[str, int]:
-    found = collections.Counter(
+    counts = collections.Counter(
         kind for sample in rationalized if sample.correct for kind in sample.leaks
     )
-    return dict(sorted(found.items()))
+    return dict(sorted(counts.items()))
 
 
 def _dropped(
     samples: Sequence[Sample], rationalized: Sequence[Sample]
 ) -> dict[str, dict[str, int]]:
     def reasons(tries: Sequence[Sample]) -> dict[str, int]:
-        found = collections.Counter(sample.reason for sample in tries if not sample.kept)
-        return dict(sorted(found.items()))
+        counts = collections.Counter(sample.reason for sample in tries if not sample.kept)
+        return dict(sorted(counts.items()))
 
     return {"generated": reasons(samples), "rationalized": reasons(rationalized)}
 
 
 def agreement(samples: Sequence[Sample]) -> dict[str, float | None]:
-    """Of an evaluation: accuracy by either rule, share on which they differ, and without answer."""
+    """Returns shares of samples: right by either rule, disagreement, unparsable, truncated."""
     return {
         "exact_accuracy": _share([sample.exact for sample in samples]),
         "flexible_accuracy": _share([sample.flexible for sample in samples]),

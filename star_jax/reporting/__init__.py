@@ -1,1 +1,1 @@
-"""What a run shows: result.json, the plot, the terminal's tables, seconds by phase."""
+"""Reports of a run: result.json, metrics.jsonl, the plot, the terminal, seconds by phase."""

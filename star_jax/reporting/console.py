@@ -1,7 +1,7 @@
-"""What the terminal shows: progress inside a phase, the rounds' tables, where to look at the end.
+"""Prints to the terminal: progress inside a phase, the rounds' tables, the files of a finished run.
 
-A round is a dict as in `result.json`; where a field is missing (the base model has no problems
-tried) the table has a dash. Everything fits 80 columns.
+A round is a dict as in `result.json`. A missing field (the base model has no problems tried) is a
+dash in the table. Everything fits 80 columns.
 """
 
 import collections
@@ -25,10 +25,10 @@ DASH = "–"
 
 
 class Advance(Protocol):
-    """Reports `count` more items as done, with the latest values to show beside the bar."""
+    """A function that reports finished items, with the latest values to show beside the bar."""
 
     def __call__(self, count: int = 1, **fields: float | str) -> None:
-        """Adds `count` to the items done; `fields` are names and values, such as loss=0.1."""
+        """Adds `count` finished items; `fields` are names and values, such as loss=0.1."""
         ...
 
 
@@ -36,17 +36,17 @@ class Advance(Protocol):
 def progress(
     console: Console, description: str, total: int, done: int = 0, every: float = 10.0
 ) -> Iterator[Advance]:
-    """Shows how far a phase is: a bar on a terminal, now and then a line anywhere else.
+    """Shows the progress of a phase: a bar on a terminal, otherwise a line from time to time.
 
     Args:
-        console: where to show it.
-        description: the phase, such as "round 3 train".
+        console: console to print to.
+        description: name of the phase, such as "round 3 train".
         total: number of items of the phase.
-        done: items done before this process began, when a run goes on; not counted in the rate.
-        every: seconds between two lines where there is no terminal.
+        done: items finished before this process started, in a resumed run; not part of the rate.
+        every: seconds between two lines if there is no terminal.
 
     Yields:
-        A function that takes how many items were done since its last call, and values to show.
+        A function that takes the number of items finished since its last call, and values to show.
     """
     show = _bar(console, description, total, done)
     if not console.is_terminal:
@@ -66,7 +66,7 @@ def _bar(console: Console, description: str, total: int, done: int) -> Iterator[
         TextColumn("{task.fields[values]}", style="dim"),
     )
     start = time.monotonic()
-    # Transient: the round's table takes the bar's place, with the phase's seconds in it.
+    # Transient: the round's table replaces the bar, with the phase's seconds in it.
     with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
         task = bar.add_task(description, total=total, completed=done, rate="", values="")
         new = 0
@@ -87,7 +87,7 @@ def _lines(
     start = last = time.monotonic()
     new, values = 0, ""
 
-    def say(*parts: str) -> None:
+    def print_line(*parts: str) -> None:
         line = ", ".join([f"{description}: {done + new} of {total}", *filter(None, parts)])
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -97,16 +97,16 @@ def _lines(
         if now - last >= every and done + new < total:
             last = now
             left = (now - start) * (total - done - new) / new if new else 0.0
-            say(_rate(new, now - start), f"{left:.0f} s left" if new else "", values)
+            print_line(_rate(new, now - start), f"{left:.0f} s left" if new else "", values)
 
-    say()
+    print_line()
     yield advance
     seconds = time.monotonic() - start
-    say(f"{seconds:.1f} s", _rate(new, seconds), values)
+    print_line(f"{seconds:.1f} s", _rate(new, seconds), values)
 
 
 def _rate(count: int, seconds: float) -> str:
-    """Items a second, or the reverse where that reads better; '' where it is not known yet."""
+    """Returns items per second, or seconds per item if slow; '' if it is not known yet."""
     if count == 0 or seconds <= 0:
         return ""
     rate = count / seconds
@@ -124,19 +124,19 @@ def _values(fields: dict[str, float | str]) -> str:
 
 
 def _value(value: float | str) -> str:
-    """A count with all its digits, another number with three."""
+    """Formats a count with all its digits, another number with three."""
     if isinstance(value, str):
         return value
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
 
 
 def print_round(console: Console, record: dict[str, Any], unit: str = "class") -> None:
-    """Prints what one round did and how good its model is.
+    """Prints the work of one round and the accuracy of its model.
 
     Args:
-        console: where to print.
-        record: the round.
-        unit: what a group of problems counts, such as "digits".
+        console: console to print to.
+        record: record of the round.
+        unit: noun that a group of problems counts, such as "digits".
     """
     name = f"round {record['round']}" if record["round"] else "base model"
     console.rule(f"[bold]{name}[/bold]: {100 * record['accuracy']:.1f} % right", align="left")
@@ -149,9 +149,9 @@ def print_rounds(console: Console, rounds: Sequence[dict[str, Any]], unit: str =
     """Prints the tables of all rounds, a row a round, for the end of a run.
 
     Args:
-        console: where to print.
-        rounds: the rounds in order.
-        unit: what a group of problems counts, such as "digits".
+        console: console to print to.
+        rounds: records of the rounds in order.
+        unit: noun that a group of problems counts, such as "digits".
     """
     console.rule("[bold]all rounds[/bold]", align="left")
     console.print(_work_table(rounds))
@@ -169,7 +169,7 @@ def print_test(console: Console, score: dict[str, Any]) -> None:
 
 
 def print_evaluation(result: dict[str, Any], path: str) -> None:
-    """Prints what `star_jax.evaluate` has found."""
+    """Prints the result of `star_jax.evaluate`, and the path of its file."""
     console = Console()
     console.rule(
         f"[bold]{result['task']}, {result['split']}[/bold]: {result['questions']} questions, "
@@ -194,7 +194,7 @@ def print_evaluation(result: dict[str, Any], path: str) -> None:
 
 
 def print_data(console: Console, report: dict[str, Any]) -> None:
-    """Prints how many problems there are, and what was left out of a data set and why."""
+    """Prints the number of problems, and the rows left out of a data set with the reasons."""
     counts = ", ".join(f"{count:,} {split}" for split, count in report["problems"].items() if count)
     console.print(f"problems: {counts}")
     for split, flaws in report["left_out"].items():
@@ -205,7 +205,7 @@ def print_data(console: Console, report: dict[str, Any]) -> None:
 
 
 def _table(caption: str) -> Table:
-    # No padding and no frame: 80 columns are few for what a round has to say.
+    # No padding and no frame: a round's columns hardly fit into 80.
     return Table(
         box=box.SIMPLE_HEAD, show_edge=False, padding=0, caption=caption, caption_justify="left"
     )
@@ -237,7 +237,7 @@ def _accuracy_table(rounds: Sequence[dict[str, Any]], unit: str) -> Table:
     table.add_column("right\n%", justify="right", style="bold")
     table.add_column("95 %\ninterval", justify="right", style="dim")
     for index, group in enumerate(inside):
-        # The unit stands once, over the first group: repeated, it would not fit.
+        # The unit is printed once, over the first group: repeated, it would not fit.
         table.add_column(f"{'' if index else '  ' + unit}\n{group}", justify="right", min_width=4)
     for group in outside:
         table.add_column(f"\n{group}*", justify="right", min_width=4, style="dim")
@@ -268,7 +268,7 @@ def _wrong_steps(shares: dict[str, float | None]) -> str:
 
 
 def _seconds(seconds: dict[str, float]) -> list[str]:
-    """The phases of the table, what is in none of them, and the total."""
+    """Returns the seconds of the table's phases, of everything else, and of the whole round."""
     total = seconds.get("total", sum(seconds.values()))
     other = total - sum(seconds.get(phase, 0.0) for phase in PHASES)
     phases = [f"{seconds[phase]:.0f}" if phase in seconds else DASH for phase in PHASES]
@@ -276,9 +276,9 @@ def _seconds(seconds: dict[str, float]) -> list[str]:
 
 
 def closing(console: Console, workdir: epath.PathLike) -> None:
-    """Names the files of the run folder that are worth a look, those that exist."""
+    """Prints the files of the run folder that are worth reading, if they exist."""
     folder = epath.Path(workdir)
-    worth = {
+    contents = {
         PLOT: "accuracy and wrong steps over the rounds",
         RESULT: "every round's numbers",
         METRICS: "the numbers during training",
@@ -288,9 +288,9 @@ def closing(console: Console, workdir: epath.PathLike) -> None:
         "checkpoints": "the weights",
     }
     console.print("[bold]Look at[/bold]")
-    for name, what in worth.items():
+    for name, content in contents.items():
         if (folder / name).exists():
             console.print(
                 f"  {folder / name}", style="cyan", end="", soft_wrap=True, highlight=False
             )
-            console.print(f"  {what}", style="dim", soft_wrap=True, highlight=False)
+            console.print(f"  {content}", style="dim", soft_wrap=True, highlight=False)

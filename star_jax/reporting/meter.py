@@ -1,4 +1,4 @@
-"""What a process measures of itself: seconds by phase, idle devices, compilations."""
+"""Measures a process: seconds by phase, idle devices, compilations."""
 
 import contextlib
 import dataclasses
@@ -15,11 +15,11 @@ from star_jax.runtime.compile import Compiler
 
 @dataclasses.dataclass
 class Stopwatch:
-    """Seconds by phase, as measured by this process; those in which it waited are left out.
+    """A stopwatch for the phases of a round; the time in which the process waited does not count.
 
     Attributes:
-        seconds: by phase.
-        waited: says how long it has waited so far.
+        seconds: phase -> seconds spent in it.
+        waited: function that returns the seconds that the process has waited so far.
     """
 
     seconds: dict[str, float]
@@ -28,40 +28,40 @@ class Stopwatch:
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Adds the time spent inside to phase `name`."""
-        begun = time.perf_counter() - self.waited()
+        start = time.perf_counter() - self.waited()
         try:
             yield
         finally:
-            spent = time.perf_counter() - self.waited() - begun
+            spent = time.perf_counter() - self.waited() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
 
 class CompilationCount:
-    """Counts what XLA compiles in this process, our programs and anything else.
+    """Counts the programs that XLA compiles in this process, ours and all others.
 
-    What it takes ready made from a cache on disk does not count.
+    A program that XLA loads from the cache on disk does not count.
     """
 
     def __init__(self) -> None:
         self.total = 0
-        jax.monitoring.register_event_duration_secs_listener(self._hear)
-        jax.monitoring.register_event_listener(self._find)
+        jax.monitoring.register_event_duration_secs_listener(self._on_duration)
+        jax.monitoring.register_event_listener(self._on_event)
 
-    def _hear(self, event: str, duration_secs: float, **kwargs: Any) -> None:
+    def _on_duration(self, event: str, duration_secs: float, **kwargs: Any) -> None:
         del duration_secs, kwargs
         self.total += event == "/jax/core/compile/backend_compile_duration"
 
-    def _find(self, event: str, **kwargs: Any) -> None:
+    def _on_event(self, event: str, **kwargs: Any) -> None:
         del kwargs
         self.total -= event == "/jax/compilation_cache/cache_hits"
 
 
 class Meter:
-    """What is measured of a round.
+    """The measurements of a round.
 
     Args:
-        compiler: of the programs that run, and are waited for.
-        usage: of sampling's slots, added up as the run goes on.
+        compiler: compiler of the programs, which counts the seconds of waiting and of running.
+        usage: usage of sampling's slots, summed over the run.
     """
 
     def __init__(self, compiler: Compiler, usage: SlotUsage) -> None:
@@ -70,17 +70,17 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        """Begins to measure the next round."""
+        """Starts the measurement of the next round."""
         self.watch = Stopwatch({}, lambda: self._compiler.waited)
         self._waited = self._compiler.waited
         self._compiled = self._compilations.total
         self._device_seconds = self._compiler.device_seconds
         self._before = dataclasses.replace(self._usage)
-        self._begun = time.perf_counter()
+        self._start_time = time.perf_counter()
 
     def read(self) -> dict[str, Any]:
-        """The measurements so far; `host_share` is of the time that nothing was compiled in."""
-        total = time.perf_counter() - self._begun
+        """Returns the measurements so far; `host_share` is of the time without compilations."""
+        total = time.perf_counter() - self._start_time
         waited = self._compiler.waited - self._waited
         device = self._compiler.device_seconds - self._device_seconds
         steps = self._usage.steps - self._before.steps

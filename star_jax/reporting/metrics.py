@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one line every few updates, appended as training goes on."""
+"""Reads and writes `metrics.jsonl`: one line every few updates, appended during training."""
 
 import json
 from collections.abc import Callable
@@ -14,8 +14,8 @@ METRICS = "metrics.jsonl"
 def append_metrics(path: epath.PathLike, record: dict[str, Any]) -> None:
     """Appends `record` to the metrics file as one JSON line.
 
-    Appended, not written whole: a round has thousands of lines, and the worst that a kill leaves is
-    a torn last line, which `truncate_metrics` drops.
+    The file is not rewritten, because a round has thousands of lines. A killed process leaves at
+    worst a torn last line, which `truncate_metrics` drops.
 
     Raises:
         ValueError: a number in the record is not finite.
@@ -31,7 +31,7 @@ def append_metrics(path: epath.PathLike, record: dict[str, Any]) -> None:
 
 
 def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
-    """The whole records of a metrics file; a torn last line is left out, a missing file is empty.
+    """Reads the records of a metrics file without a torn last line; a missing file has none.
 
     Raises:
         ValueError: a line that is not the last is no JSON object.
@@ -57,17 +57,17 @@ def _json_object(line: str) -> dict[str, Any]:
 
 
 def truncate_metrics(path: epath.PathLike, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Drops the torn last line and the records that are to be made again, in one atomic write.
+    """Drops the torn last line and the records of work that is redone, in one atomic write.
 
-    Called on resume, before anything is appended. A missing file stays missing.
+    It is called on resume, before anything is appended. A missing file stays missing.
 
     Args:
-        path: the metrics file.
-        keep: whether a record is of work that is not redone.
+        path: path of the metrics file.
+        keep: function that returns whether a record is of work that is not redone.
 
     Raises:
         ValueError: a line that is not the last is no JSON object.
     """
     if epath.Path(path).exists():
-        kept = [record for record in read_metrics(path) if keep(record)]
-        files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
+        records = [record for record in read_metrics(path) if keep(record)]
+        files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in records))

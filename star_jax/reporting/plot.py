@@ -1,4 +1,4 @@
-"""The plot of a run's rounds."""
+"""Plots the rounds of a run."""
 
 import dataclasses
 import io
@@ -24,13 +24,13 @@ INK, MUTED, GRID = "#222222", "#666666", "#E4E4E4"
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """The name of a line in a plot, to be written at its right end.
+    """The name of a line in a plot, written at the line's right end.
 
     Attributes:
-        end: (round, percent) where the line ends.
-        text: the name.
-        color: the line's.
-        bold: whether it is one of the lines that matter most.
+        end: (round, percent) of the line's right end.
+        text: name of the line.
+        color: colour of the line.
+        bold: True for a main line, whose label is bold.
     """
 
     end: tuple[float, float]
@@ -43,9 +43,9 @@ def plot(outcome: dict[str, Any], path: epath.PathLike, unit: str = "") -> None:
     """Draws accuracy per group over the rounds, and beneath it the kept rationales' wrong steps.
 
     Args:
-        outcome: a result, as `result` makes it.
-        path: the PNG to write, atomically.
-        unit: what a group counts, for the labels: with "digits", group '3' is "3 digits".
+        outcome: result of a run, from `result.result`.
+        path: path of the PNG, which is written atomically.
+        unit: noun that a group counts, for the labels: with "digits", group '3' is "3 digits".
     """
     rounds = outcome["rounds"]
     with_steps = any(_shares(rounds, kind) for kind in ("generated", "rationalized"))
@@ -98,13 +98,13 @@ def _plot_wrong_steps(axes: Axes, rounds: Sequence[dict[str, Any]]) -> None:
 
 
 def _shares(rounds: Sequence[dict[str, Any]], kind: str) -> list[tuple[int, float]]:
-    """(round, percent of the kept `kind` rationales with a wrong step), where that is known."""
+    """Returns (round, percent of the kept `kind` rationales with a wrong step) where known."""
     shares = [(r["round"], r.get("wrong_step_share", {}).get(kind)) for r in rounds]
     return [(number, 100 * share) for number, share in shares if share is not None]
 
 
 def ordered_colors(count: int) -> list[str]:
-    """`count` colours for ordered groups, dark to light, ordered in grey too (viridis)."""
+    """Returns `count` colours for ordered groups, dark to light, in grey too (viridis)."""
     # Viridis ends in a yellow that vanishes on white: stop before it.
     colormap = matplotlib.colormaps["viridis"]
     return [to_hex(colormap(0.78 * index / max(1, count - 1))) for index in range(count)]
@@ -133,9 +133,9 @@ def label_ends(axes: Axes, labels: Sequence[Label], gap: float = 6.5) -> None:
     """Writes each line's name at its right end, so that no legend is needed.
 
     Args:
-        axes: where the lines are, y in percent.
-        labels: of all lines, the first of those that end together on top.
-        gap: the least distance between two labels, in percent of accuracy.
+        axes: axes of the lines, y in percent.
+        labels: labels of all lines; of lines that end together, the first is on top.
+        gap: least distance between two labels, in percent of accuracy.
     """
     # Lines that end about together keep the order of the labels, the first of them on top.
     order = sorted(
@@ -167,10 +167,10 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     """Moves positions apart, in their order upwards, until neighbours are at least `gap` apart.
 
     Args:
-        wanted: positions, about ascending.
-        gap: the least distance between neighbours.
-        low: where the first may lie at the lowest; given up where there is no room for all.
-        high: where the last may lie at the highest.
+        wanted: positions, roughly ascending.
+        gap: least distance between neighbours.
+        low: lower limit of the first position; exceeded if there is no space for all.
+        high: upper limit of the last position.
     """
 
     def push(positions: Sequence[float], floor: float) -> list[float]:
@@ -182,7 +182,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     def push_down(positions: Sequence[float], ceiling: float) -> list[float]:
         return [-p for p in reversed(push([-q for q in reversed(positions)], -ceiling))]
 
-    # Both keep the distances, so their mean does too, and a crowd spreads to both sides.
+    # Both keep the distances, so their mean does too, and close positions move to both sides.
     up, down = push(wanted, -math.inf), push_down(wanted, math.inf)
     middle = [(a + b) / 2 for a, b in zip(up, down, strict=True)]
     return push_down(push(middle, low), high)

@@ -1,4 +1,4 @@
-"""`result.json`: what a run came to, round by round.
+"""Makes `result.json`: the results of a run, round by round.
 
 A round is a dict as in `result.json`.
 """
@@ -8,19 +8,20 @@ from typing import Any
 
 RESULT = "result.json"
 
-# The fields that differ between two runs of one configuration: they are measured, not computed.
+# The measured fields, which differ between two runs of one configuration.
 MEASURED = ("compilations", "host_share", "seconds", "slots_occupied")
 
 
 def result(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The content of `result.json`.
+    """Returns the content of `result.json`.
 
     Args:
-        rounds: the rounds so far in order, each with at least `round` and `accuracy` (0..1);
-            the first is round 0, the base model.
+        rounds: rounds so far in order, each with at least `round` and `accuracy` (0..1); the first
+            is round 0, the base model.
 
     Returns:
-        base_accuracy, accuracy (the last round's), best_round (the earliest best) and rounds.
+        A dict with base_accuracy, accuracy (the last round's), best_round (the earliest best) and
+        rounds.
 
     Raises:
         ValueError: the rounds are not 0, 1, 2, ...
@@ -38,9 +39,9 @@ def result(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def deterministic(value: Any) -> Any:
-    """`value`, such as a result, without the MEASURED fields at any depth.
+    """Returns `value`, such as a result, without the `MEASURED` fields at any depth.
 
-    Two runs with one configuration and seed agree in this, however often they were interrupted.
+    Two runs with one configuration and seed give the same, however often they were interrupted.
     """
     if isinstance(value, dict):
         return {key: deterministic(item) for key, item in value.items() if key not in MEASURED}

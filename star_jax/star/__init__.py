@@ -1,10 +1,11 @@
 """The algorithm: rounds of generation, rationalization, filtering and fine-tuning.
 
-rounds.py      the outer loop (Algorithm 1)
-phases.py      the phases of a round
-fused_step.py  a round's work as one pure function of a batch; fused_round.py: the loop around it
-build.py       everything that a run works with, made from its settings
-capacity.py    how many rows are decoded at a time
-programs.py    the compiled programs
-finite.py      NaN and infinities are refused
+rounds.py          the outer loop (Algorithm 1); phase.py: the phases in which a round samples
+generate.py        sampling and grading of problems; finetune.py: training; weights.py: the models
+fused_step.py      a round's work as one pure function of a batch
+fused_programs.py  the compiled programs of that function; fused_round.py: the loop around it
+run.py             everything that a run works with; build.py: makes it from the settings
+capacity.py        the number of rows that are decoded at a time
+evaluation.py      a run without rounds, which only evaluates
+finite.py          errors for NaN and infinities
 """

@@ -33,7 +33,7 @@ from star_jax.training.optimizer import make_optimizer
 from star_jax.training.programs import InitProgram, UpdatePrograms
 from star_jax.training.spec import UpdateSpec, padded_rows
 
-_SOME = 500  # documents of a corpus that are looked at before anything is made of it
+_CHECKED = 500  # documents of a corpus whose lengths are checked before the training
 
 
 def make_run(
@@ -42,21 +42,21 @@ def make_run(
     """Opens the run's folder and builds everything; compiles nothing.
 
     Args:
-        settings: of the run.
-        workdir: its folder.
-        console: for tables and progress.
+        settings: settings of the run.
+        workdir: folder of the run.
+        console: console for tables and progress.
         samples: completions of every question; with the number of questions, it bounds the rows
             that are decoded at a time.
 
     Raises:
         SettingsError: the folder is of another configuration, a batch does not fit the mesh, a
-            length does not hold what it is for, or the data or the model cannot be read.
+            length is too small, or the data or the model cannot be read.
     """
     try:
         return _make(settings, workdir, console, samples)
     except SettingsError:
         raise
-    except ValueError as error:  # of the mesh, the data, the tokenizer and the model
+    except ValueError as error:  # from the mesh, the data, the tokenizer or the model
         raise SettingsError(str(error)) from error
 
 
@@ -83,9 +83,9 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         settings, prompter, problems, model, mesh, prefix=prefix, samples=samples, workdir=workdir
     )
     if settings.rounds.count:
-        _ = prompter.end  # a chat template that has no replies says so now
+        _ = prompter.end  # raises now if the chat template has no replies
     fused = _fused_spec(settings, prompter, problems, buckets[0], shards)
-    longest = max(each.prompt_length + each.max_new_tokens for each in buckets) + prefix
+    longest = max(bucket.prompt_length + bucket.max_new_tokens for bucket in buckets) + prefix
     _check(settings, model, buckets[0], longest, shards)
     stop = settings.sampler.stop or prompter.stop
     sampling = SamplingSpec(
@@ -103,9 +103,19 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         bare=settings.few_shot.rounds <= settings.rounds.count,
     )
     programs = _programs(settings, model, mesh, sampling, fused)
-    # last: what cannot run leaves no folder behind
+    # Opened last, so that a run that cannot start leaves no folder behind.
     folder = _open(settings, workdir, tokenizer, problems, buckets[0].rows)
-    return Run(settings, folder, console, prompter, problems, model, mesh, programs, stop)
+    return Run(
+        settings=settings,
+        folder=folder,
+        console=console,
+        prompter=prompter,
+        problems=problems,
+        model=model,
+        mesh=mesh,
+        programs=programs,
+        stop=stop,
+    )
 
 
 def _programs(
@@ -115,7 +125,7 @@ def _programs(
     sampling_spec: SamplingSpec,
     fused_spec: FusedSpec | None,
 ) -> RunPrograms:
-    """The programs that the run will need, added in the order of their first use."""
+    """Returns the programs that the run needs, added in the order of their first use."""
     compiler = Compiler()
     init = pretrain = train = fused = None
     if not (settings.model.source or settings.pretrain.base):
@@ -126,13 +136,20 @@ def _programs(
     sampling = SamplingPrograms(compiler, model, mesh, sampling_spec)
     if settings.rounds.count:
         spec = _train_spec(settings.train, fused_spec)
-        shown = settings.train.few_shot
+        few_shot = settings.train.few_shot
         if fused_spec:
-            fused = FusedPrograms(compiler, sampling, spec, fused_spec, train_on_few_shot=shown)
+            fused = FusedPrograms(compiler, sampling, spec, fused_spec, train_on_few_shot=few_shot)
         else:
-            length = sampling_spec.prefix_length if shown else 0
+            length = sampling_spec.prefix_length if few_shot else 0
             train = UpdatePrograms(compiler, model, mesh, spec, prefix_length=length)
-    return RunPrograms(compiler, sampling, init, pretrain, train, fused)
+    return RunPrograms(
+        compiler=compiler,
+        sampling=sampling,
+        init=init,
+        pretrain=pretrain,
+        train=train,
+        fused=fused,
+    )
 
 
 def _open(
@@ -142,7 +159,7 @@ def _open(
     problems: Problems,
     rows: int,
 ) -> epath.Path:
-    """The run's folder, opened by the first process; the others see that they share it."""
+    """Opens the run's folder in the first process; the others check that they share it."""
 
     def make() -> dict[str, Any]:
         folder = open_folder(settings, workdir)
@@ -159,8 +176,8 @@ def _open(
             files.write_json(folder / capacity.ROWS, {"rows": rows})
         return to_dict(settings)
 
-    chosen = multihost.on_primary(make)
-    if different := differences(chosen, to_dict(settings), where=("in process 0", "here")):
+    of_primary = multihost.on_primary(make)
+    if different := differences(of_primary, to_dict(settings), where=("in process 0", "here")):
         raise SettingsError(
             "process 0 was started with other settings; give all processes one command:\n"
             + "\n".join(different)
@@ -180,32 +197,32 @@ def _tokenizer(settings: Settings, task: Task) -> Tokenizer:
 
 
 def _model(settings: Settings, prompter: Prompter, mesh: Mesh) -> ModelConfig:
-    """The shape of the pretrained model, or of the one that is made here."""
-    model = settings.model
-    if model.source:
-        found = load.check(model.source, mesh, dtype=model.dtype)
+    """Returns the configuration of the pretrained model, or of the one that this run makes."""
+    cfg = settings.model
+    if cfg.source:
+        model = load.check(cfg.source, mesh, dtype=cfg.dtype)
         try:
-            prompter.check(found.vocab - found.vocab_padding)
+            prompter.check(model.vocab - model.vocab_padding)
         except ValueError as error:
-            raise SettingsError(f"config.model.source = {model.source!r}: {error}") from error
-        return found
-    made = ModelConfig(
-        layers=model.layers,
-        width=model.width,
-        heads=model.heads,
-        head_dim=model.head_dim,
-        hidden=model.hidden,
-        rotary=model.rotary,
+            raise SettingsError(f"config.model.source = {cfg.source!r}: {error}") from error
+        return model
+    model = ModelConfig(
+        layers=cfg.layers,
+        width=cfg.width,
+        heads=cfg.heads,
+        head_dim=cfg.head_dim,
+        hidden=cfg.hidden,
+        rotary=cfg.rotary,
         vocab=round_up(prompter.tokenizer.vocab_size),
-        context=model.context,
+        context=cfg.context,
     )
-    return for_mesh(made, mesh, dtype=model.dtype)
+    return for_mesh(model, mesh, dtype=cfg.dtype)
 
 
 def _fused_spec(
     settings: Settings, prompter: Prompter, problems: Problems, bucket: Bucket, shards: int
 ) -> FusedSpec | None:
-    """The fused step, where the run is in that mode."""
+    """Returns the specification of the fused step; None in other modes."""
     if settings.mode != "fused":
         return None
     rule = prompter.task.byte_rule()
@@ -215,11 +232,18 @@ def _fused_spec(
             "the device; take config.mode='rounds'"
         )
     longest = max(len(problem.answer.encode()) for problem in problems.seen)
-    again = len(rehearsed_indices(bucket.rows, settings.rationalize.rehearsal))
-    if again:
-        again = padded_rows(bucket.rows + again, shards, settings.train.micro_batch) - bucket.rows
-    every = settings.policy_refresh_every
-    return FusedSpec(bucket, round_up(longest), rule, prompter.end, again, every)
+    rehearsed = len(rehearsed_indices(bucket.rows, settings.rationalize.rehearsal))
+    if rehearsed:
+        rows = padded_rows(bucket.rows + rehearsed, shards, settings.train.micro_batch)
+        rehearsed = rows - bucket.rows
+    return FusedSpec(
+        bucket=bucket,
+        answer_bytes=round_up(longest),
+        rule=rule,
+        eos=prompter.end,
+        rehearsed_rows=rehearsed,
+        refresh_every=settings.policy_refresh_every,
+    )
 
 
 def _pretrain_spec(cfg: schema.Pretrain) -> UpdateSpec:
@@ -228,7 +252,7 @@ def _pretrain_spec(cfg: schema.Pretrain) -> UpdateSpec:
 
 
 def _train_spec(cfg: schema.Train, fused: FusedSpec | None) -> UpdateSpec:
-    """What updates are compiled for; the fused step's is on what it decodes."""
+    """Returns the specification of updates; the fused step's update is on the rows it decodes."""
     optimizer = make_optimizer(clip=cfg.clip, weight_decay=cfg.weight_decay, b1=cfg.b1, b2=cfg.b2)
     rows, length = cfg.batch_size, cfg.length
     if fused:
@@ -238,57 +262,60 @@ def _train_spec(cfg: schema.Train, fused: FusedSpec | None) -> UpdateSpec:
 
 
 def _pretrains(settings: Settings) -> bool:
-    """Whether the run trains its base model itself."""
-    found = settings.pretrain.base or settings.model.source
-    return settings.pretrain.steps > 0 and not found
+    """Returns whether the run trains its base model itself."""
+    source = settings.pretrain.base or settings.model.source
+    return settings.pretrain.steps > 0 and not source
 
 
 def _packs(settings: Settings) -> bool:
-    """Whether what is kept is packed into sequences of `train.length`."""
+    """Returns whether examples are packed into sequences of `train.length`."""
     return settings.rounds.count > 0 and settings.mode != "fused"
 
 
 def _longest_prompt(settings: Settings, context: int) -> int:
-    """Most tokens of a prompt, where the budget is a setting; 0, no limit, where the task knows."""
-    budget = settings.sampler.max_new_tokens
-    if not (budget and (settings.task.data or settings.task.module)):
+    """Returns the most tokens of a prompt if max_new_tokens is a setting.
+
+    It is 0, no limit, if the task knows the length of its completions.
+    """
+    max_new_tokens = settings.sampler.max_new_tokens
+    if not (max_new_tokens and (settings.task.data or settings.task.module)):
         return 0
     most = min(context, settings.train.length) if _packs(settings) else context
-    room = (most - budget) // capacity.MULTIPLE * capacity.MULTIPLE
-    if room < 1:
+    length = (most - max_new_tokens) // capacity.MULTIPLE * capacity.MULTIPLE
+    if length < 1:
         what = "config.train.length" if most < context else "the model's context, few-shot apart,"
         raise SettingsError(
-            f"config.sampler.max_new_tokens = {budget}: leaves no room for a question, as {what} "
-            f"is {most}; lower the one or raise the other"
+            f"config.sampler.max_new_tokens = {max_new_tokens}: leaves no room for a question, as "
+            f"{what} is {most}; lower the one or raise the other"
         )
-    return room
+    return length
 
 
 def _check_corpus(settings: Settings, prompter: Prompter) -> None:
-    """Refuses a model that is to be made of no corpus, or of one that is too long."""
+    """Refuses to make a model if the task has no corpus, or one with too long documents."""
     if not _pretrains(settings):
         return
-    chosen = settings.pretrain
-    some = min(chosen.examples, _SOME)
-    corpus = prompter.task.corpus(settings.seed, some, chosen.hinted, chosen.easy)
+    cfg = settings.pretrain
+    count = min(cfg.examples, _CHECKED)
+    corpus = prompter.task.corpus(settings.seed, count, cfg.hinted, cfg.easy)
     if not corpus:
         raise SettingsError(
             f"config.model.source = '': must name a pretrained model: task {prompter.task.name} "
             "has no corpus to make one from"
         )
-    found = documents(prompter.tokenizer, corpus, chosen.shots)
-    longest = max(len(document.tokens) for document in found)
-    if longest > chosen.length:
+    examples = documents(prompter.tokenizer, corpus, cfg.shots)
+    longest = max(len(document.tokens) for document in examples)
+    if longest > cfg.length:
         raise SettingsError(
-            f"config.pretrain.length = {chosen.length}: must be at least {longest}, to hold a "
-            f"document of the corpus (pretrain.shots = {chosen.shots})"
+            f"config.pretrain.length = {cfg.length}: must be at least {longest}, to hold a "
+            f"document of the corpus (pretrain.shots = {cfg.shots})"
         )
 
 
 def _check(
     settings: Settings, model: ModelConfig, trained: Bucket, longest: int, shards: int
 ) -> None:
-    """Refuses what only shows once there are devices, problems and a model."""
+    """Refuses settings that do not fit the devices, the problems or the model."""
     sizes = {}
     if _pretrains(settings):
         sizes["pretrain.batch_size"] = settings.pretrain.batch_size

@@ -1,4 +1,4 @@
-"""In which shapes a run samples: places for prompts, new tokens, and rows at a time."""
+"""Chooses the shapes in which a run samples: prompt length, max_new_tokens, rows at a time."""
 
 import math
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from star_jax.runtime import multihost, sharding
 from star_jax.storage import files
 from star_jax.tasks import Problem
 
-ROWS = "rows.json"  # in the run's folder: how many rows its shards are made of
-_REFILLS = 8  # rows of a slot, so that few stand empty at the end
-MULTIPLE = 16  # vocabulary, prompt and prefix sizes are rounded up to it, for meshes and vectors
+ROWS = "rows.json"  # file in the run's folder: the number of rows that its shards are made of
+_REFILLS = 8  # rows per slot, so that few slots are empty at the end
+MULTIPLE = 16  # divides vocabulary, prompt and prefix sizes, for meshes and vector units
 
 
 def choose(
@@ -32,44 +32,46 @@ def choose(
     samples: int,
     workdir: epath.PathLike,
 ) -> tuple[Bucket, ...]:
-    """A shape for what is trained on, and one for the longer problems out of distribution.
+    """Chooses a bucket for the problems in distribution, and one for those out of distribution.
 
     Args:
-        settings: of the run.
-        prompter: measures prompts.
-        problems: all there are.
-        model: that samples.
-        grid: the devices.
-        prefix: places of the few-shot prompt.
+        settings: settings of the run.
+        prompter: prompter that measures prompts.
+        problems: all problems of the run.
+        model: configuration of the model that samples.
+        grid: mesh of the devices.
+        prefix: length of the few-shot prompt, in tokens.
         samples: rows of every problem.
-        workdir: of the run, which says how many rows its shards are made of, if there are any.
+        workdir: folder of the run; its file `ROWS`, if present, has the number of rows.
     """
     inside = [p for p in problems.seen if prompter.task.in_distribution(p.group)]
     outside = [p for p in problems.seen if not prompter.task.in_distribution(p.group)]
     most = samples * max(map(len, (problems.first, problems.held_out, problems.test)))
-    sizes = [_fitted(settings, prompter, each) for each in (inside, outside) if each]
+    sizes = [_lengths(settings, prompter, part) for part in (inside, outside) if part]
     multiple = math.lcm(MULTIPLE, sharding.batch_multiple(grid))
 
-    def chosen() -> int:
-        """As many as fit, if the largest phase fills each of them some times."""
+    def choose_rows() -> int:
+        """Returns the rows that fit in memory, but so few that the largest phase refills them."""
         if (file := epath.Path(workdir) / ROWS).exists():
             return files.read_json(file)["rows"]
-        longest = max(prompt + page_ring(budget).tokens for prompt, budget in sizes)
+        longest = max(prompt + page_ring(new_tokens).tokens for prompt, new_tokens in sizes)
         length = max(1, min(model.context - prefix, longest))
         fitting = memory.rows_that_fit(model, grid, length=length, prefix=prefix)
         busy = round_up(most // _REFILLS, multiple)
         return max(multiple, min(busy, fitting // multiple * multiple))
 
-    rows = multihost.on_primary(lambda: settings.sampler.rows or chosen())
+    rows = multihost.on_primary(lambda: settings.sampler.rows or choose_rows())
     counts = (most, samples * len(outside))  # no more rows than questions
     return tuple(
-        Bucket(budget, prompt, min(rows, round_up(count, multiple)))
-        for (prompt, budget), count in zip(sizes, counts, strict=False)
+        Bucket(new_tokens, prompt, min(rows, round_up(count, multiple)))
+        for (prompt, new_tokens), count in zip(sizes, counts, strict=False)
     )
 
 
-def _fitted(settings: Settings, prompter: Prompter, problems: Sequence[Problem]) -> tuple[int, int]:
-    """Places for the prompts of the problems, and for what is written."""
+def _lengths(
+    settings: Settings, prompter: Prompter, problems: Sequence[Problem]
+) -> tuple[int, int]:
+    """Returns prompt_length and max_new_tokens for the problems."""
     longest = max(
         max_new_tokens(settings, prompter, group) for group in {p.group for p in problems}
     )
@@ -77,7 +79,11 @@ def _fitted(settings: Settings, prompter: Prompter, problems: Sequence[Problem])
 
 
 def max_new_tokens(settings: Settings, prompter: Prompter, group: str) -> int:
-    """New tokens a completion in class `group` may take, end-of-text included."""
+    """Returns the new tokens that a completion in class `group` may take, with end-of-text.
+
+    Raises:
+        SettingsError: neither the settings nor the task know it.
+    """
     longest = prompter.task.longest(group, prompter.direct)
     if not (settings.sampler.max_new_tokens or longest):
         raise SettingsError(
@@ -88,5 +94,5 @@ def max_new_tokens(settings: Settings, prompter: Prompter, group: str) -> int:
 
 
 def round_up(size: int, multiple: int = MULTIPLE) -> int:
-    """The next multiple."""
+    """Returns the least multiple of `multiple` that is at least `size`."""
     return -(-size // multiple) * multiple

@@ -1,4 +1,4 @@
-"""Evaluates a model on a task: a run without rounds, whose completions are graded."""
+"""Evaluates a model on a task: samples and grades, without rounds of training."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ from star_jax.star.run import announce
 from star_jax.storage import files, versions
 
 RESULT = "evaluation.json"
-OF = "evaluation-of.json"  # whose samples the folder holds
+OF = "evaluation-of.json"  # names the model, split and samples that the folder is of
 
 
 def evaluate(
@@ -24,14 +24,17 @@ def evaluate(
     """Samples, grades, and writes `RESULT` and the ledger's lines to a folder; resumes there.
 
     Args:
-        settings: `model.source` is evaluated on the task, prompted as before the first round.
-        workdir: the folder; of no other run.
+        settings: settings whose `model.source` is evaluated, prompted as before the first round.
+        workdir: folder of this evaluation and of no other run.
         split: "test" or "development".
         samples: completions of every question; a single one is greedy.
 
+    Returns:
+        The content of `RESULT`.
+
     Raises:
-        SettingsError: the settings cannot be run, name no model, or several samples would be one
-            and the same.
+        SettingsError: the settings cannot be run, name no model, or several samples would be
+            equal.
     """
     run = build.make_run(
         for_evaluation(settings, samples),
@@ -63,10 +66,10 @@ def evaluate(
 
 
 def for_evaluation(settings: Settings, samples: int) -> Settings:
-    """The settings of a run that evaluates: no rounds, and greedy where there is one sample.
+    """Returns the settings of an evaluation: no rounds, and greedy if there is one sample.
 
     Raises:
-        SettingsError: they name no model, or all samples would be the same.
+        SettingsError: they name no model, or all samples would be equal.
     """
     if not settings.model.source:
         raise SettingsError("--model: must say what to evaluate, as config.model.source does not")
@@ -80,12 +83,12 @@ def for_evaluation(settings: Settings, samples: int) -> Settings:
 
 
 def _check_folder(path: epath.Path, source: str, split: str, samples: int) -> None:
-    """Refuses the folder of another evaluation, whose samples would be taken for this one's."""
+    """Refuses the folder of another evaluation, whose samples would be mistaken for this one's."""
     run = run_checkpoint.find(source)
-    mine = {"model": str(run or source), "split": split, "samples": samples}
-    if path.exists() and (other := files.read_json(path)) != mine:
+    current = {"model": str(run or source), "split": split, "samples": samples}
+    if path.exists() and (other := files.read_json(path)) != current:
         raise SettingsError(
-            f"{path}: the folder holds the evaluation of {other}, this one is of {mine}; choose "
+            f"{path}: the folder holds the evaluation of {other}, this one is of {current}; choose "
             "another --workdir, or delete it"
         )
-    files.write_json(path, mine)
+    files.write_json(path, current)

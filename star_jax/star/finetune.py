@@ -1,4 +1,4 @@
-"""The trainings of a run: its base model, and each round's fine-tuning of it."""
+"""Trains the base model of a run, and fine-tunes it in each round."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -19,7 +19,14 @@ _LOG_EVERY = 10  # steps between two lines of metrics.jsonl
 
 
 def pretrain(run: Run, start: Callable[[], Params]) -> Params:
-    """Makes the base model: a short training on the task's corpus, of format and hints alone."""
+    """Makes the base model by a short training on the task's corpus.
+
+    The corpus teaches the format and the use of hints alone.
+
+    Args:
+        run: the run.
+        start: function that returns the weights to start from.
+    """
     cfg, programs = run.settings.pretrain, run.programs.pretrain
     if programs is None:
         raise ValueError("this run makes no base model")
@@ -36,24 +43,24 @@ def pretrain(run: Run, start: Callable[[], Params]) -> Params:
 
 
 def drop_too_long(run: Run, round_: int, examples: Sequence[Example]) -> list[Example]:
-    """Drops examples that `train.length` does not hold.
+    """Drops examples that are longer than `train.length`.
 
-    A text can have more tokens than it was written in.
+    An encoded text can have more tokens than the model took to write it.
     """
     most = run.settings.train.length
-    kept = [example for example in examples if len(example.tokens) <= most]
-    if len(kept) < len(examples):
+    fitting = [example for example in examples if len(example.tokens) <= most]
+    if len(fitting) < len(examples):
         run.console.print(
-            f"round {round_}: {len(examples) - len(kept)} of {len(examples)} texts have more than "
-            f"the {most} tokens of train.length and are left out"
+            f"round {round_}: {len(examples) - len(fitting)} of {len(examples)} texts have more "
+            f"than the {most} tokens of train.length and are left out"
         )
-    return kept
+    return fitting
 
 
 def fine_tune(
     run: Run, round_: int, base: Callable[[], Params], examples: Sequence[Example], steps: int
 ) -> tuple[Params, float]:
-    """Trains the base weights on what the round kept; returns the weights and the last loss."""
+    """Trains the base weights on the round's examples; returns the weights and the last loss."""
     cfg, programs = run.settings.train, run.programs.train
     if programs is None:
         raise ValueError("this run does not train in mode 'rounds'")
@@ -70,14 +77,14 @@ def fine_tune(
 
 
 def schedule(cfg: schema.Train, steps: int) -> optimizer.Schedule:
-    """The learning rate over a round of so many updates."""
+    """Returns the learning rate over a round of `steps` updates."""
     if cfg.schedule == "cosine":
         return optimizer.cosine(cfg.learning_rate, cfg.warmup_steps, steps)
     return optimizer.constant(cfg.learning_rate, cfg.warmup_steps)
 
 
 def clear(run: Run, round_: int) -> None:
-    """Removes the checkpoints made while a round was trained, once its outcome is safe."""
+    """Removes the checkpoints of a round's training, which is finished and saved."""
     if (folder := run.checkpoint_folder(round_)).exists():
         folder.rmtree()
 
@@ -99,13 +106,13 @@ class TrainingReport(contextlib.ExitStack):
     """Reports training: a progress bar, and a line of metrics.jsonl every few steps.
 
     Attributes:
-        loss: of the last step.
+        loss: loss of the last step.
 
     Args:
         run: the run.
         round_: number of the round; 0 for the base model.
-        name: of the training, as metrics.jsonl has it.
-        steps: updates in all.
+        name: name of the training in metrics.jsonl.
+        steps: number of all updates.
     """
 
     def __init__(self, run: Run, round_: int, name: str, steps: int) -> None:
@@ -115,7 +122,7 @@ class TrainingReport(contextlib.ExitStack):
         self._file = run.folder / metrics.METRICS
 
     def on_resume(self, step: int) -> None:
-        """Training begins after `step`: drops lines of later ones, and shows the bar."""
+        """Drops the metrics of steps after `step`, where training begins; opens the bar."""
         if multihost.is_primary():
             metrics.truncate_metrics(
                 self._file, lambda line: (line["round"], line["step"]) <= (self._round, step)
@@ -125,7 +132,7 @@ class TrainingReport(contextlib.ExitStack):
         self._advance = self.enter_context(bar)
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
-        """Reports a step, of which nothing has been saved yet.
+        """Reports a step, before anything of it is saved.
 
         Raises:
             SettingsError: training has diverged: a metric is not finite.

@@ -1,4 +1,4 @@
-"""What is NaN or infinite is told of, before it counts for anything or is kept."""
+"""Refuses NaN and infinities before a result is used or saved."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from star_jax.inference.sampling import BROKEN
 
 
 def check_written(tokens: Sequence[int], dtype: str) -> None:
-    """Refuses a completion whose model gave no numbers to draw a token from.
+    """Refuses a completion with a token whose logits are NaN or infinite.
 
     Args:
-        tokens: of the completion.
-        dtype: of the computation.
+        tokens: ids of the completion.
+        dtype: numeric type of the computation, for the message.
 
     Raises:
-        SettingsError: there is `BROKEN` among them.
+        SettingsError: `BROKEN` is among the tokens.
     """
     if BROKEN in tokens:
         raise SettingsError(
@@ -27,20 +27,20 @@ def check_written(tokens: Sequence[int], dtype: str) -> None:
 
 
 def check_metrics(metrics: Mapping[str, float], where: str, setting: str, folder: str) -> None:
-    """Refuses an update that has diverged; nothing that comes of it may be saved.
+    """Refuses an update that has diverged, before its result is saved.
 
     Args:
-        metrics: of the update.
-        where: round and step.
-        setting: the learning rate's.
-        folder: of checkpoints that training may have gone on from.
+        metrics: metrics of the update.
+        where: round and step, for the message.
+        setting: name of the learning rate's setting, for the message.
+        folder: folder of checkpoints that training may have resumed from.
 
     Raises:
         SettingsError: a metric is not finite.
     """
-    if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
+    if broken := [name for name, value in metrics.items() if not math.isfinite(value)]:
         raise SettingsError(
-            f"{where}: training has diverged, {' and '.join(wrong)} not finite; nothing of it is "
+            f"{where}: training has diverged, {' and '.join(broken)} not finite; nothing of it is "
             f"saved. Start anew in another --workdir, with a lower {setting} or with "
             "config.model.dtype='float32'. If an older version has gone on from here before, "
             f"delete {folder} and start again: what it has saved there may be NaN"

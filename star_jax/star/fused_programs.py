@@ -31,16 +31,16 @@ from star_jax.training.state import StarState, abstract_state, init_state
 
 @dataclasses.dataclass(frozen=True)
 class FusedSpec:
-    """What the fused step (`star/fused_step.py`) is compiled for.
+    """The static sizes and rules of the fused step (`star/fused_step.py`).
 
     Attributes:
-        bucket: questions of a step, length of their prompts, new tokens.
+        bucket: number of questions of a step, their prompt_length and max_new_tokens.
         answer_bytes: bytes of the longest gold answer.
-        rule: how an answer is found in what was written.
-        eos: token that ends a document to train on.
+        rule: rule by which an answer is found in a completion.
+        eos: id of the token that ends a training document.
         rehearsed_rows: rows of an update besides its questions: those trained on again with their
             hint, and empty ones (see `spec.padded_rows`).
-        refresh_every: see `StarConfig`.
+        refresh_every: updates between refreshes of the policy, as in `StarConfig`.
     """
 
     bucket: Bucket
@@ -52,19 +52,19 @@ class FusedSpec:
 
 
 class FusedPrograms:
-    """Begins a learner, and steps it on batches of questions.
+    """The programs that make a learner's state and run the fused step on batches of questions.
 
     Attributes:
-        spec: as given.
-        state: shapes of the learner's state.
-        has_policy: whether the state has weights of its own to sample with.
+        spec: specification of the step.
+        state: abstract state of the learner: shapes, types and shardings.
+        has_policy: True if the state has separate weights to sample with.
 
     Args:
-        compiler: that compiles the programs.
-        sampling: of the same model; how the step samples is as it says.
-        update_spec: what the step's update is compiled for.
-        spec: what the step is compiled for.
-        train_on_few_shot: whether the update is on the few-shot prompt too.
+        compiler: compiler that the programs are added to.
+        sampling: sampling programs of the same model; the step samples with their specification.
+        update_spec: specification of the step's update.
+        spec: specification of the step.
+        train_on_few_shot: True if the update is on the few-shot prompt too.
     """
 
     def __init__(
@@ -80,16 +80,16 @@ class FusedPrograms:
         self.spec, self.has_policy = spec, spec.refresh_every != 1
         self.state = abstract_state(config, mesh, update_spec.optimizer, policy=self.has_policy)
         self._sampling, self._update_spec = sampling, update_spec
-        self._shows = train_on_few_shot and bool(sampling.spec.prefix_length)
+        self._train_on_few_shot = train_on_few_shot and bool(sampling.spec.prefix_length)
 
         def begin(params: Params, policy: Params | None) -> StarState:
-            kept = None if policy is None else as_policy(policy, config.compute.dtype)
-            return init_state(params, update_spec.optimizer, kept)
+            cast = None if policy is None else as_policy(policy, config.compute.dtype)
+            return init_state(params, update_spec.optimizer, cast)
 
         def begin_signature() -> Signature:
             params = abstract_params(config, mesh)
-            own = params if self.has_policy else None
-            return Signature((params, own), self.state, donate=(0,))
+            policy = params if self.has_policy else None
+            return Signature((params, policy), self.state, donate=(0,))
 
         self._begin = compiler.add("begin star step", begin, begin_signature)
         self._step: dict[bool, Program[[StarState, StarBatch], tuple[StarState, StarMetrics]]] = {}
@@ -99,27 +99,32 @@ class FusedPrograms:
             self._step[with_prefix] = compiler.add(f"star step {with_prefix=}", step, signature)
 
     def begin(self, params: Params, policy: Params | None = None) -> StarState:
-        """A learner that starts from `params`, which are donated, with a fresh optimizer.
+        """Makes the state of a learner that starts from `params`, with a fresh optimizer.
 
         Args:
-            params: weights to start from.
-            policy: what the step samples with at first, where the state `has_policy`; other arrays
-                than `params`.
+            params: weights to start from; donated.
+            policy: weights that the step samples with at first, in other arrays than `params`;
+                None unless the state `has_policy`.
         """
         return self._begin(params, policy)
 
     def step(self, state: StarState, batch: StarBatch) -> tuple[StarState, StarMetrics]:
-        """One fused step; `state` is donated. Returns the new state and metrics as numpy arrays.
+        """Runs one fused step.
 
-        `batch` is of numpy arrays, but for its few-shot prompts, which
-        `SamplingPrograms.prefix_tokens` gives. What was generated is real in the rows that this
-        process holds (see `SamplingPrograms.owners`).
+        Args:
+            state: state of the learner; donated.
+            batch: questions as numpy arrays; its few-shot prompts are from
+                `SamplingPrograms.prefix_tokens`.
+
+        Returns:
+            The new state, and the metrics as numpy arrays. Generated tokens are valid in the rows
+            that this process owns (see `SamplingPrograms.owners`).
         """
         mesh = self._sampling.mesh
         rows, scalars = batch.parts()
-        placed = sharding.device_put(mesh, rows, "batch") | sharding.device_put(mesh, scalars)
+        on_devices = sharding.device_put(mesh, rows, "batch") | sharding.device_put(mesh, scalars)
         step = self._step[batch.few_shot is not None]
-        state, metrics = step(state, dataclasses.replace(batch, **placed))
+        state, metrics = step(state, dataclasses.replace(batch, **on_devices))
         return state, jax.tree.map(sharding.to_host, metrics)
 
     def _config(self) -> StarConfig:
@@ -134,7 +139,7 @@ class FusedPrograms:
             eos=spec.eos,
             dtype=sampling.config.compute.dtype,
             refresh_every=spec.refresh_every,
-            train_on_few_shot=self._shows,
+            train_on_few_shot=self._train_on_few_shot,
             unstacked=stacking.is_unstacked_on(sampling.mesh),
             layout=sampling.layout(spec.bucket.rows),
             length_multiple=length_multiple(sampling.mesh),
@@ -167,7 +172,7 @@ class FusedPrograms:
         return Signature((self.state, batch), out, donate=(0,))
 
     def _abstract_metric(self, path: tuple[Any, ...], x: Any) -> Any:
-        """Every process knows what is right; what was written is where its rows are."""
+        """Returns an abstract metric; generated rows are sharded, everything else is replicated."""
         axes = ("batch",) if "generated" in jax.tree_util.keystr(path) else ()
         return sharding.abstract(self._sampling.mesh, x.shape, x.dtype, *axes)
 

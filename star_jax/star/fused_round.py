@@ -1,7 +1,7 @@
-"""A round by the fused step, on the host: questions in, the ledger and the weights out.
+"""Runs a round with the fused step: questions in, the ledger and the weights out.
 
-One pass over the round's problems, an update a batch of them. What the device wrote is graded again
-here, by the definition (`grading/grade.py`): where the two should ever differ, the run ends.
+A round is one pass over its problems with one update per batch. The host grades the completions
+again by the definition (`grading/grade.py`). If the device's grade differs, the run ends.
 """
 
 import dataclasses
@@ -29,12 +29,12 @@ _PHASES = (phase.GENERATE, phase.RATIONALIZE)
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a round came to.
+    """The result of a round.
 
     Attributes:
-        params: the learner's weights.
-        steps: batches, and so updates but where nothing was accepted.
-        loss: of the last update.
+        params: weights of the learner.
+        steps: number of batches, which are updates except where nothing was accepted.
+        loss: loss of the last update.
     """
 
     params: Params
@@ -45,13 +45,13 @@ class Outcome:
 def learn(
     run: Run, round_: int, start: Callable[[], Params], policy: Callable[[], Params]
 ) -> Outcome:
-    """Makes the round's pass, or goes on with it from the last checkpoint.
+    """Runs the round's pass, or resumes it from the last checkpoint.
 
     Args:
         run: the run.
-        round_: its number.
-        start: reads the weights that the learner begins with.
-        policy: reads those that are sampled with, until they are refreshed.
+        round_: number of the round.
+        start: function that loads the weights that the learner starts from.
+        policy: function that loads the weights to sample with until they are refreshed.
     """
     fused, cfg, model = run.programs.fused, run.settings.train, run.model
     if fused is None:
@@ -84,10 +84,10 @@ def learn(
 
 
 def read(run: Run, round_: int) -> tuple[list[Sample], list[Sample]]:
-    """The ledger of a pass: what was generated, and what was rationalized of it."""
-    multihost.barrier()  # the last of it is there
+    """Reads the generated and the rationalized samples of a finished pass from the ledger."""
+    multihost.barrier()  # waits for the last shard
     folder = run.round_folder(round_)
-    generated, rationalized = (ledger.read_shards(folder, one.name) for one in _PHASES)
+    generated, rationalized = (ledger.read_shards(folder, phase_.name) for phase_ in _PHASES)
     return generated, rationalized
 
 
@@ -99,31 +99,31 @@ def _write(
     owners: Sequence[int],
     metrics: StarMetrics,
 ) -> None:
-    """Grades what a step wrote, each process its own rows, and adds it to the ledger.
+    """Grades a step's completions, each process its own rows, and adds them to the ledger.
 
     Raises:
-        ValueError: the device has graded something otherwise.
+        ValueError: the device has graded a completion differently.
     """
     folder = run.round_folder(round_)
-    everything = range(len(questions))
-    failed = [i for i in everything if not metrics.first.correct[i]]
-    tried = failed if run.settings.rationalize.enabled else []
+    rows = range(len(questions))
+    failed = [i for i in rows if not metrics.first.correct[i]]
+    retried = failed if run.settings.rationalize.enabled else []
     attempts = (metrics.first, metrics.second)
-    for one, attempt, indices in zip(_PHASES, attempts, (everything, tried), strict=True):
-        own = [index for index in indices if owners[index] == multihost.index()]
-        graded = _graded(run, round_, questions, attempt, own, hint=one.hinted)
-        generate.write(folder, one, step - 1, graded, [owners[index] for index in indices])
+    for phase_, attempt, indices in zip(_PHASES, attempts, (rows, retried), strict=True):
+        local = [index for index in indices if owners[index] == multihost.index()]
+        samples = _grade(run, round_, questions, attempt, local, hint=phase_.hinted)
+        generate.write(folder, phase_, step - 1, samples, [owners[index] for index in indices])
 
 
 def _metrics(metrics: StarMetrics) -> dict[str, float]:
-    """What is reported of a step."""
+    """Returns the metrics that are reported of a step."""
     return {name: float(value) for name, value in metrics.update.items()} | {
         "correct": int(metrics.first.correct.sum()),
         "accepted": int(metrics.accepted.sum()),
     }
 
 
-def _graded(
+def _grade(
     run: Run,
     round_: int,
     questions: Sequence[Problem],
@@ -132,17 +132,17 @@ def _graded(
     *,
     hint: bool,
 ) -> list[Sample]:
-    """The samples of those rows of an attempt that are in `indices`."""
-    written, samples = attempt.generated, []
+    """Grades the rows of an attempt that are in `indices`."""
+    generated, samples = attempt.generated, []
     for index in indices:
         sample = ledger.make_sample(
             run.task,
             questions[index],
             round_,
             hint,
-            run.text(written.tokens[index, : written.length[index]].tolist()),
-            truncated=not written.finished[index],
-            tokens=int(written.length[index]),
+            run.text(generated.tokens[index, : generated.length[index]].tolist()),
+            truncated=not generated.finished[index],
+            tokens=int(generated.length[index]),
         )
         if sample.correct != attempt.correct[index]:
             raise ValueError(
@@ -163,21 +163,21 @@ def _batch(
     numbers: range,
     learning_rate: float,
 ) -> StarBatch:
-    """One batch of questions, filled up with empty rows."""
+    """Makes one batch of questions, filled up with empty rows."""
     settings, prompter = run.settings, run.prompter
     bucket = fused.bucket
-    shown = run.shows_examples(round_ - 1)
-    trains_on_few_shot = shown and settings.train.few_shot
-    tried = questions if settings.rationalize.enabled else []
+    with_few_shot = run.shows_examples(round_ - 1)
+    trains_on_few_shot = with_few_shot and settings.train.few_shot
+    retried = questions if settings.rationalize.enabled else []
     gold, gold_length = device.gold([p.answer for p in questions], fused.answer_bytes)
     few_shot, few_shot_hinted = (
-        run.programs.sampling.prefix_tokens(prompter.few_shot(hint)) if shown else None
+        run.programs.sampling.prefix_tokens(prompter.few_shot(hint)) if with_few_shot else None
         for hint in (False, True)
     )
     trained = [prompter.prompt_ids(p, False, trains_on_few_shot) for p in questions]
     return StarBatch(
-        question=_padded([prompter.prompt_ids(p, False, shown) for p in questions], bucket),
-        hinted=_padded([prompter.prompt_ids(p, True, shown) for p in tried], bucket),
+        question=_padded([prompter.prompt_ids(p, False, with_few_shot) for p in questions], bucket),
+        hinted=_padded([prompter.prompt_ids(p, True, with_few_shot) for p in retried], bucket),
         trained=_padded(trained, bucket),
         rehearsed=_rehearsed(run, fused, questions) if fused.rehearsed_rows else None,
         number=_filled(np.array(numbers, np.int32), bucket.rows),
@@ -191,13 +191,13 @@ def _batch(
 
 
 def _rehearsed(run: Run, fused: FusedSpec, questions: Sequence[Problem]) -> Rehearsed:
-    """The share of a batch that is trained on again with its hint."""
+    """Returns the share of a batch that is trained on again with its hint."""
     share = run.settings.rationalize.rehearsal
     indices = prompts.rehearsed_indices(len(questions), share)
     rows = [run.prompter.prompt_ids(questions[index], True) for index in indices]
     bucket = dataclasses.replace(fused.bucket, rows=fused.rehearsed_rows)
-    of = _filled(np.array(indices, np.int32), fused.rehearsed_rows)
-    return Rehearsed(_padded(rows, bucket), of)
+    batch_rows = _filled(np.array(indices, np.int32), fused.rehearsed_rows)
+    return Rehearsed(_padded(rows, bucket), batch_rows)
 
 
 def _padded(rows: Sequence[Sequence[int]], bucket: Bucket) -> PaddedRows:

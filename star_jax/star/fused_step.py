@@ -1,16 +1,17 @@
 """The fused step: decode, grade, rationalize, filter, learn. One pure program on any mesh.
 
-    generate      the policy writes a rationale and an answer for every question of a batch
-    grade         on the device, by the bytes it wrote
-    rationalize   where it failed, it is given the answer as a hint and tries again
-    filter        what ends in the right answer counts; the rest has no weight in the loss
+    generate      the policy samples a rationale and an answer for every question of a batch
+    grade         the device compares each completion's answer with the gold answer
+    rationalize   failed questions are sampled again, with the answer as a hint
+    filter        wrong completions get no weight in the loss
     learn         one update on question + rationale, as if there had been no hint
 
-With the policy frozen and the learner begun from the base weights, a pass over the data is a round
-of Algorithm 1 (Zelikman et al., 2022) with one update a batch. With the policy refreshed it is
-online self-training.
+With a frozen policy and a learner that starts from the base weights, a pass over the data is a
+round of Algorithm 1 (Zelikman et al., 2022) with one update per batch. With a refreshed policy it
+is online self-training.
 
-Shapes: B questions, P prompt places, N max_new_tokens, S few-shot tokens, A answer bytes.
+Shapes: B questions, P prompt_length, N max_new_tokens, S few-shot tokens, A answer bytes,
+R rehearsed rows, T length of a training row.
 """
 
 import dataclasses
@@ -36,26 +37,26 @@ from star_jax.tasks.answer_rule import AnswerRule
 from star_jax.training import step
 from star_jax.training.state import StarState
 
-Array = Any  # jax.Array; on its way to the devices numpy's
+Array = Any  # jax.Array; a numpy array before it is put on the devices
 
 
 @dataclasses.dataclass(frozen=True)
 class StarConfig:
-    """What is static of a step.
+    """The static parameters of a step.
 
     Attributes:
-        graph: of the decoder; weights and it make a `Decoder`.
-        update: `train.update` with what is static of it.
-        max_new_tokens: N.
-        stop, selection: how sampling ends and draws.
-        rule: how an answer is found in what was written.
-        eos: token that ends a document to train on.
-        dtype: of the computation, which the policy's matrices are kept in.
+        graph: graph of the decoder; weights and it make a `Decoder`.
+        update: `step.update` with its static arguments.
+        max_new_tokens: most new tokens of a row, N.
+        stop, selection: rule for the end of rows, and parameters of the draws.
+        rule: rule by which an answer is found in a completion.
+        eos: id of the token that ends a training document.
+        dtype: numeric type of the computation and of the policy's matrices.
         refresh_every: updates until the policy takes the learner's weights; 0: never. With 1 they
-            are the same arrays, and the state has no policy of its own.
-        show: whether the update is on few-shot prompt + question + rationale.
-        apart, layout: of sampling, see `decode`.
-        block: the length of what is trained on is a multiple of it.
+            are the same arrays, and the state has no separate policy.
+        train_on_few_shot: True if the update is on few-shot prompt + question + rationale.
+        unstacked, layout: layouts of sampling, as in `decode`.
+        length_multiple: number that divides the length of training rows, T.
     """
 
     graph: nnx.GraphDef
@@ -80,7 +81,7 @@ class PaddedRows:
 
     Attributes:
         tokens: [B, P] int32.
-        start: [B] int32, the first real place of a row; P marks an empty row.
+        start: [B] int32, index of a row's first token in `tokens`; P marks an empty row.
     """
 
     tokens: Array
@@ -93,8 +94,8 @@ class Rehearsed:
     """Questions that are trained on with their hint as well; R rows.
 
     Attributes:
-        question: with its hint, as trained on; empty rows fill up what an update takes.
-        of: [R] int32, its row in the batch.
+        question: prompts with the hint, as trained on; empty rows complete the update's shape.
+        of: [R] int32, index of the question's row in the batch.
     """
 
     question: PaddedRows
@@ -104,18 +105,19 @@ class Rehearsed:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class StarBatch:
-    """The questions of one step. Rows that only fill the batch are empty in all of its parts.
+    """The questions of one step. Rows that only fill the batch are empty in all fields.
 
     Attributes:
-        question: as sampled, after the shared few-shot prompt.
-        hinted: the same with the answer as a hint.
-        trained: as trained on: what `question` is where no few-shot prompt is shown.
-        rehearsed: a share of them to train on again; None without any.
-        number: [B] int32, of the question in its round; its draws follow from it.
+        question: prompts to sample from, after the shared few-shot prompt.
+        hinted: the same prompts with the answer as a hint.
+        trained: prompts to train on: the same as `question` with `train_on_few_shot`, otherwise as
+            `question` is without a few-shot prompt.
+        rehearsed: share of the questions to train on again with their hint; None without any.
+        number: [B] int32, number of the question in its round, which keys the row's draws.
         gold, gold_length: [B, A] uint8 and [B] int32, the canonical answers as bytes.
-        few_shot, few_shot_hinted: the worked examples, shared by all rows; None without any.
+        few_shot, few_shot_hinted: few-shot prompts, shared by all rows; None without any.
         seed: [2] uint32, the run's seed and the round.
-        learning_rate: [] float32, of the update.
+        learning_rate: [] float32, learning rate of the update.
     """
 
     question: PaddedRows
@@ -131,22 +133,22 @@ class StarBatch:
     learning_rate: Array
 
     def parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What has a row for every question, and what has not; few-shot prompts are in neither."""
-        found = dict(vars(self))
-        whole = {name: found.pop(name) for name in ("seed", "learning_rate")}
-        return {k: x for k, x in found.items() if not k.startswith("few_shot")}, whole
+        """Returns the fields with a row for every question, and the scalars; no few-shot prompt."""
+        fields = dict(vars(self))
+        scalars = {name: fields.pop(name) for name in ("seed", "learning_rate")}
+        return {k: x for k, x in fields.items() if not k.startswith("few_shot")}, scalars
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """What the policy wrote for a batch, and whether it is right.
+    """The completions of a batch, and their grades.
 
     Attributes:
-        generated: tokens and whether the row ended by itself.
-        kept: [B] int32, how many of the tokens begin before the end of the completion: before the
-            stop text, or what follows the answer, and the white space around it.
-        correct: [B] bool; a completion that the max_new_tokens ended is never right.
+        generated: tokens of the rows, and whether a row ended by itself.
+        kept: [B] int32, number of tokens that begin before the end of the completion: before the
+            stop text, or the text after the answer, and the white space around it.
+        correct: [B] bool, True for right answers; a truncated completion is never right.
     """
 
     generated: Generated
@@ -157,13 +159,13 @@ class Attempt:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class StarMetrics:
-    """What came of a step.
+    """The results of a step.
 
     Attributes:
-        first: the attempt without hint.
-        second: that with it; rows whose first attempt is right are empty.
+        first: the attempt without the hint.
+        second: the attempt with the hint; rows whose first attempt is right are empty.
         accepted: [B] bool, the rows trained on.
-        update: scalars of the update, as `train.update` has them; zeros where nothing was accepted.
+        update: scalars of the update, as in `step.update`; zeros if no row was accepted.
     """
 
     first: Attempt
@@ -175,33 +177,38 @@ class StarMetrics:
 def star_step(
     config: StarConfig, state: StarState, batch: StarBatch
 ) -> tuple[StarState, StarMetrics]:
-    """One step on B questions; pure. Where nothing is accepted, the learner stays as it is.
+    """Runs one step on B questions; pure. If no row is accepted, the learner is unchanged.
 
     Args:
-        config: what is static of it.
-        state: the learner, and the policy where that is another.
-        batch: the questions.
+        config: static parameters of the step.
+        state: state of the learner, with the policy if that has separate weights.
+        batch: questions of the step.
+
+    Returns:
+        The new state, and the results of the step.
     """
     policy = nnx.merge(config.graph, state.params if state.policy is None else state.policy)
     first = _attempt(config, policy, batch, batch.question, batch.few_shot, phase.GENERATE)
-    places = batch.hinted.tokens.shape[1]
-    left = dataclasses.replace(
-        batch.hinted, start=jnp.where(first.correct, places, batch.hinted.start)
+    prompt_length = batch.hinted.tokens.shape[1]
+    failed = dataclasses.replace(
+        batch.hinted, start=jnp.where(first.correct, prompt_length, batch.hinted.start)
     )
-    second = _attempt(config, policy, batch, left, batch.few_shot_hinted, phase.RATIONALIZE)
+    second = _attempt(config, policy, batch, failed, batch.few_shot_hinted, phase.RATIONALIZE)
     accepted = first.correct | second.correct
     rows = _rows(config, batch, first, second, accepted)
 
     def learn(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
-        shown = batch.few_shot if config.train_on_few_shot else None
-        return config.update(state, rows, batch.learning_rate, shown)
+        few_shot = batch.few_shot if config.train_on_few_shot else None
+        return config.update(state, rows, batch.learning_rate, few_shot)
 
-    def rest(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
+    def skip(state: StarState) -> tuple[StarState, dict[str, jax.Array]]:
         _, metrics = jax.eval_shape(learn, state)
         return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
 
-    state, metrics = jax.lax.cond(jnp.any(accepted), learn, rest, state)
-    return _refreshed(config, state), StarMetrics(first, second, accepted, metrics)
+    state, metrics = jax.lax.cond(jnp.any(accepted), learn, skip, state)
+    return _refresh_policy(config, state), StarMetrics(
+        first=first, second=second, accepted=accepted, update=metrics
+    )
 
 
 def training_rows(
@@ -212,30 +219,39 @@ def training_rows(
     accepted: jax.Array,
     length_multiple: int = 1,
 ) -> step.Batch:
-    """Question + rationale + end-of-text, for every row that is accepted; [B, T].
+    """Returns question + rationale + end-of-text for every accepted row, [B, T].
 
-    Of what was `written`, [B, N], the first `count` tokens are taken. Other rows have no token in
-    any segment, and no weight. T is P + N + 1, or the next multiple of `block`.
+    Rows that are not accepted have no token in any segment, and no weight.
+
+    Args:
+        eos: id of the token that ends a row.
+        question: [B, P] prompts.
+        written: [B, N] int32, generated tokens.
+        count: [B] int32, number of tokens of `written` that are trained on.
+        accepted: [B] bool, rows to train on.
+        length_multiple: T is the least multiple of it from P + N + 1 on.
     """
-    rows, places = question.tokens.shape
-    room = 1 + -(places + written.shape[1] + 1) % length_multiple
-    tokens = jnp.concatenate((question.tokens, written, jnp.zeros((rows, room), jnp.int32)), axis=1)
-    place = jnp.arange(tokens.shape[1])
-    end = (places + count)[:, None]
-    tokens = jnp.where(place == end, eos, tokens)
-    real = (place >= question.start[:, None]) & (place <= end) & accepted[:, None]
+    rows, prompt_length = question.tokens.shape
+    padding = 1 + -(prompt_length + written.shape[1] + 1) % length_multiple
+    tokens = jnp.concatenate(
+        (question.tokens, written, jnp.zeros((rows, padding), jnp.int32)), axis=1
+    )
+    column = jnp.arange(tokens.shape[1])
+    end = (prompt_length + count)[:, None]
+    tokens = jnp.where(column == end, eos, tokens)
+    real = (column >= question.start[:, None]) & (column <= end) & accepted[:, None]
     return step.Batch(
         tokens=jnp.where(real, tokens, 0),
         segments=real.astype(jnp.int32),
-        positions=jnp.where(real, place - question.start[:, None], 0),
-        weights=(real & (place >= places)).astype(jnp.float32),
+        positions=jnp.where(real, column - question.start[:, None], 0),
+        weights=(real & (column >= prompt_length)).astype(jnp.float32),
     )
 
 
 def _rows(
     config: StarConfig, batch: StarBatch, first: Attempt, second: Attempt, accepted: jax.Array
 ) -> step.Batch:
-    """All that is trained on: every question without its hint, then some of them with it too."""
+    """Returns all training rows: every question without its hint, then some with it too."""
 
     def choose(x: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.where(first.correct.reshape(-1, *[1] * (x.ndim - 1)), x, y)
@@ -248,8 +264,8 @@ def _rows(
         return rows
     hinted, of = batch.rehearsed.question, batch.rehearsed.of
     real = hinted.start < hinted.tokens.shape[1]
-    again = make(hinted, written[of], count[of], accepted[of] & real)
-    return jax.tree.map(lambda x, y: jnp.concatenate((x, y)), rows, again)
+    rehearsed = make(hinted, written[of], count[of], accepted[of] & real)
+    return jax.tree.map(lambda x, y: jnp.concatenate((x, y)), rows, rehearsed)
 
 
 def _attempt(
@@ -264,7 +280,7 @@ def _attempt(
     seed = jnp.append(batch.seed, jnp.uint32(phase_.stream))
     generated = decode(
         policy,
-        Prompts(rows.tokens, rows.start, batch.number, seed),
+        Prompts(tokens=rows.tokens, start=rows.start, number=batch.number, seed=seed),
         prefix,
         max_new_tokens=config.max_new_tokens,
         stop=config.stop,
@@ -272,7 +288,7 @@ def _attempt(
         unstacked=config.unstacked,
         layout=config.layout,
     )
-    found = device.grade(
+    graded = device.grade(
         config.rule,
         config.stop.token_bytes,
         config.stop.text,
@@ -282,12 +298,12 @@ def _attempt(
         batch.gold_length,
     )
     real = rows.start < rows.tokens.shape[1]
-    ended = generated.finished | found.ended
-    return Attempt(generated, found.kept, found.right & ended & real)
+    ended = generated.finished | graded.ended
+    return Attempt(generated, graded.kept, graded.right & ended & real)
 
 
-def _refreshed(config: StarConfig, state: StarState) -> StarState:
-    """The state with the learner's weights as its policy, if that is due."""
+def _refresh_policy(config: StarConfig, state: StarState) -> StarState:
+    """Copies the learner's weights to the policy if a refresh is due."""
     if state.policy is None or not config.refresh_every:
         return state
     policy = jax.lax.cond(

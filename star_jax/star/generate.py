@@ -1,6 +1,6 @@
-"""Has a policy complete problems: on the devices in chunks, in the round's ledger as they end.
+"""Samples completions of problems in chunks, and writes each graded chunk to the round's ledger.
 
-What is in the ledger is not sampled again, so a phase that was interrupted goes on.
+Chunks in the ledger are not sampled again, so an interrupted phase resumes.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ from star_jax.tasks import Problem
 def sample(
     run: Run, round_: int, phase: Phase, params: Params, problems: Sequence[Problem]
 ) -> list[Sample]:
-    """Has a model complete every problem, grades it and writes it to the round's ledger.
+    """Samples a completion of every problem, grades it and writes it to the round's ledger.
 
     Args:
         run: the run.
         round_: number of the round.
-        phase: how to prompt and draw.
+        phase: phase that says how to prompt and draw.
         params: weights of the model, laid out for sampling.
-        problems: what to complete.
+        problems: problems to complete.
 
     Returns:
-        One sample a problem, in the order of `problems`.
+        One sample per problem, in the order of `problems`.
     """
     folder = run.round_folder(round_)
     few_shot = run.shows_examples(round_ - 1 if phase.previous_policy else round_)
@@ -47,10 +47,10 @@ def sample(
     ]
     chunks = scheduler.plan(requests, run.buckets, run.settings.sampler.refills)
     done = multihost.on_primary(lambda: ledger.shard_count(folder, phase.name))
-    before = sum(len(chunk.requests) for chunk in chunks[:done])
+    completed = sum(len(chunk.requests) for chunk in chunks[:done])
     right = 0
     title = f"round {round_} {phase.name}"
-    with console.progress(run.console, title, len(requests), before) as advance:
+    with console.progress(run.console, title, len(requests), completed) as advance:
         prefix = run.prompter.few_shot(phase.hinted) if few_shot else ()
         programs = run.programs.sampling
         policy: Policy | None = None
@@ -63,14 +63,14 @@ def sample(
                 chunk, DeviceSlots(programs, policy, seed, chunk.bucket), advance
             )
             run.usage.add(usage)
-            holders = programs.owners(chunk.bucket.rows)
-            owners = [holders[one.slot] for one in completions]
-            own = [one for one in completions if holders[one.slot] == multihost.index()]
-            graded = _graded(run, round_, phase, own, problems)
-            graded = write(folder, phase, index, graded, owners)
-            right += sum(one.correct for one in graded)
+            process_of_slot = programs.owners(chunk.bucket.rows)
+            owners = [process_of_slot[completion.slot] for completion in completions]
+            local = [c for c in completions if process_of_slot[c.slot] == multihost.index()]
+            samples = _grade(run, round_, phase, local, problems)
+            samples = write(folder, phase, index, samples, owners)
+            right += sum(sample.correct for sample in samples)
             advance(0, right=right)
-    multihost.barrier()  # the last shard is there
+    multihost.barrier()  # waits for the last shard
     return _read(folder, phase, chunks, problems)
 
 
@@ -80,20 +80,20 @@ def _read(
     chunks: Sequence[scheduler.Chunk],
     problems: Sequence[Problem],
 ) -> list[Sample]:
-    """The samples of a phase that is done, in the order of the problems."""
+    """Reads the samples of a finished phase, in the order of the problems."""
     order = [request.number for chunk in chunks for request in chunk.requests]
     by_number = dict(zip(order, ledger.read_shards(folder, phase.name), strict=True))
     samples = [by_number[number] for number in range(len(problems))]
-    for one, problem in zip(samples, problems, strict=True):
-        if one.id != problem.id:
+    for sample_, problem in zip(samples, problems, strict=True):
+        if sample_.id != problem.id:
             raise ValueError(
-                f"{folder}: a {phase.name} sample is of problem {one.id!r}, {problem.id!r} is due; "
-                "has the data changed? Put it back, or delete that folder"
+                f"{folder}: a {phase.name} sample is of problem {sample_.id!r}, {problem.id!r} is "
+                "due; has the data changed? Put it back, or delete that folder"
             )
     return samples
 
 
-def _graded(
+def _grade(
     run: Run,
     round_: int,
     phase: Phase,
@@ -120,14 +120,17 @@ def _graded(
 def write(
     folder: epath.Path, phase: Phase, index: int, graded: list[Sample], owners: Sequence[int]
 ) -> list[Sample]:
-    """Writes a chunk to the ledger; returns all of it in process 0, what was given elsewhere.
+    """Writes a chunk to the ledger.
 
     Args:
-        folder: of the round.
-        phase: of the chunk.
-        index: of the chunk.
-        graded: the samples of this process.
-        owners: of each sample of the chunk, in order, the process that has graded it.
+        folder: folder of the round.
+        phase: phase of the chunk.
+        index: index of the chunk in its phase.
+        graded: samples that this process has graded.
+        owners: index of the process that has graded each sample of the chunk, in order.
+
+    Returns:
+        All samples of the chunk in process 0; `graded` in other processes.
     """
     if multihost.count() == 1:
         ledger.write_shard(folder, phase.name, index, graded)
@@ -141,17 +144,17 @@ def write(
 
 
 def questions(run: Run, round_: int) -> list[Problem]:
-    """The problems of a round that its programs hold: fresh ones can be longer."""
+    """Returns the problems of a round that fit its programs: a later round's can be longer."""
     problems = run.problems.train(round_)
     length, fused = run.buckets[0].prompt_length, run.programs.fused
-    kept = [problem for problem in problems if run.prompter.length(problem) <= length]
+    fitting = [problem for problem in problems if run.prompter.length(problem) <= length]
     if fused:
         most = fused.spec.answer_bytes
-        kept = [problem for problem in kept if len(problem.answer.encode()) <= most]
-    if len(kept) < len(problems):
+        fitting = [problem for problem in fitting if len(problem.answer.encode()) <= most]
+    if len(fitting) < len(problems):
         run.console.print(
-            f"round {round_}: {len(problems) - len(kept)} of {len(problems)} problems are longer "
-            f"than those that the run was compiled for (prompts of {length} tokens) and are left "
-            "out"
+            f"round {round_}: {len(problems) - len(fitting)} of {len(problems)} problems are "
+            f"longer than those that the run was compiled for (prompts of {length} tokens) and are "
+            "left out"
         )
-    return kept
+    return fitting

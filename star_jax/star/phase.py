@@ -8,11 +8,11 @@ class Phase:
     """One way of sampling.
 
     Attributes:
-        name: of the ledger's files, NAME-00000.jsonl and so on.
-        stream: of random numbers; with the run's seed and the round it keys all draws.
-        hinted: the prompt gives the answer away.
-        drawn: tokens are drawn where there is a temperature; otherwise decoding is greedy.
-        previous_policy: the model of the round before writes, prompted as in that round.
+        name: prefix of the ledger's files, NAME-00000.jsonl and so on.
+        stream: number of the random stream; with the run's seed and the round it keys all draws.
+        hinted: True if the prompt has the answer as a hint.
+        drawn: True if tokens are drawn, given a temperature; otherwise decoding is greedy.
+        previous_policy: True if the model of the previous round samples, prompted as in that round.
     """
 
     name: str

@@ -1,14 +1,14 @@
 """STaR's outer loop (Zelikman et al., 2022, Algorithm 1), on the host.
 
     M_0 is the base model M. In round n = 1, 2, ...
-      generate      M_{n-1} writes a rationale and an answer for every problem
-      rationalize   where it failed, it is given the answer as a hint and tries again
-      filter        what ends in the right answer is kept, as if there had been no hint
-      fine-tune     M, not M_{n-1}, is trained on what was kept: M_n
+      generate      M_{n-1} samples a rationale and an answer for every problem
+      rationalize   M_{n-1} samples again for failed problems, with the answer as a hint
+      filter        samples with the right answer are kept, as if there had been no hint
+      fine-tune     M, not M_{n-1}, is trained on the kept samples: M_n
     and M_n is evaluated on held-out problems.
 
-Every phase leaves what it did in the run's folder. A run that was killed is started again by the
-same command: finished phases are loaded, the rest are run.
+Every phase saves its results in the run's folder. The same command resumes a run that was killed:
+finished phases are loaded, the rest are run.
 """
 
 import functools
@@ -39,7 +39,7 @@ _SUMMARY = "summary.json"
 
 
 def run_rounds(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
-    """Runs or resumes the whole experiment in `workdir` and returns what result.json holds.
+    """Runs or resumes the whole experiment in `workdir`; returns the content of result.json.
 
     Raises:
         SettingsError: `workdir` belongs to a run with other settings, or misses a round.
@@ -50,12 +50,12 @@ def run_rounds(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     weights = models.open_weights(run)
     records = multihost.on_primary(lambda: _finished(run))
     if records:
-        _publish(run, records)  # the run may have been killed before it could
+        _publish(run, records)  # the run may have been killed before this
     test = run.folder / run_dir.TEST
     tested = not run.problems.test or multihost.on_primary(test.exists)
     if len(records) <= _last(settings, records) or not tested:
         try:
-            _go_on(run, weights, records)
+            _run_missing(run, weights, records)
         finally:
             run.programs.compiler.stop()
     weights.close()
@@ -68,8 +68,8 @@ def run_rounds(settings: Settings, workdir: epath.PathLike) -> dict[str, Any]:
     return outcome
 
 
-def _go_on(run: Run, weights: Checkpoints, records: list[Record]) -> None:
-    """Adds the records of the rounds that are not done, from the base model on."""
+def _run_missing(run: Run, weights: Checkpoints, records: list[Record]) -> None:
+    """Runs the rounds without a record, the base model included, and adds their records."""
     meter = Meter(run.programs.compiler, run.usage)
     sampled = not run.direct
     multihost.on_primary(lambda: run_dir.check_round(run.folder, len(records), samples=sampled))
@@ -79,7 +79,7 @@ def _go_on(run: Run, weights: Checkpoints, records: list[Record]) -> None:
         with meter.watch.phase("pretrain"):
             models.make_base(run, weights)
     else:
-        meter.restart()  # what it took to be here again is no round's work
+        meter.restart()  # the time to resume belongs to no round
     while len(records) <= _last(run.settings, records):
         record = (_round if records else _evaluate_base)(run, len(records), weights, meter)
         _compile_rest(run)
@@ -95,7 +95,7 @@ def _go_on(run: Run, weights: Checkpoints, records: list[Record]) -> None:
 
 
 def _compile_rest(run: Run) -> None:
-    """Waits for the programs that are not compiled yet, and shows how far that is."""
+    """Waits for the programs that are not compiled yet, with a progress bar."""
     compiler = run.programs.compiler
     if compiler.missing():
         with console.progress(run.console, "compile", compiler.missing()) as advance:
@@ -103,7 +103,7 @@ def _compile_rest(run: Run) -> None:
 
 
 def _test(run: Run, weights: Checkpoints, records: list[Record]) -> None:
-    """The test set, once: by the model of the round that the held-out problems have chosen."""
+    """Evaluates the best round's model on the test set; the held-out problems choose the round."""
     best = result(records)["best_round"]
     policy = models.restore_policy(run, weights, best)
     samples = generate.sample(run, best, phase.TEST, policy, run.problems.test)
@@ -111,16 +111,16 @@ def _test(run: Run, weights: Checkpoints, records: list[Record]) -> None:
 
 
 def _prune(run: Run, weights: Checkpoints, records: list[Record]) -> None:
-    """Removes the weights that neither the next round nor the test needs, if so wanted."""
+    """Removes weights that neither the next round nor the test needs, if keep_weights is "best"."""
     if run.settings.rounds.keep_weights == "best":
         needed = {0, records[-1]["round"], result(records)["best_round"]}
         weights.keep_only(needed)
 
 
 def _round(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
-    """Algorithm 1, lines 3 to 7: makes M_n of M_{n-1} and M; returns what there is to say of it.
+    """Makes M_n from M_{n-1} and M (Algorithm 1, lines 3 to 7); returns the round's record.
 
-    One model is on the devices at a time: each is read again where it is needed.
+    One model is on the devices at a time: each is loaded again when it is needed.
     """
     learn = _learn_in_steps if run.settings.mode == "fused" else _learn_at_once
     counts = learn(run, n, weights, meter)
@@ -157,16 +157,16 @@ def _learn_at_once(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Reco
 
 
 def _learn_in_steps(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
-    """Generates, filters and learns a batch of problems at a time: mode "fused".
+    """Generates, filters and learns one batch of problems at a time: mode "fused".
 
-    With a policy that is refreshed the learner goes on from M_{n-1}, not from M.
+    With a refreshed policy the learner starts from M_{n-1} instead of M.
     """
     with meter.watch.phase("train"):
         if not weights.has(n):
             start = n - 1 if run.settings.policy_refresh_every else 0
-            read = functools.partial(models.restore, run, weights)
-            done = fused_round.learn(run, n, lambda: read(start), lambda: read(n - 1))
-            _save(run, n, weights, done.params, done.loss, done.steps)
+            load = functools.partial(models.restore, run, weights)
+            outcome = fused_round.learn(run, n, lambda: load(start), lambda: load(n - 1))
+            _save(run, n, weights, outcome.params, outcome.loss, outcome.steps)
     generated, rationalized = fused_round.read(run, n)
     kept = ledger.filter_samples(generated, rationalized)
     multihost.on_primary(lambda: ledger.write_kept(run.round_folder(n), kept))
@@ -176,7 +176,7 @@ def _learn_in_steps(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Rec
 def _save(
     run: Run, n: int, weights: Checkpoints, params: Params, loss: float | None, steps: int
 ) -> None:
-    """Saves M_n, after what there is to say of its training."""
+    """Saves the steps and the loss of M_n's training, then M_n."""
     _write(_training_file(run, n), {"train_steps": steps, "train_loss": loss})
     weights.save(n, params)
 
@@ -188,7 +188,7 @@ def _training_file(run: Run, n: int) -> epath.Path:
 def _bootstrap(
     run: Run, n: int, weights: Checkpoints, meter: Meter
 ) -> tuple[list[Example], Record]:
-    """Lines 3 to 6: rationale generation, rationalization, filter; the examples to train on."""
+    """Generates rationales, rationalizes and filters (lines 3 to 6); returns training examples."""
     settings = run.settings
     problems = generate.questions(run, n)
     policy = models.restore_policy(run, weights, n - 1)
@@ -208,7 +208,7 @@ def _bootstrap(
 
 
 def _gold(run: Run, n: int) -> tuple[list[Example], Record]:
-    """The baseline without rationales: the round's problems with their gold answers."""
+    """Returns the examples of the baseline without rationales: problems with gold answers."""
     with_shots = run.trains_on_examples(n)
     problems = generate.questions(run, n)
     examples = [run.prompter.direct_example(problem, with_shots) for problem in problems]
@@ -216,7 +216,7 @@ def _gold(run: Run, n: int) -> tuple[list[Example], Record]:
 
 
 def _evaluate(run: Run, n: int, policy: Params, meter: Meter) -> Record:
-    """Accuracy on the held-out problems, prompted as round n + 1 will prompt."""
+    """Returns accuracies on the held-out problems, prompted as in round n + 1."""
     with meter.watch.phase("evaluate"):
         samples = generate.sample(run, n, phase.EVALUATE, policy, run.problems.held_out)
     return _score(run, samples)
@@ -230,7 +230,7 @@ def _score(run: Run, samples: list[Sample]) -> Record:
 
 
 def _evaluate_base(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
-    """Round 0: the base model without and with the hint."""
+    """Evaluates the base model, round 0, without and with the hint."""
     base = models.restore_policy(run, weights, n)
     score = _evaluate(run, 0, base, meter)
     inside = [p for p in run.problems.held_out if run.task.in_distribution(p.group)]
@@ -254,18 +254,18 @@ def _evaluate_base(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Reco
 
 
 def _last(settings: Settings, records: list[Record]) -> int:
-    """The last round to do: `rounds.count`, or sooner once accuracy has stopped rising."""
+    """Returns the last round to run: `rounds.count`, or sooner if accuracy has stopped rising."""
     patience = settings.rounds.patience
     accuracies = [record["accuracy"] for record in records]
     if patience and len(records) > patience:
-        before, recent = accuracies[:-patience], accuracies[-patience:]
-        if max(recent) <= max(before):
+        earlier, recent = accuracies[:-patience], accuracies[-patience:]
+        if max(recent) <= max(earlier):
             return min(settings.rounds.count, len(records) - 1)
     return settings.rounds.count
 
 
 def _finished(run: Run) -> list[Record]:
-    """The records of the rounds that are done, from 0 on."""
+    """Reads the records of the finished rounds, from 0 on."""
     records: list[Record] = []
     while (path := run.round_folder(len(records)) / _SUMMARY).exists():
         records.append(files.read_json(path))
@@ -273,7 +273,7 @@ def _finished(run: Run) -> list[Record]:
 
 
 def _publish(run: Run, records: list[Record]) -> None:
-    """Writes the result and its plot, and removes the checkpoints of training that is done."""
+    """Writes the result and its plot, and removes the checkpoints of finished training."""
 
     def publish() -> None:
         outcome = _outcome(run, records)
@@ -290,6 +290,6 @@ def _write(path: epath.Path, value: Any) -> None:
 
 
 def _outcome(run: Run, records: list[Record]) -> Record:
-    """What result.json holds."""
-    tested = run.folder / run_dir.TEST
-    return result(records) | ({"test": files.read_json(tested)} if tested.exists() else {})
+    """Returns the content of result.json."""
+    test = run.folder / run_dir.TEST
+    return result(records) | ({"test": files.read_json(test)} if test.exists() else {})

@@ -1,4 +1,4 @@
-"""What a run works with, from its first round to its last."""
+"""The objects that a run works with, from its first round to its last."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -28,15 +28,15 @@ from star_jax.training.programs import InitProgram, UpdatePrograms
 
 @dataclasses.dataclass(frozen=True)
 class RunPrograms:
-    """The programs of a run, each owner's added to one compiler.
+    """The programs of a run, all added to one compiler.
 
     Attributes:
-        compiler: that compiles them.
-        sampling: prompts to completions.
-        init: draws weights; None where the base model comes from elsewhere.
+        compiler: compiler of all programs.
+        sampling: programs from prompts to completions.
+        init: program that draws weights; None if the base model comes from elsewhere.
         pretrain: updates of the base model; None for a run that makes none.
         train: updates of mode "rounds"; None in other runs.
-        fused: the step of mode "fused"; None in other runs.
+        fused: fused step of mode "fused"; None in other runs.
     """
 
     compiler: Compiler
@@ -49,19 +49,19 @@ class RunPrograms:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Everything but the weights.
+    """All objects of a run except the weights.
 
     Attributes:
-        settings: validated.
-        folder: of the run.
-        console: for tables and progress.
-        prompter: the text side: task, tokenizer and few-shot examples.
-        problems: what is trained on, held out and tested on, without those that are too long.
+        settings: validated settings.
+        folder: folder of the run.
+        console: console for tables and progress.
+        prompter: task, tokenizer and few-shot examples.
+        problems: problems to train on, hold out and test on, without those that are too long.
         model: configuration of the decoder.
-        mesh: all devices.
-        programs: the device side.
+        mesh: mesh of all devices.
+        programs: compiled programs of the devices.
         stop: text that ends a completion; "" for none.
-        usage: of sampling's slots so far.
+        usage: usage of sampling's slots so far.
     """
 
     settings: Settings
@@ -77,22 +77,22 @@ class Run:
 
     @property
     def task(self) -> Task:
-        """What is learned."""
+        """The task to learn."""
         return self.prompter.task
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Of the model."""
+        """The model's tokenizer."""
         return self.prompter.tokenizer
 
     @property
     def direct(self) -> bool:
-        """Whether answers are learned without rationales."""
+        """Returns whether answers are learned without rationales."""
         return self.prompter.direct
 
     @property
     def buckets(self) -> Sequence[Bucket]:
-        """Shapes that rows are sampled in; the first is of what is trained on."""
+        """The shapes that rows are sampled in; the first is for the problems trained on."""
         return self.programs.sampling.spec.buckets
 
     @property
@@ -101,34 +101,38 @@ class Run:
         return abstract_params(self.model, self.mesh)
 
     def round_folder(self, round_: int) -> epath.Path:
-        """The ledger of one round."""
+        """Returns the folder of one round's ledger."""
         return run_dir.ledger(self.folder, round_)
 
     def checkpoint_folder(self, round_: int) -> epath.Path:
-        """Where the training of a round leaves its state, to go on from."""
+        """Returns the folder of the checkpoints that a round's training resumes from."""
         return run_dir.training(self.folder, round_)
 
     def shows_examples(self, round_: int) -> bool:
-        """Whether the model after round `round_` is prompted with the few-shot examples."""
+        """Returns whether the model after round `round_` is prompted with the few-shot examples."""
         return bool(self.prompter.examples) and round_ < self.settings.few_shot.rounds
 
     def trains_on_examples(self, round_: int) -> bool:
-        """Whether round `round_` is trained on the few-shot prompt too."""
+        """Returns whether round `round_` is trained on the few-shot prompt too."""
         return self.settings.train.few_shot and self.shows_examples(round_ - 1)
 
     def max_new_tokens(self, problem: Problem) -> int:
-        """New tokens a completion of `problem` may take."""
+        """Returns the new tokens that a completion of `problem` may take."""
         return capacity.max_new_tokens(self.settings, self.prompter, problem.group)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What a row wrote, up to the text that stopped it; refused as in `finite`."""
+        """Decodes a row's tokens, up to the stop text.
+
+        Raises:
+            SettingsError: the row's logits were not finite; see `finite.check_written`.
+        """
         finite.check_written(tokens, self.settings.model.dtype)
         text = self.tokenizer.decode(tokens)
         return text.partition(self.stop)[0].rstrip() if self.stop else text
 
 
 def announce(run: Run) -> None:
-    """Says what runs where, and what replies end with."""
+    """Prints the model's size, the devices, the number of rows, and the end of a reply."""
     parameters = count_params(run.abstract_params)
     devices = run.mesh.devices.size
     where = f" of {multihost.count()} processes" if multihost.count() > 1 else ""
@@ -141,9 +145,9 @@ def announce(run: Run) -> None:
         name = run.tokenizer.name
         ends = " or ".join(map(name, run.tokenizer.eos_ids))
         text = f" or the text {run.stop!r}" if run.stop else ""
-        learns = run.settings.rounds.count
-        learnt = f", and trained to end with {name(run.prompter.end)}" if learns else ""
-        run.console.print(f"replies are sampled until {ends}{text}{learnt}", markup=False)
+        trains = run.settings.rounds.count
+        trained = f", and trained to end with {name(run.prompter.end)}" if trains else ""
+        run.console.print(f"replies are sampled until {ends}{text}{trained}", markup=False)
     wanted = run.settings.few_shot.examples
     if run.prompter.examples and len(run.prompter.examples) < wanted:
         run.console.print(

@@ -1,4 +1,4 @@
-"""The models of a run: M, which it starts from, and M_1, M_2, ... that its rounds make."""
+"""The weights of a run: the base model M, and the models M_1, M_2, ... of its rounds."""
 
 import functools
 
@@ -13,16 +13,16 @@ from star_jax.storage.checkpoint import Checkpoints
 
 
 def open_weights(run: Run) -> Checkpoints:
-    """The weights after each round; number 0 is the base model made here."""
+    """Opens the checkpoints of each round's weights; number 0 is a base model made here."""
     return Checkpoints(run_dir.weights(run.folder))
 
 
 def make_base(run: Run, weights: Checkpoints) -> None:
-    """Makes M, or takes another run's, and saves it as number 0; does nothing for a pretrained M.
+    """Makes M, or copies another run's, and saves it as number 0; does nothing for a pretrained M.
 
     Args:
         run: the run.
-        weights: as `open_weights` gives them.
+        weights: checkpoints of the run's weights, from `open_weights`.
     """
     cfg, init = run.settings.pretrain, run.programs.init
     if run.settings.model.source or weights.has(0):
@@ -40,7 +40,7 @@ def make_base(run: Run, weights: Checkpoints) -> None:
 
 
 def restore(run: Run, weights: Checkpoints, n: int) -> Params:
-    """M_n as it was saved; a pretrained M from its source.
+    """Loads M_n from its checkpoint; a pretrained M from its source.
 
     Raises:
         SettingsError: the source cannot be read.
@@ -52,10 +52,10 @@ def restore(run: Run, weights: Checkpoints, n: int) -> Params:
     try:
         source = run_checkpoint.pinned(model.source, number)
         return load.load(source, run.mesh, dtype=model.dtype).params
-    except load.LoadError as error:  # `make_run` looked at the files, but who knows
+    except load.LoadError as error:  # the files may have changed since `make_run` checked them
         raise SettingsError(str(error)) from error
 
 
 def restore_policy(run: Run, weights: Checkpoints, n: int) -> Params:
-    """M_n laid out for sampling; what it was laid out from is freed."""
+    """Loads M_n in the layout for sampling; the original arrays are freed."""
     return run.programs.sampling.lay_out(restore(run, weights, n))

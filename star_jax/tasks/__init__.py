@@ -11,10 +11,9 @@ from star_jax.tasks import custom
 from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.tasks.gsm8k import GSM8K
 from star_jax.tasks.jsonl import Jsonl
-from star_jax.tasks.multiple_choice.ai2_arc import Ai2Arc
 from star_jax.tasks.multiple_choice.commonsense_qa import CommonsenseQA
 from star_jax.tasks.multiple_choice.math_qa import MathQA
-from star_jax.tasks.multiple_choice.openbookqa import OpenBookQA
+from star_jax.tasks.multiple_choice.science import Ai2Arc, OpenBookQA
 from star_jax.tasks.task import Problem, Task
 
 TASKS = {
@@ -27,23 +26,27 @@ TASKS = {
     "jsonl": Jsonl,
 }
 
-# Modules as custom tasks may still import them: the name before -> the name now.
+# Modules that custom tasks may import under a former name: former name -> present name.
 _FORMER_NAMES = {
     "data_set": "dataset",
     "choices": "multiple_choice.text",
     "choice_rows": "multiple_choice.rows",
-    **{
-        name: f"multiple_choice.{name}"
-        for name in ("ai2_arc", "commonsense_qa", "math_qa", "openbookqa", "science")
-    },
+    "commonsense_qa": "multiple_choice.commonsense_qa",
+    "math_qa": "multiple_choice.math_qa",
+    "science": "multiple_choice.science",
+    "ai2_arc": "multiple_choice.science",
+    "openbookqa": "multiple_choice.science",
 }
-for _before, _now in _FORMER_NAMES.items():
-    globals()[_before] = importlib.import_module(f"{__name__}.{_now}")
-    sys.modules[f"{__name__}.{_before}"] = globals()[_before]
+for _former, _present in _FORMER_NAMES.items():
+    globals()[_former] = importlib.import_module(f"{__name__}.{_present}")
+    sys.modules[f"{__name__}.{_former}"] = globals()[_former]
 
 
 def make(chosen: schema.Task) -> Task:
-    """The task that `config.task` says, made with those of its settings that it has parameters for.
+    """Makes the task that `config.task` names, from those settings that its parameters name.
+
+    Args:
+        chosen: section `config.task`, which names the task and its settings.
 
     Raises:
         ValueError: no task has that name, the module has none, or a setting is out of its range.
@@ -55,9 +58,9 @@ def make(chosen: schema.Task) -> Task:
             f"no task is called {chosen.name!r}{hint} The tasks are: {', '.join(TASKS)}"
         )
     kind = custom.load(chosen.module) if chosen.module else TASKS[chosen.name]
-    given = dataclasses.asdict(chosen)
+    values = dataclasses.asdict(chosen)
     return kind(
-        **{name: given[name] for name in inspect.signature(kind).parameters if name in given}
+        **{name: values[name] for name in inspect.signature(kind).parameters if name in values}
     )
 
 

@@ -1,7 +1,8 @@
-"""Where a completion ends and how an answer is found in it, so simple that a device can do it too.
+"""Rules for the end of a completion and its answer, simple enough for a device to follow too.
 
-`Task.answer` is the definition of the answer; a rule says the same of every text, or the task has
-none. `Ending.cut` is the definition of the end, for grading, the ledger and training alike.
+`Task.answer` is the definition of the answer. A task's rule finds the same answer in every text,
+or the task has no rule. `Ending.cut` is the definition of the end, for grading, the ledger and
+training alike.
 """
 
 import re
@@ -19,19 +20,19 @@ _FINDING = {"answer", "find", "canonical"}
 
 @dataclass(frozen=True)
 class Ending:
-    r"""Where a completion ends if the model goes on after its answer.
+    r"""The end of a completion if the model goes on after its answer.
 
-    Models that have read many questions in a row ask themselves the next one. What they write from
-    there on is neither graded nor kept: their answer to a question of their own is no answer.
+    Models that have read many questions in a row ask themselves the next one. The text from there
+    on is neither graded nor kept: an answer to a question of their own is no answer.
 
     Attributes:
-        marker: what stands before the answer. The completion ends with the line on which the first
-            marker has an answer after it. "": no such line ends it.
-        letters: an answer is one of these in parentheses, with which the line ends.
-        number: an answer has a digit before any letter: "#### Step 2" is a heading.
-            With neither of the two, it is anything but white space.
-        openings: how a question begins, such as "Q:". The completion ends before the first line
-            that begins so, if anything stands before that.
+        marker: text before the answer. The completion ends with the first line that has an answer
+            after the marker. "": no such line ends it.
+        letters: letters that may be an answer, one in parentheses at the end of the line.
+        number: True if an answer has a digit before any letter: "#### Step 2" is a heading.
+            With neither `letters` nor `number`, anything but white space is an answer.
+        openings: beginnings of a question, such as "Q:". The completion ends before the first line
+            that begins so, if any text stands before that line.
     """
 
     marker: str = ""
@@ -40,24 +41,24 @@ class Ending:
     openings: tuple[str, ...] = ()
 
     def cut(self, text: str) -> str:
-        """The completion in a text; the text itself where nothing follows the completion."""
+        """Returns the completion in a text; the text itself if nothing follows the completion."""
         begin = len(text) - len(text.lstrip())
         ends = [text.find(f"\n{opening}", begin) for opening in self.openings]
-        ends = [len(text), *(place for place in ends if place >= 0)]
+        ends = [len(text), *(position for position in ends if position >= 0)]
         if self.marker:
             ends.extend(self._lines(text))
         end = min(ends)
         return text[:end].rstrip() if end < len(text) else text
 
     def _lines(self, text: str) -> list[int]:
-        """Where the answer's line ends, if there is one and it does."""
-        place = text.find(self.marker)
-        while place >= 0:
-            start = place + len(self.marker)
+        """Returns the end of the first line with an answer, in a list; [] if no line has one."""
+        position = text.find(self.marker)
+        while position >= 0:
+            start = position + len(self.marker)
             line = first_line(text[start:])
             if self._answers(line):
                 return [start + len(line)]
-            place = text.find(self.marker, place + 1)
+            position = text.find(self.marker, position + 1)
         return []
 
     def _answers(self, line: str) -> bool:
@@ -68,21 +69,21 @@ class Ending:
 
 @dataclass(frozen=True)
 class AnswerRule:
-    """Where the answer stands, and in what form.
+    """The position and the form of the answer in a completion.
 
     Attributes:
-        form: what is read of the text after the marker:
+        form: part of the text after the marker that is the answer:
             "digits": one line of digits and spaces, such as 8 8 3.
-            "number first": the number it begins with; see `numbers.leading`.
-            "last number": see `numbers.last`.
-            "letter at the end": the one in parentheses, on the first line; a full stop and spaces
-                may follow. Another letter in parentheses, and there is no answer.
-            "last letter": the last one in parentheses, in lower case.
-            "line": its first line; a number if it is one, else its words.
-        marker: what stands before the answer. "": the whole text counts.
-        first: of several markers the first counts, not the last.
-        letters: those that may be an answer, where it is one.
-        ending: where the text ends in which it is found.
+            "number first": the number that begins it; see `number_text.leading`.
+            "last number": the last number in it; see `number_text.last`.
+            "letter at the end": the letter in parentheses on the first line. A full stop and
+                spaces may follow. With another letter in parentheses there is no answer.
+            "last letter": the last letter in parentheses, in lower case.
+            "line": the first line: a number if it is one, else its words.
+        marker: text before the answer. "": the whole text counts.
+        first: True if the first of several markers counts instead of the last.
+        letters: letters that may be an answer, for the forms that are a letter.
+        ending: end of the completion, in which the answer is looked for.
     """
 
     form: Form
@@ -93,20 +94,20 @@ class AnswerRule:
 
 
 def first_line(text: str) -> str:
-    """What stands before the first line break of any kind (see `str.splitlines`)."""
+    """Returns the text before the first line break of any kind (see `str.splitlines`)."""
     return (text.splitlines() or [""])[0]
 
 
 def finds_as(owner: type, task: object, but: Collection[str] = ()) -> bool:
-    """Whether no class derived from `owner` replaces a part of how it finds answers.
+    """Returns whether a task finds answers exactly as class `owner` does.
 
-    A rule that `owner` knows holds for such a task; one with an `answer`, `find` or `canonical` of
-    its own must say its own rule, or is graded on the host.
+    The rule of `owner` holds for such a task. A derived class with an `answer`, `find` or
+    `canonical` of its own must define its own rule, or it is graded on the host.
 
     Args:
-        owner: the class that has the rule.
-        task: the task.
-        but: parts that may be replaced.
+        owner: class that defines the rule.
+        task: task of that class or of a derived one.
+        but: names of methods that a derived class may replace nevertheless.
     """
     classes, parts = type(task).__mro__, _FINDING.difference(but)
     return not any(parts & vars(cls).keys() for cls in classes[: classes.index(owner)])

@@ -1,13 +1,13 @@
 """Sums of two numbers of equal length, worked out on the scratchpad of Nye et al. (2021).
 
-The text is that of STaR's Figure 3. For 624 + 259 the model reads
+The text is that of STaR's Figure 3. For 624 + 259 the prompt is
 
     Input:
     6 2 4 + 2 5 9
     Target:
 
-and writes the scratchpad, a line for each step: the digits still to add, the digits of the sum so
-far, the carry. The last two lines are the carry before the digits, and the sum:
+and the completion is the scratchpad, a line for each step: the digits still to add, the digits of
+the sum so far, the carry. The last two lines are the carry before the digits, and the sum:
 
     <scratch>
     6 2 4 + 2 5 9 , C: 0
@@ -34,8 +34,8 @@ from star_jax.tasks.task import Problem
 _END = "</scratch>"
 _TRAIN, _EVALUATION, _FEW_SHOT, _CORPUS = range(4)  # independent streams of random numbers
 
-_RIGHT = 1 / 4  # share of the columns without a hint that the pretraining corpus adds right
-_EASY_SUM = 9  # largest sum of a column in its easy problems
+_RIGHT = 1 / 4  # share of correct columns in the pretraining corpus without a hint
+_EASY_SUM = 9  # largest sum of a column in the corpus's easy problems
 
 Step = tuple[int, int]  # a digit of the sum and the carry after it
 
@@ -44,13 +44,13 @@ Step = tuple[int, int]  # a digit of the sum and the carry after it
 class Arithmetic:
     """Addition as a task.
 
-    Whether a problem is held out is a hash of it, the same under every seed: one in ten is, one in
-    five of the hundred sums of one digit. Evaluation draws from these alone, everything else from
-    the rest.
+    A hash of a problem says whether it is held out, the same under every seed. One problem in ten
+    is, and one in five of the hundred sums of one digit. Evaluation draws from the held-out
+    problems alone, everything else from the rest.
 
     Attributes:
-        min_digits, max_digits: the classes trained on.
-        ood_digits: evaluation goes on to this many digits, out of distribution; 0 for none.
+        min_digits, max_digits: smallest and largest class trained on.
+        ood_digits: largest class of the evaluation, out of distribution; 0 for none.
     """
 
     min_digits: int = 1
@@ -72,15 +72,15 @@ class Arithmetic:
             )
 
     def train(self, seed: int, round: int, count: int) -> list[Problem]:
-        """`count` problems with classes in turn, so that any stretch of them is balanced.
+        """Returns `count` problems with classes in turn, so that any stretch of them is balanced.
 
-        Without repeats while a class has problems left; the copies of a repeated one have ids of
-        their own ("6+2", "6+2#2").
+        No problem repeats while its class has others left. The copies of a repeated problem have
+        ids of their own ("6+2", "6+2#2").
         """
         return self._in_turn(_TRAIN, seed, round, count)
 
     def evaluation(self, seed: int, count: int, ood_count: int) -> list[Problem]:
-        """Held-out problems, class after class, without repeats: about 20 exist of one digit."""
+        """Returns held-out problems by class, without repeats; one digit has about 20 of them."""
         return [
             _problem(a, b)
             for digits in range(self.min_digits, max(self.max_digits, self.ood_digits) + 1)
@@ -93,12 +93,12 @@ class Arithmetic:
         ]
 
     def test(self, count: int) -> list[Problem]:
-        """None: whatever is held out is like the rest."""
+        """Returns []: the held-out problems are like the rest, so there is no test set."""
         del count
         return []
 
     def in_distribution(self, group: str) -> bool:
-        """Whether numbers of this many digits are trained on."""
+        """Returns whether numbers of this many digits are trained on."""
         return self.min_digits <= int(group) <= self.max_digits
 
     def few_shot(self, seed: int, count: int) -> list[Problem]:
@@ -129,11 +129,11 @@ class Arithmetic:
         return _number(sum_line) if end else None
 
     def ending(self) -> Ending:
-        """After the line that follows the first "</scratch>"."""
+        """Returns the ending after the line that follows the first "</scratch>"."""
         return Ending(f"{_END}\n", number=True) if finds_as(Arithmetic, self) else Ending()
 
     def byte_rule(self) -> AnswerRule | None:
-        """The same for a device."""
+        """Returns the rule of `answer` for a device; None for a class that finds answers itself."""
         rule = AnswerRule("digits", f"{_END}\n", ending=self.ending())
         return rule if finds_as(Arithmetic, self) else None
 
@@ -147,12 +147,12 @@ class Arithmetic:
         return _number(completion.rpartition("\n")[2])
 
     def leaks(self, problem: Problem, completion: str) -> list[str]:
-        """None: a scratchpad says nothing but the steps."""
+        """Returns []: a scratchpad has nothing but the steps."""
         del problem, completion
         return []
 
     def wrong_step(self, problem: Problem, completion: str) -> bool | None:
-        """Whether the scratchpad differs anywhere from the true one; None where there is none."""
+        """Returns whether the scratchpad differs from the true one; None without a scratchpad."""
         if "<scratch>" not in completion and _END not in completion:
             return None
         head, end, _ = completion.rpartition(_END)
@@ -165,19 +165,19 @@ class Arithmetic:
         return self.direct(nines) if direct else self.completion(nines.rationale, nines.answer)
 
     def corpus(self, seed: int, count: int, hinted: float, easy: float) -> list[tuple[str, str]]:
-        """What the base model is pretrained on: scratchpads of one with a rough sense of number.
+        """Returns the pretraining corpus: scratchpads with a rough sense of number.
 
-        With a hint all is right. Without one, the sum of each column is right one time in four and
-        otherwise one too many; what follows from it is consistent. So it shows the format, how to
-        use a hint, where to look and what to copy, and not how to add: whoever writes the likeliest
-        digit is wrong. Nor is it sure of wrong sums, which matters as much: such a model would
-        first unlearn to look at the digits at all.
+        With a hint everything is right. Without one, the sum of each column is right one time in
+        four and otherwise one too many, and the later steps follow from it. So the corpus teaches
+        the format, the use of a hint, where to look and what to copy, but not addition: the
+        likeliest digit is wrong. It does not teach certainty of wrong sums either. A model that is
+        certain of them would first unlearn to look at the digits at all.
 
         Args:
-            seed: of the draws; held-out problems are left out.
+            seed: seed of the draws; held-out problems are left out.
             count: number of pairs, the same for each class.
-            hinted: share with the hint in the prompt.
-            easy: share of the others that carry nothing; these are learned first.
+            hinted: share of pairs with the hint in the prompt.
+            easy: share of the others that have no carry; the model learns these first.
         """
         rng = _random(_CORPUS, seed)
         problems = self._in_turn(_CORPUS, seed, 0, count)
@@ -212,7 +212,7 @@ class Arithmetic:
         return [classes[i % number][i // number] for i in range(count)]
 
     def _class(self, rng: np.random.Generator, digits: int, count: int) -> list[Problem]:
-        """`count` problems of one class; where it holds fewer, copies of them follow."""
+        """Returns `count` problems of one class; if it has fewer, copies of them follow."""
         pairs = _draw(rng, digits, count, held_out=False)
         return [_problem(*pairs[i % len(pairs)], 1 + i // len(pairs)) for i in range(count)]
 
@@ -228,7 +228,7 @@ def true_steps(a: str, b: str) -> list[Step]:
 
 
 def _guessed_steps(a: str, b: str, rng: np.random.Generator) -> list[Step]:
-    """The steps of someone whose sums are right one time in four and otherwise one too many."""
+    """Returns steps whose sums are right one time in four and otherwise one too many."""
     steps: list[Step] = []
     carry = 0
     for x, y in zip(reversed(a), reversed(b), strict=True):
@@ -303,7 +303,7 @@ def _random(stream: int, seed: int, round: int = 0, digits: int = 0) -> np.rando
 def _draw(
     rng: np.random.Generator, digits: int, count: int, *, held_out: bool
 ) -> list[tuple[str, str]]:
-    """`count` different pairs of numbers of `digits` digits; all there are where they are fewer.
+    """Returns `count` different pairs of numbers of `digits` digits, or all if there are fewer.
 
     Raises:
         ValueError: `count` is more than half of a class too large to list (3 digits and more).
@@ -312,10 +312,10 @@ def _draw(
         pairs = np.indices((10,) * (2 * digits)).reshape(2 * digits, -1).T
         pairs = pairs[(digits == 1) | (pairs[:, [0, digits]] > 0).all(axis=1)]
         return _numbers(rng.permutation(pairs[_is_held_out(pairs) == held_out])[:count])
-    room = 81 * 100 ** (digits - 1) * (1 if held_out else 9) // 20
-    if count > room:
+    most = 81 * 100 ** (digits - 1) * (1 if held_out else 9) // 20
+    if count > most:
         raise ValueError(
-            f"{count} different problems of {digits} digits: ask for at most {room} of a class"
+            f"{count} different problems of {digits} digits: ask for at most {most} of a class"
         )
     drawn: dict[tuple[str, str], None] = {}
     while len(drawn) < count:
@@ -326,13 +326,13 @@ def _draw(
 
 
 def _numbers(pairs: NDArray[np.int64]) -> list[tuple[str, str]]:
-    """The two numbers in each row of pairs [N, 2 * digits]: first all digits of the one."""
+    """Returns the two numbers in each row of pairs [N, 2 * digits], one half of the row each."""
     rows = ("".join(map(str, row)) for row in pairs.tolist())
     return [(row[: len(row) // 2], row[len(row) // 2 :]) for row in rows]
 
 
 def _is_held_out(pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of pairs [N, 2 * digits] belong to evaluation: a hash, the same on every machine."""
+    """Returns which pairs [N, 2 * digits] are held out: a hash, the same on every machine."""
     hashed = _mix(np.zeros(len(pairs), np.uint64))
     for column in pairs.T.astype(np.uint64):
         hashed = _mix(hashed + column)

@@ -1,7 +1,7 @@
-"""Opens a task that is not part of star_jax: a Python file or module of the user's own.
+"""Loads a task that is not part of star_jax from a Python file or module of the user's own.
 
-Such a file is a program and is run as one, like a config file. Only what the user names in the
-settings is opened, never anything that comes with data.
+Such a file is a program and is run as one, like a config file. Only the file that the user names in
+the settings is loaded, never a file that comes with data.
 """
 
 import importlib
@@ -15,40 +15,40 @@ from types import ModuleType
 from star_jax.tasks.answer_rule import Ending
 from star_jax.tasks.task import Task
 
-# What a class may leave out, and what it has then.
+# Members that a class may leave out -> what is used instead.
 _OPTIONAL = {"byte_rule": lambda self: None, "ending": lambda self: Ending()}
 MEMBERS = tuple(
     name
     for name in Task.__annotations__ | vars(Task)
     if not name.startswith("_") and name not in _OPTIONAL
 )
-"""What a task class must have, in the order of `Task`."""
+"""The members that a task class must have, in the order of `Task`."""
 
 
 def load(module: str) -> type:
-    """The task class that a file or a module defines.
+    """Returns the task class that a file or a module defines.
 
-    What the class inherits counts, except from `Task` itself: a protocol's members are empty.
+    Inherited members count, except those of `Task` itself: a protocol's members are empty.
 
     Args:
         module: the path of a Python file ("my_task.py"), or a dotted name ("my_package.my_task").
 
     Raises:
-        ValueError: it is not there, it fails, or it does not define exactly one class with all
-            members of `Task`. The message names the file, what is wrong and the remedy.
+        ValueError: the module does not exist, it fails, or it does not define exactly one class
+            with all members of `Task`. The message names the file, the error and the remedy.
     """
     is_file = module.endswith(".py") or "/" in module
     module = os.path.expanduser(module) if is_file else module
     if is_file and not pathlib.Path(module).is_file():
         raise ValueError(f"{module}: no such file; give the path of the task's Python file")
     try:
-        found = _run(pathlib.Path(module)) if is_file else importlib.import_module(module)
+        loaded = _run(pathlib.Path(module)) if is_file else importlib.import_module(module)
     except Exception as error:  # the user's program can fail in any way
         raise ValueError(_blame(error, module)) from error
     classes = [
         member
-        for member in vars(found).values()
-        if isinstance(member, type) and member.__module__ == found.__name__
+        for member in vars(loaded).values()
+        if isinstance(member, type) and member.__module__ == loaded.__name__
     ]
     task = _only_task(classes, module)
     for name, default in _OPTIONAL.items():
@@ -58,7 +58,7 @@ def load(module: str) -> type:
 
 
 def _run(path: pathlib.Path) -> ModuleType:
-    """The module in a file, under a name that hides no other module."""
+    """Runs a file as a module, under a name that hides no other module."""
     name = f"_task_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -70,11 +70,11 @@ def _run(path: pathlib.Path) -> ModuleType:
 
 def _only_task(classes: list[type], module: str) -> type:
     missing = {cls: [name for name in MEMBERS if not _has(cls, name)] for cls in classes}
-    whole = [cls for cls in classes if not missing[cls]]
-    if len(whole) == 1:
-        return whole[0]
-    if whole:
-        names = " and ".join(cls.__name__ for cls in whole)
+    complete = [cls for cls in classes if not missing[cls]]
+    if len(complete) == 1:
+        return complete[0]
+    if complete:
+        names = " and ".join(cls.__name__ for cls in complete)
         raise ValueError(f"{module}: {names} are tasks; leave one, or put each in its own file")
     if not classes:
         raise ValueError(
@@ -94,16 +94,16 @@ def _has(cls: type, name: str) -> bool:
 
 
 def _blame(error: Exception, module: str) -> str:
-    """What went wrong, and in which line of the user's file."""
-    there = pathlib.Path(module).absolute()
+    """Returns a message that names the error and its line in the user's file."""
+    path = pathlib.Path(module).absolute()
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         return f"{module}: no such module; install it, or give its file's path, ending in .py"
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
-        if pathlib.Path(frame.filename).absolute() == there
+        if pathlib.Path(frame.filename).absolute() == path
     ]
-    if isinstance(error, SyntaxError) and error.filename == str(there):
+    if isinstance(error, SyntaxError) and error.filename == str(path):
         lines.append(error.lineno)
-    place = f" line {lines[-1]}" if lines else ""
-    return f"{module}{place}: {type(error).__name__}: {error}"
+    line = f" line {lines[-1]}" if lines else ""
+    return f"{module}{line}: {type(error).__name__}: {error}"

@@ -1,8 +1,8 @@
 """Files of rows: JSON lines, a JSON list, CSV, TSV and Parquet, each row as its file spells it.
 
 Libraries that guess the type of a column turn "007" into 7 and the answer "None" into nothing. So
-text is text here, whatever it looks like, with one exception: a cell of CSV cannot say that it is a
-number, and tables write numbers such as 2e-05 and NaN into it.
+text stays text here, whatever it looks like. The one exception is CSV: its cells have no type, and
+tables write numbers such as 2e-05 and NaN into them.
 """
 
 import csv
@@ -15,7 +15,7 @@ from typing import Any
 from star_jax.tasks import values
 
 _WRITTEN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?[eE][-+][0-9]+")  # as programs write it: never "2e5"
-# What tables write where there is nothing, in any case: pandas, NumPy, Excel and C.
+# Missing values as pandas, NumPy, Excel and C write them, in any letter case.
 _NO_VALUES = {
     "",
     *"nan -nan +nan <na> nat #n/a #na 1.#qnan 1.#ind -1.#ind".split(),
@@ -29,14 +29,14 @@ class DataError(ValueError):
 
 
 def read(name: str, content: bytes, reader: Callable[[bytes], Any] | None = None) -> list[Any]:
-    """The rows of a file, each a mapping, a line of JSON (bytes) or what is wrong with it.
+    """Returns the rows of a file: a mapping, a line of JSON (bytes) or a ValueError each.
 
-    An empty line is b"", so that a place in the list is a line's number.
+    An empty line is b"", so that an index into the list is a line's number.
 
     Args:
-        name: what messages call it.
-        content: all of it.
-        reader: what reads it; that for the ending of `name` if not given.
+        name: the file's name in messages.
+        content: bytes of the whole file.
+        reader: function that reads it; None for the one of `READERS` by the ending of `name`.
 
     Raises:
         DataError: it cannot be read at all.
@@ -49,18 +49,18 @@ def read(name: str, content: bytes, reader: Callable[[bytes], Any] | None = None
 
 
 def _json_lines(content: bytes) -> list[Any]:
-    """Its lines, without the white space around them; b"" where there is none."""
+    """Returns the lines without the white space around them; b"" for an empty line."""
     return [line.strip() for line in _unmarked(content).split(b"\n")]
 
 
 def of_json(content: bytes) -> list[Any]:
-    """The items of a JSON list; a file that is none has JSON lines."""
+    """Returns the items of a JSON list; a file that is no list is read as JSON lines."""
     content = _unmarked(content)
     return values.parse(content.decode()) if content.lstrip()[:1] == b"[" else _json_lines(content)
 
 
 def of_csv(content: bytes, separator: str = ",") -> Iterator[Any]:
-    """For each line of CSV the row that begins there, or b""; the first has the names."""
+    """Yields for each line of CSV the row that begins there, or b""; the first has the names."""
     text = io.StringIO(_unmarked(content).decode(), newline="")
     lines = csv.reader(text, delimiter=separator, strict=True)
     names: list[str] = []
@@ -92,7 +92,7 @@ def _parquet(content: bytes) -> list[Any]:
 
 
 def _unmarked(content: bytes) -> bytes:
-    """Without a byte order mark."""
+    """Removes a byte order mark."""
     return content.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -104,20 +104,20 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     ".tsv": functools.partial(of_csv, separator="\t"),
     ".parquet": _parquet,
 }
-"""What reads a file, by the ending of its name."""
+"""Readers of a file, by the ending of its name."""
 
 
 def of_table(table: Any) -> list[dict[str, Any]]:
-    """The rows of a table of pyarrow."""
+    """Returns the rows of a table of pyarrow."""
     fields = list(table.schema)
     return [
-        {field.name: _shown(row[field.name], field.type) for field in fields}
+        {field.name: _printed(row[field.name], field.type) for field in fields}
         for row in table.to_pylist()
     ]
 
 
-def _shown(value: Any, kind: Any) -> Any:
-    """A value of an arrow type: floats as they are printed in that type, JSON for what it says."""
+def _printed(value: Any, kind: Any) -> Any:
+    """Converts a value of an arrow type: floats as that type prints them, JSON text parsed."""
     import pyarrow as pa
 
     if isinstance(kind, pa.DictionaryType):
@@ -125,18 +125,18 @@ def _shown(value: Any, kind: Any) -> Any:
     if value is None:
         return None
     if isinstance(kind, pa.StructType):
-        return {field.name: _shown(value[field.name], field.type) for field in kind}
+        return {field.name: _printed(value[field.name], field.type) for field in kind}
     if isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.json":
-        return _said(value)
+        return _parse_json(value)
     if pa.types.is_floating(kind):
         return kind.to_pandas_dtype()(value)
     if hasattr(kind, "value_type") and isinstance(value, list) and not pa.types.is_map(kind):
-        return [_shown(inner, kind.value_type) for inner in value]
+        return [_printed(inner, kind.value_type) for inner in value]
     return value
 
 
-def _said(json: str) -> Any:
-    """What a text of JSON says; a text that is none is itself, as datasets stores them."""
+def _parse_json(json: str) -> Any:
+    """Parses JSON text; returns other text unchanged, as package datasets stores it."""
     try:
         return values.parse(json)
     except ValueError:

@@ -1,16 +1,16 @@
-r"""The number that an answer field gives: the whole of it, or what a solution in it comes to.
+r"""Finds the gold number in an answer field: the whole field, or the result of a solution in it.
 
 A part must not pass for the whole: the last number of "5-6", "2024-05-06" or "5 hours 30 minutes"
 is no answer. So a field is cut where a solution goes on (at the marker, "=", \boxed{, the end of a
-line or a sentence), and what stands between words in the last piece with digits is one number:
+line or a sentence). The last piece with digits must have one number between its words:
 
     ... 48 + 24 = 72.\n#### 72        72
     48 + 24 = 72 clips.               72
     about 7 apples                    7
     5-6 apples, 6 May 2024, 5 to 6    none
 
-Where the piece has several, it must be of a solution, and the last one needs a clause of its own,
-or some words: "She has 3 and buys 4, so there are 7." gives 7, "From 5 to 6." nothing.
+If the piece has several numbers, it must be part of a solution, and the last number needs a clause
+of its own or some words: "She has 3 and buys 4, so there are 7." gives 7, "From 5 to 6." nothing.
 """
 
 import re
@@ -28,11 +28,11 @@ _AROUND = " \t\r\n()[]{}*_`\"'“”‘’,;:.!?~≈"
 
 
 def gold(field: str, marker: str) -> str | None:
-    """The canonical form of the number that a field gives; None if it gives none, or is a guess.
+    """Returns the canonical form of a field's number; None without one, or if it is a guess.
 
     Args:
         field: an answer, or a solution that ends in one.
-        marker: what stands before the answer of a solution, such as "####".
+        marker: text before the answer of a solution, such as "####".
     """
     if marker not in field and _several(field):
         return None
@@ -43,12 +43,12 @@ def gold(field: str, marker: str) -> str | None:
     solved = len(pieces) > 1 or field.rstrip().endswith((".", "!", "。"))
     if not parts or len(parts) > 1 and not (solved and _concludes(pieces[-1], parts[-1])):
         return None
-    found = _bare(parts[-1])
-    return found if found == number_text.last(field) else None  # what is read in a completion
+    number = _bare(parts[-1])
+    return number if number == number_text.last(field) else None  # as a completion is graded
 
 
 def _several(field: str) -> bool:
-    """Whether it gives several variables their values, or one of them several."""
+    """Returns whether a field gives values to several variables, or several to one of them."""
     names = _ASSIGNED.findall(field)
     return len(set(names)) > 1 or len(names) > 1 and "\n" not in field.strip()
 
@@ -58,7 +58,7 @@ def _has_digits(text: str) -> bool:
 
 
 def _concludes(sentence: str, part: str) -> bool:
-    """Whether the last number of a sentence that has several is what the sentence comes to."""
+    """Returns whether the last of a sentence's several numbers is the sentence's result."""
     before = sentence[: sentence.rindex(part)]
     gap = before[max(i for i, character in enumerate(before) if _has_digits(character)) + 1 :]
     alone = _CLAUSE.search(gap + "x") or len(_WORD.findall(gap)) > 2
@@ -66,10 +66,10 @@ def _concludes(sentence: str, part: str) -> bool:
 
 
 def _bare(part: str) -> str | None:
-    """The canonical form of a number with brackets and other marks around it."""
+    """Returns the canonical form of a number with brackets and other marks around it."""
     while part:
-        if found := number_text.canonical(part):
-            return found
+        if number := number_text.canonical(part):
+            return number
         if part[-1] in _AROUND + "$":
             part = part[:-1]
         elif part[0] in _AROUND:

@@ -5,9 +5,9 @@
     He has 36-6 = <<36-6=30>>30 left.
     #### 30
 
-What stands in << >> is a calculator annotation. The hint is the answer in parentheses after the
-question, and no more than that. A problem's class is the number of lines of its gold solution, "1"
-to "8" and "9+".
+The text in << >> is a calculator annotation. The hint is nothing but the answer in parentheses
+after the question. A problem's class is the number of lines of its gold solution, "1" to "8" and
+"9+".
 """
 
 import functools
@@ -46,22 +46,22 @@ class GSM8K(DataSet):
     unit: ClassVar[str] = "steps"
 
     def fields(self) -> Sequence[str]:
-        """As published."""
+        """Returns the two fields of the published data."""
         return "question", "answer"
 
     def worked(self) -> Sequence[Problem]:
-        """Six solved problems, always the same rows of GSM8K's training split, of 2 to 5 steps.
+        """Returns six solved problems, always the same rows of the training split, of 2 to 5 steps.
 
-        In data without those, its first rows stand in for them.
+        In data without those rows, the first rows are used instead.
         """
         return self._worked
 
     def prompt(self, problem: Problem, hint: bool) -> str:
-        """The question, with `hint` its answer in parentheses, up to "A:"."""
+        """The question up to "A:"; with `hint`, the answer follows it in parentheses."""
         return f"Q: {self.message(problem, hint)}\nA:"
 
     def message(self, problem: Problem, hint: bool) -> str:
-        """The question, with `hint` its answer in parentheses."""
+        """The question; with `hint`, the answer follows it in parentheses."""
         return f"{problem.question} ({problem.answer})" if hint else problem.question
 
     def completion(self, rationale: str, answer: str) -> str:
@@ -73,22 +73,22 @@ class GSM8K(DataSet):
         return f" {problem.answer}"
 
     def ending(self) -> Ending:
-        """After the line of the first "#### " with a number, or before the next question."""
+        """Returns the ending after the first "#### " with a number, or before the next question."""
         if not finds_as(GSM8K, self):
             return super().ending()
         return Ending(_MARKER, number=True, openings=self.openings)
 
     def answer(self, completion: str) -> str | None:
-        """The number after the first "#### ", canonical; None where there is none.
+        """Returns the canonical number after the first "#### "; None if there is none.
 
-        The rule is the data set's own, but for this: the number may have a "$" before it, and what
-        is a number only in part (1/2, 1,2, 3x4) is None.
+        The rule is the data set's own with two changes. The number may have a "$" before it. Text
+        that is a number only in part (1/2, 1,2, 3x4) gives None.
         """
         _, marker, rest = completion.partition(_MARKER)
         return number_text.leading(rest) if marker else None
 
     def byte_rule(self) -> AnswerRule | None:
-        """The same for a device."""
+        """Returns the rule of `answer` for a device; None for a class that finds answers itself."""
         if not finds_as(GSM8K, self):
             return None
         return AnswerRule("number first", _MARKER, first=True, ending=self.ending())
@@ -103,21 +103,22 @@ class GSM8K(DataSet):
         return number_text.last(completion)
 
     def leaks(self, problem: Problem, completion: str) -> list[str]:
-        """See `leaks.leaks`: the hint is the answer itself, there is no mark.
+        """Returns the kinds of `leaks.leaks`, and "from nowhere".
 
-        And "from nowhere": the number after the marker is in none of the lines before it, so it can
-        only come from the hint. So it is in 24 of the 8,792 gold solutions, by slips and in cents.
+        The hint is the answer itself, so there is no mark. "from nowhere": the number after the
+        marker is in none of the lines before it, so it can only come from the hint. That is so in
+        24 of the 8,792 gold solutions, by slips and in cents.
         """
-        found = leaks.leaks(completion, marks=(), answers=(problem.answer,))
+        kinds = leaks.leaks(completion, marks=(), answers=(problem.answer,))
         steps, marker, _ = completion.rpartition(_MARKER)
         underived = marker and problem.answer not in number_text.every(steps)
-        return [*found, "from nowhere"] if underived else found
+        return [*kinds, "from nowhere"] if underived else kinds
 
     def wrong_step(self, problem: Problem, completion: str) -> bool | None:
-        """Whether an annotation such as <<48/2=25>> is wrong; None without any to check.
+        """Returns whether an annotation such as <<48/2=25>> is wrong; None without any to check.
 
-        What is no equation of numbers is not checked. A result with decimals may be rounded to
-        them, as in <<2/3=0.67>>; a whole one must be exact. The gold solutions are throughout.
+        Text that is no equation of numbers is not checked. A result with decimals may be rounded to
+        them, as in <<2/3=0.67>>; a whole one must be exact. All gold solutions follow this.
         """
         del problem
         checks = [_is_wrong(annotation) for annotation in _ANNOTATION.findall(completion)]
@@ -127,13 +128,13 @@ class GSM8K(DataSet):
     @functools.cached_property
     def _worked(self) -> list[Problem]:
         rows = self.all_of_train
-        found = {_fingerprint(problem): problem for problem in rows}
-        chosen = [found[example] for example in _EXAMPLES if example in found]
-        rest = [problem for problem in rows if problem not in chosen]
-        return (chosen + rest)[: len(_EXAMPLES)]
+        by_fingerprint = {_fingerprint(problem): problem for problem in rows}
+        examples = [by_fingerprint[key] for key in _EXAMPLES if key in by_fingerprint]
+        rest = [problem for problem in rows if problem not in examples]
+        return (examples + rest)[: len(_EXAMPLES)]
 
     def problem(self, split: str, row: Row) -> Problem | Flaw:
-        """The problem in a row, or what is wrong with it."""
+        """Returns the problem in a row, or the row's flaw."""
         question, solution = (_text(row, name) for name in ("question", "answer"))
         if not question:
             return Flaw(row.line, "no question", 'no text in "question"')
@@ -145,7 +146,7 @@ class GSM8K(DataSet):
         answer = self.answer(solution)
         if answer is None:
             return Flaw(row.line, "bad answer", f"no number in {solution[len(steps) :]!r}")
-        # A blank line would end the completion: it is what stands between examples.
+        # A blank line separates examples, so it would end the completion.
         lines = [line.strip() for line in steps.splitlines() if line.strip()]
         group = str(len(lines)) if len(lines) < _MOST_STEPS else f"{_MOST_STEPS}+"
         return Problem(f"{split}-{row.line}", question, answer, "\n".join(lines), group)
@@ -161,7 +162,7 @@ def _fingerprint(problem: Problem) -> str:
 
 
 def _is_wrong(annotation: str) -> bool | None:
-    """Whether one of the equations in "a=b" or "a=b=c" does not hold; None if it has none."""
+    """Returns whether an equation in "a=b" or "a=b=c" does not hold; None without an equation."""
     sides = annotation.split("=")
     try:
         values = [number_text.value(side) for side in sides]
@@ -177,6 +178,6 @@ def _is_wrong(annotation: str) -> bool | None:
 
 
 def _rounding(side: str) -> Fraction:
-    """Half a unit in the last decimal of a number; 0 for whole numbers and for sums."""
+    """Returns half a unit in the last decimal of a number; 0 for whole numbers and sums."""
     match = _DECIMAL.fullmatch(side)
     return Fraction(1, 2 * 10 ** len(match[1])) if match else Fraction(0)

@@ -1,17 +1,17 @@
 r"""Questions and answers of your own, from a file of JSON lines.
 
-Settings say which fields of a row hold the question and the answer, and by which rule an answer is
-found in a text, be it a model's completion or the answer field:
+Settings name the fields of a row that hold the question and the answer. They also name the rule by
+which an answer is found in a text, which is a model's completion or the answer field:
 
-    rule      finds                                  a completion as it should end
-    marker    what follows the last "####"           ... 48 + 24 = 72.\n#### 72
+    rule      finds                                  end of a completion
+    marker    the text after the last "####"         ... 48 + 24 = 72.\n#### 72
     number    the last number                        ... 48 + 24 = 72.\n#### 72
     letter    the last letter in parentheses         ... Therefore, the answer is (b).
     regex     the first group of the last match      ...\n72
 
-An answer field in which the rule finds nothing is an answer itself; by the rule "number" it must be
-one number, or end in one as a solution does (see `gold_numbers`). Answers are compared in a
-canonical form: numbers as `numbers` has them, letters in lower case, other text with single spaces.
+An answer field in which the rule finds nothing is an answer itself. With the rule "number" it must
+be one number, or end in one as a solution does (see `gold_numbers`). Answers are compared in a
+canonical form: numbers as in `number_text`, letters in lower case, other text with single spaces.
 """
 
 import functools
@@ -37,19 +37,19 @@ _SAID_LETTER = re.compile(
 
 @dataclass(frozen=True)
 class Jsonl(DataSet):
-    r"""Rows with a question and an answer, as a task.
+    r"""A task of rows with a question and an answer.
 
-    For a rule of your own derive a class from it: `find` and `canonical` are what to replace.
+    For a rule of your own, derive a class from it and replace `find` and `canonical`.
 
     Attributes:
-        data, dev, bad: see `DataSet`.
-        question_field, answer_field: a field's name, or a template: "{context}\n{question}". A name
-            with a dot, "question.stem", is a field in a field.
+        data, dev, bad: the same as in `DataSet`.
+        question_field, answer_field: name of a field, or a template: "{context}\n{question}". A
+            name with a dot, "question.stem", is a field in a field.
         rule: "marker", "number", "letter" or "regex".
         pattern: the marker; for "regex" the expression, which has a group.
-        hint: template of what rationalization puts after the question; its field is {answer}.
-        few_shot_file: worked examples: rows like those of `data`, with a field "rationale" or with
-            the rationale before the marker in their answer field. "" for none.
+        hint: template of the text after the question in rationalization; its field is {answer}.
+        few_shot_file: file of worked examples. Its rows are like those of `data`, with a field
+            "rationale" or with the rationale before the marker in their answer field. "" for none.
     """
 
     question_field: str = "question"
@@ -79,7 +79,7 @@ class Jsonl(DataSet):
             )
 
     def fields(self) -> Sequence[str]:
-        """Those that the templates name."""
+        """Returns the fields that the templates name."""
         question = _fields("question_field", self.question_field)
         return [*question, *_fields("answer_field", self.answer_field)]
 
@@ -88,7 +88,7 @@ class Jsonl(DataSet):
         return self._worked
 
     def prompt(self, problem: Problem, hint: bool) -> str:
-        """Question and hint between "Q: " and a line "A:"."""
+        """The question and the hint between "Q: " and a line "A:"."""
         return f"Q: {self.message(problem, hint)}\nA:"
 
     def message(self, problem: Problem, hint: bool) -> str:
@@ -107,14 +107,14 @@ class Jsonl(DataSet):
         return f" ({problem.answer})" if self.rule == "letter" else f" {problem.answer}"
 
     def answer(self, completion: str) -> str | None:
-        """The canonical form of what the rule finds."""
-        found = self.find(completion)
-        return None if found is None else self.canonical(found)
+        """The canonical form of the text that the rule finds; None if it finds none."""
+        text = self.find(completion)
+        return None if text is None else self.canonical(text)
 
     def ending(self) -> Ending:
-        """After the line that `completion` writes the answer on, or before the next question.
+        """Returns the ending after the answer's line, or before the next question.
 
-        With "regex", and in a class that finds answers otherwise, only the latter.
+        With "regex", and in a class that finds answers otherwise, only the next question ends it.
         """
         if self.rule == "regex" or not finds_as(Jsonl, self, but=("canonical",)):
             return super().ending()
@@ -123,7 +123,7 @@ class Jsonl(DataSet):
         return Ending(marker, letters, self.rule == "number", self.openings)
 
     def byte_rule(self) -> AnswerRule | None:
-        """The same for a device; None for expressions, and where a derived class has rules."""
+        """Returns `answer` for a device; None for "regex", and if a derived class finds answers."""
         ending = self.ending()
         rules = {
             "marker": AnswerRule("line", self.pattern, ending=ending),
@@ -133,7 +133,7 @@ class Jsonl(DataSet):
         return rules.get(self.rule) if finds_as(Jsonl, self) else None
 
     def find(self, text: str) -> str | None:
-        """The part of a text that the rule takes for the answer; None where there is none."""
+        """Returns the part of a text that is the answer by the rule; None if there is none."""
         if self.rule == "number":
             return number_text.last(text)
         if self.rule == "marker":
@@ -144,7 +144,7 @@ class Jsonl(DataSet):
         return match[1] if match else None
 
     def canonical(self, text: str) -> str | None:
-        """The canonical form of a text that is an answer and nothing else; None for any other."""
+        """Returns the canonical form of a text that is an answer and nothing else, or None."""
         words = " ".join(text.split())
         if self.rule == "letter":
             letter = re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", words)
@@ -157,14 +157,14 @@ class Jsonl(DataSet):
         return self.canonical(completion)
 
     def flexible(self, problem: Problem, completion: str) -> str | None:
-        """The last number; the last letter in parentheses or after "answer"; words that end it.
+        """The last number, the last letter in parentheses or after "answer", or the last words.
 
-        Which of these depends on the gold answer. Words are compared without regard to letter case
-        and to punctuation after them; where the last line does not end in them, the rule decides.
+        The form of the gold answer decides which. Words are compared without regard to letter case
+        and to punctuation after them. If the last line does not end in them, the rule decides.
         """
         if self.rule == "letter":
-            said = _SAID_LETTER.findall(completion)
-            return "".join(said[-1]).lower() if said else None
+            letters = _SAID_LETTER.findall(completion)
+            return "".join(letters[-1]).lower() if letters else None
         if number_text.canonical(problem.answer):
             return number_text.last(completion)
         end = " ".join((completion.strip().splitlines() or [""])[-1].split()).rstrip(" .!*")
@@ -173,7 +173,7 @@ class Jsonl(DataSet):
         return problem.answer if gold and ends else self.answer(completion)
 
     def leaks(self, problem: Problem, completion: str) -> list[str]:
-        """The kinds of leak that `leaks` finds; a hint with words of its own is a mark."""
+        """Returns the kinds of leak that `leaks.leaks` finds; a hint with words is a mark."""
         words = re.search("[A-Za-z]", self.hint.format(answer=""))
         marks = [self.hint.format(answer=problem.answer).strip()] if words else []
         one = f"({problem.answer})" if self.rule == "letter" else problem.answer
@@ -185,7 +185,7 @@ class Jsonl(DataSet):
         return self.load(file, "train", "few_shot") if file else []
 
     def problem(self, split: str, row: Row) -> Problem | Flaw:
-        """The problem in a row, or what is wrong with the row."""
+        """Returns the problem in a row, or the row's flaw."""
         question = _text(self.question_field, row.values)
         if not question:
             return Flaw(row.line, "no question", f"nothing in {self.question_field!r}")
@@ -209,13 +209,13 @@ class Jsonl(DataSet):
         return Problem(f"{split}:{row.line}", question, answer, rationale, group="all")
 
     def _gold(self, field: str) -> str | None:
-        """The canonical answer in an answer field; None where there is none."""
+        """Returns the canonical answer in an answer field; None if there is none."""
         if self.rule == "number" and finds_as(Jsonl, self):
             return gold_numbers.gold(field, self.pattern)
         return self.answer(field) or self.canonical(field)
 
     def _rationale(self, field: str) -> str:
-        """What stands before the marker in an answer field."""
+        """Returns the text before the marker in an answer field."""
         head, marker, _ = field.rpartition(self.pattern)
         return head if marker and self.rule in ("marker", "number") else ""
 
@@ -230,7 +230,7 @@ def _check_regex(pattern: str) -> None:
 
 
 def _fields(setting: str, template: str) -> list[str]:
-    """The names of the fields in a template; a template without braces is such a name itself.
+    """Returns the names of the fields in a template; one without braces is a name itself.
 
     Raises:
         ValueError: it is empty, or has more than plain {field}s.
@@ -253,7 +253,7 @@ def _template(text: str) -> str:
 
 
 def _text(template: str, row: Mapping[str, Any]) -> str:
-    """The template with the fields' values in it; "" where one has no text (see `values.text`)."""
+    """Fills in a template with the fields' values; "" if one has no text (see `values.text`)."""
     text = ""
     for literal, name, _, _ in string.Formatter().parse(_template(template)):
         text += literal
@@ -266,7 +266,7 @@ def _text(template: str, row: Mapping[str, Any]) -> str:
 
 
 def _value(values: Any, name: str) -> Any:
-    """The value of a field, or of one in a field; None where there is none."""
+    """Returns the value of a field, or of a field in a field; None if there is none."""
     if not isinstance(values, Mapping):
         return None
     outer, _, inner = name.partition(".")
@@ -274,5 +274,5 @@ def _value(values: Any, name: str) -> Any:
 
 
 def _unbroken(text: str) -> str:
-    """Without blank lines: they end a completion."""
+    """Removes blank lines, which would end a completion."""
     return re.sub(r"\n\s*\n", "\n", text.strip())

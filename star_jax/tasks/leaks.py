@@ -1,8 +1,8 @@
-"""Whether a rationalization gives away that its writer had seen the answer.
+"""Finds rationalizations that reveal that their prompt had the answer.
 
-A rationalization is trained on as if there had been no hint. One that quotes the hint, appeals to
-it, or states the answer before any reason for it then teaches the model to guess. The checks are
-phrases, chosen to be silent on honest reasoning: they count the plain cases, not every case.
+A rationalization is trained on as if there had been no hint. A text that quotes the hint, appeals
+to it, or states the answer before any reason teaches the model to guess. The checks look for
+phrases that do not occur in honest reasoning. They count the plain cases, not every case.
 """
 
 import re
@@ -33,30 +33,31 @@ _GOES_ON = (
 
 
 def leaks(completion: str, *, marks: Sequence[str], answers: Sequence[str]) -> list[str]:
-    """The kinds of hint leak in a completion that was written with the hint.
+    """Returns the kinds of hint leak in a completion that was written with the hint.
 
     Args:
         completion: the generated text, answer included.
-        marks: what marks the right answer in the prompt with the hint, such as "(CORRECT)"; none
-            where the hint is the answer itself. Letter case is ignored.
+        marks: marks of the right answer in the prompt with the hint, such as "(CORRECT)"; none if
+            the hint is the answer itself. Letter case is ignored.
         answers: every way to write the gold answer: "72"; "bank" and "(a)".
 
-    Returns: sorted kinds, [] for none.
-        "answer first": it opens with the answer, before any reason ("The answer is 72", "72").
-        "given": it appeals to what it was told ("the given answer", "the hint says").
+    Returns:
+        Sorted kinds, [] for none.
+        "answer first": it begins with the answer, before any reason ("The answer is 72", "72").
+        "given": it appeals to the hint ("the given answer", "the hint says").
         "mark": it quotes the mark, or says that an answer is marked.
     """
-    found = {
+    has_leak = {
         "answer first": _opens_with(completion, answers),
         "given": _GIVEN.search(completion) is not None,
         "mark": _MARKED.search(completion) is not None
         or any(mark.lower() in completion.lower() for mark in marks),
     }
-    return sorted(kind for kind, is_there in found.items() if is_there)
+    return sorted(kind for kind, is_present in has_leak.items() if is_present)
 
 
 def _opens_with(completion: str, answers: Sequence[str]) -> bool:
-    """Whether the first words are the answer alone, or say that it is the answer."""
+    """Returns whether the first words are the answer alone, or say that it is the answer."""
     one = "|".join(re.escape(_plain(answer)) for answer in answers if answer.strip())
     if not one:
         return False
@@ -73,5 +74,5 @@ def _opens_with(completion: str, answers: Sequence[str]) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Without the commas between thousands."""
+    """Removes the commas between thousands."""
     return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text.strip())

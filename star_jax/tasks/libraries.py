@@ -1,6 +1,6 @@
-"""Rows that a library finds: TensorFlow Datasets ("tfds:") and the Hugging Face hub ("hf:").
+"""Reads rows through a library: TensorFlow Datasets ("tfds:") and the Hugging Face hub ("hf:").
 
-They say where the data is; what it says is read as its files spell it, as far as there are files.
+The library locates the data. Values are read as the data's files spell them, where files exist.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import numpy as np
 from star_jax.tasks import data_files
 from star_jax.tasks.data_files import DataError
 
-_RANDOM_ACCESS = {"array_record", "parquet"}  # what TFDS reads without TensorFlow
+_RANDOM_ACCESS = {"array_record", "parquet"}  # formats that TFDS reads without TensorFlow
 _REMEDY = (
     'make it again with file_format="array_record" in another folder, or write its splits as '
     "train.jsonl and so on, and give task.data that folder"
@@ -25,23 +25,23 @@ _REMEDY = (
 
 
 def tfds(data: str, split: str) -> list[Any]:
-    """The rows of a split of TensorFlow Datasets, in its own fixed order; without TensorFlow.
+    """Reads the rows of a split of TensorFlow Datasets, in its own fixed order, without TensorFlow.
 
-    What is in the folder is read, else it is made there. The number of a class becomes its name.
+    Data in the folder is read; missing data is made there first. A class number becomes its name.
 
     Raises:
         DataError: there is no such data, it is in a format that needs TensorFlow, or the files
-            have fewer rows than TFDS says there are.
+            have fewer rows than TFDS promises.
     """
     name, _, folder = data.removeprefix("tfds:").partition("@")
-    place = os.path.expanduser(folder) or None
+    data_dir = os.path.expanduser(folder) or None
     with _explained(data), _quiet():
         import tensorflow_datasets as tfds
-        import tensorflow_datasets.text  # some data sets, gsm8k one, are only then known
+        import tensorflow_datasets.text  # registers more data sets, such as gsm8k
 
-        builder = tfds.builder(name, data_dir=place)
+        builder = tfds.builder(name, data_dir=data_dir)
         if not builder.is_prepared():
-            builder = tfds.builder(name, data_dir=place, file_format="array_record")
+            builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
             builder.download_and_prepare()
         formats = {form.value for form in builder.info.available_file_formats()}
         if not formats & _RANDOM_ACCESS:
@@ -49,44 +49,44 @@ def tfds(data: str, split: str) -> list[Any]:
                 f"task.data = {data!r}: {builder.data_dir} holds it as {', '.join(formats)}, which "
                 f"only TensorFlow reads; {_REMEDY}"
             )
-        found = _pick(data, split, builder.as_data_source())
-        promised = builder.info.splits[split].num_examples if found else 0
-        if len(found) != promised:
+        rows = _pick(data, split, builder.as_data_source())
+        promised = builder.info.splits[split].num_examples if rows else 0
+        if len(rows) != promised:
             raise DataError(
                 f"task.data = {data!r}: the files of {split} in {builder.data_dir} hold "
-                f"{len(found)} of its {promised} rows (TFDS 4.9.10 loses rows as it writes "
+                f"{len(rows)} of its {promised} rows (TFDS 4.9.10 loses rows as it writes "
                 f"Parquet); {_REMEDY}"
             )
-        return [_shown(builder.info.features, row) for row in found]
+        return [_printed(builder.info.features, row) for row in rows]
 
 
 def hub(data: str, split: str) -> list[Any]:
-    """The rows of a split on the Hugging Face hub, or of a folder here.
+    """Reads the rows of a split on the Hugging Face hub, or of a local folder.
 
-    JSON and CSV are read from the files' text: package datasets would give a column the type that
-    most of its values look like.
+    JSON and CSV are read from the files' text, because package datasets guesses a column's type
+    from most of its values.
     """
     name, _, config = data.removeprefix("hf:").partition(":")
-    here = os.path.expanduser(name)
+    path = os.path.expanduser(name)
     with _explained(data):
         import datasets  # pyright: ignore[reportMissingImports]  (optional)
 
         builder = datasets.load_dataset_builder(
-            here if os.path.exists(here) else name, config or None
+            path if os.path.exists(path) else name, config or None
         )
         if reader := _reader(builder, datasets.BuilderConfig):
             manager = datasets.DownloadManager()
             paths = _pick(data, split, manager.download_and_extract(builder.config.data_files))
             files = [pathlib.Path(file) for file in manager.iter_files(paths)]
-            found = [data_files.read(str(file), file.read_bytes(), reader) for file in files]
-            return [row for rows in found for row in rows]
+            contents = [data_files.read(str(file), file.read_bytes(), reader) for file in files]
+            return [row for rows in contents for row in rows]
         builder.download_and_prepare()
         table = _pick(data, split, builder.as_dataset().with_format("arrow"))
         return data_files.of_table(table[:]) if len(table) else []
 
 
 def _reader(builder: Any, base: type) -> Callable[[bytes], list[Any]] | None:
-    """What reads the text of a builder's files; None if it has another kind, or other options."""
+    """Returns the reader of a builder's text files; None for other kinds and for other options."""
     config, common = builder.config, {field.name for field in dataclasses.fields(base)}
     own = {field.name: field.default for field in dataclasses.fields(config)}
     changed = {name for name in own.keys() - common if getattr(config, name) != own[name]}
@@ -100,7 +100,7 @@ def _reader(builder: Any, base: type) -> Callable[[bytes], list[Any]] | None:
 
 
 def _pick(data: str, split: str, splits: Any) -> Any:
-    """The one of `splits` (a mapping); [] if it is not there."""
+    """Returns `splits[split]`; [] if `splits`, a mapping, lacks a split other than "train"."""
     if split in splits:
         return splits[split]
     if split == "train":
@@ -110,13 +110,13 @@ def _pick(data: str, split: str, splits: Any) -> Any:
     return []
 
 
-def _shown(feature: Any, value: Any) -> Any:
-    """A value of TFDS with names for class numbers, -1 being none, and floats in their own type."""
-    inner = getattr(feature, "feature", feature)  # of a sequence
+def _printed(feature: Any, value: Any) -> Any:
+    """Converts a value of TFDS: class numbers to names (-1 to None), floats to their own type."""
+    inner = getattr(feature, "feature", feature)  # the items' feature if it is a sequence
     if isinstance(value, Mapping):
-        return {name: _shown(inner[name], under) for name, under in value.items()}
+        return {name: _printed(inner[name], under) for name, under in value.items()}
     if isinstance(value, list) or getattr(value, "ndim", 0):
-        return [_shown(inner, one) for one in value]
+        return [_printed(inner, item) for item in value]
     if hasattr(feature, "int2str"):
         return feature.int2str(int(value)) if value >= 0 else None
     return np.dtype(feature.np_dtype).type(value) if isinstance(value, float) else value
@@ -124,7 +124,7 @@ def _shown(feature: Any, value: Any) -> Any:
 
 @contextlib.contextmanager
 def _explained(data: str) -> Iterator[None]:
-    """Says what to do about whatever goes wrong in a library that downloads."""
+    """Turns any error of a library that downloads into a `DataError` with a remedy."""
     try:
         yield
     except DataError:
@@ -141,7 +141,7 @@ def _explained(data: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the warnings of TFDS, about TensorFlow and half-made folders, from the user."""
+    """Silences the warnings of TFDS about TensorFlow and half-made folders."""
     from absl import logging
 
     verbosity = logging.get_verbosity()
@@ -155,4 +155,4 @@ def _quiet() -> Iterator[None]:
 
 
 SOURCES: dict[str, Callable[[str, str], list[Any]]] = {"tfds": tfds, "hf": hub}
-"""What reads the rows of a split, by what stands before the colon in task.data."""
+"""Readers of a split's rows, by the prefix before the colon in task.data."""

@@ -1,14 +1,14 @@
-r"""Numbers in text: which there are, their canonical form, and the value of a written-out sum.
+r"""Finds numbers in text, gives their canonical form, and evaluates a written-out sum.
 
-A number is decimal digits with, where there are any, a minus sign, a currency sign, commas or
-single spaces between groups of three, a decimal point and a percent sign: -3, $1,234.50, 12 000,
-50%, .5. Its canonical form is the plain decimal without needless zeros: -3, 1234.5, 12000, 50, 0.5.
-The percent sign changes nothing: 50% is 50, as a question about per cent expects.
+A number is decimal digits. It may have a minus sign, a currency sign, commas or single spaces
+between groups of three, a decimal point and a percent sign: -3, $1,234.50, 12 000, 50%, .5. Its
+canonical form is the plain decimal without needless zeros: -3, 1234.5, 12000, 50, 0.5. The percent
+sign changes nothing: 50% is 50, as a question about per cent expects.
 
-What only looks like one in part is none: a part must never pass for the whole. No number is read
-out of 1/2, 2 1/2, 2½, 10:30, 2^3, cm^2, 1e5, 3x4, 3 * 4, 1.2.3, 12,34, A4, 2π or 5². Words after a
-number are not read (5 million is 5), nor is the unit of 30cm. A minus sign counts where nothing but
-a space or an opening sign stands before it: 12-5 and COVID-19 end in 5 and 19, =-5 in -5.
+Text that is a number only in part is none: a part must never pass for the whole. No number is found
+in 1/2, 2 1/2, 2½, 10:30, 2^3, cm^2, 1e5, 3x4, 3 * 4, 1.2.3, 12,34, A4, 2π or 5². Words after a
+number are ignored (5 million is 5), and so is the unit of 30cm. A minus sign counts if nothing but
+a space or an opening sign is before it: 12-5 and COVID-19 end in 5 and 19, =-5 in -5.
 
 Spelling does not matter. Minus signs, dashes, spaces, slashes, signs of multiplication and
 full-width characters of Unicode are read as their ASCII forms (`_MAP`), and so is LaTeX (`_LATEX`):
@@ -23,15 +23,15 @@ from typing import NamedTuple
 
 MINUS = "-"
 MONEY = "$€£¥₹"
-JOINTS = ".,/:^'*_("  # between digits they make one thing of two numbers, as in 10:30 and 3(4)
-TIMES = "*/^xX±"  # so do these with spaces around them; ** is how Markdown writes bold
-OVER = "/^"  # and these with brackets and signs: (1)/(-2)
+JOINTS = ".,/:^'*_("  # join two numbers into one expression, as in 10:30 and 3(4)
+TIMES = "*/^xX±"  # join numbers with spaces around the sign too; ** is bold in Markdown
+OVER = "/^"  # join numbers with brackets and signs too: (1)/(-2)
 BRACKETS = "(){}+-"
 ROOTS = "√π"
-FRACTION = "½"  # what every fraction character is read as, and LaTeX's \frac
-RAISED = "²"  # what is read as this cannot stand beside a digit of a number: ², ₂, invisible ones
+FRACTION = "½"  # plain form of every fraction character and of LaTeX's \frac
+RAISED = "²"  # plain form of characters that a number's digits never touch: ², ₂, invisible ones
 
-# What characters of Unicode are read as, one for one.
+# Plain form -> the characters of Unicode that are read as it, one for one.
 FORMS = {
     "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u02d7\u2796\ufe58\ufe63",
     " ": "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f"
@@ -48,16 +48,16 @@ FORMS = {
     # digits of other kinds
     + "".join(map(chr, (*range(0x660, 0x66A), *range(0x6F0, 0x6FA), *range(0x966, 0x970))))
     + "".join(map(chr, (*range(0x2460, 0x249C), *range(0x1D7CE, 0x1D800))))
-    # characters that are not seen: they join what they stand between
+    # invisible characters: they join the characters around them
     + "\u00ad\u034f\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufe0e\ufe0f\ufeff"
     "\u20e3",
     "√": "∛∜",
 }
-FULL_WIDTH = (0xFF01, 0xFF5E, 0xFF01 - ord("!"))  # first, last, how far from ASCII
+FULL_WIDTH = (0xFF01, 0xFF5E, 0xFF01 - ord("!"))  # first, last, distance from ASCII
 _MAP = {ord(char): plain for plain, chars in FORMS.items() for char in chars}
 _MAP |= {code: chr(code - FULL_WIDTH[2]) for code in range(FULL_WIDTH[0], FULL_WIDTH[1] + 1)}
 
-# What commands of LaTeX are read as. A letter after one makes it another command.
+# LaTeX command -> its plain form. A letter after a command makes it another command.
 LATEX_WORDS = {
     **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac"), FRACTION),
     **dict.fromkeys(("sqrt", "log", "ln", "exp", "sin", "cos", "tan"), "√"),
@@ -74,7 +74,7 @@ _LATEX = re.compile(
     r"|(?<=[0-9])\{(?P<comma>,)\}(?=[0-9])|(?<=[0-9])(?P<tie>~)(?=[0-9])"
 )
 
-# Digits with what may stand between them: each such cluster is a number whole or not at all.
+# Digits with the separators between them. Such a cluster is one whole number or no number.
 _THREE = re.compile("[0-9]{3}(?![0-9])")
 _COMMA_GROUP = re.compile("[0-9],[0-9]{3}")
 _CLUSTER = re.compile(r"(?:[1-9][0-9]{0,2}(?: [0-9]{3}(?![0-9]))+|[0-9]+)(?:[.,](?=[0-9])[0-9]+)*")
@@ -82,36 +82,36 @@ _DIGITS = re.compile(
     r"(?:[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
 )
 _SIGN = re.compile(rf"(?<![A-Za-z0-9)%\]}}{RAISED}{FRACTION}-])-\Z")
-# Not inside a word or an index, and not where a sign of a larger thing leads up to it.
+# A number does not begin inside a word or an index, nor after a sign of a larger expression.
 _NOT_AFTER = re.compile(
     rf"(?:[A-Za-z0-9/^±}}{FRACTION}{RAISED}{ROOTS}]|[A-Za-z0-9)}}\]]_|\^[-+(]|\^[-+(][-+(]"
     rf"|[0-9][eE][-+]|[{ROOTS}]\[|[A-Za-z{ROOTS}]\()\Z"
 )
-TAKES = "√" + FRACTION  # what comes after one of these and spaces is a part of it
-# Nor where one goes on after it: a power or an index, a root, a fraction, letters and digits, i.
+TAKES = "√" + FRACTION  # a number after one of these and spaces is a part of it
+# A larger expression goes on after it: a power, index, root or fraction, letters with digits, i.
 _NOT_BEFORE = re.compile(
     rf"\.?[{RAISED}]|[ +&-]*[{FRACTION}{ROOTS}]| and {FRACTION}"
     r"|\^(?!\\|\{\\)|_[A-Za-z{]|[A-Za-z]+[-+]?[0-9]|i(?![A-Za-z])"
 )
-# Two clusters are parts of one thing by what stands between them.
+# The text between two clusters that joins them into one expression.
 _TIMES = rf"(?:[{TIMES.replace('*', '')}]|(?<!\*)\*(?!\*))"
 _JOINED = re.compile(
     rf"[{JOINTS}]+|[ {TIMES}]*{_TIMES}[ {TIMES}]*"
     rf"|[ {OVER}{BRACKETS}]*[{OVER}][ {OVER}{BRACKETS}]*|[ ,.{{}}]*\{{[ ,.{{}}]*\}}[ ,.{{}}]*"
     r"| [rR] ?"
 )
-_MIXED = re.compile(r"[ +&-]+| and ")  # a whole number and its fraction, by what is between
-_WORD_BEFORE = re.compile(r"[A-Za-z0-9_.]\.")  # a point that is none of the number's
+_MIXED = re.compile(r"[ +&-]+| and ")  # the text between a whole number and its fraction
+_WORD_BEFORE = re.compile(r"[A-Za-z0-9_.]\.")  # a point that does not belong to the number
 _BRACE = re.compile(r"[{}\n]")
 _OPENS = re.compile(r" *\{")
-_COMMAND = re.compile(rf"[A-Za-z0-9}}\]{RAISED}]")  # before a "{": what is in it is its argument
-SCRIPTS = "^_" + TAKES  # the same, with spaces between
+_COMMAND = re.compile(rf"[A-Za-z0-9}}\]{RAISED}]")  # before a "{" that opens an argument
+SCRIPTS = "^_" + TAKES  # before such a "{" and spaces
 _TOKEN = re.compile(rf"\s*(?:(?P<digits>{_DIGITS.pattern})|(?P<sign>[-+*/()%]))")
 _MOST_NESTED = 50  # parentheses in one another: Python's own stack ends at a thousand calls
 
 
 class _Number(NamedTuple):
-    """Where a number stands in a plain text, and its canonical form."""
+    """The span of a number in a plain text, and its canonical form."""
 
     start: int
     end: int
@@ -119,7 +119,7 @@ class _Number(NamedTuple):
 
 
 def canonical(text: str) -> str | None:
-    """The canonical form of a text that is one number and nothing else; None for any other.
+    """Returns the canonical form of a text that is one number and nothing else, or None.
 
     Spaces around it are allowed, and a full stop after it.
     """
@@ -148,7 +148,7 @@ def every(text: str) -> set[str]:
 
 
 def plain(text: str) -> str:
-    """A text as numbers are looked for in it: signs of Unicode and LaTeX in their plain forms."""
+    """Returns a text with signs of Unicode and LaTeX in their plain forms."""
     return _LATEX.sub(_plain_latex, text.translate(_MAP))
 
 
@@ -159,7 +159,7 @@ def _plain_latex(match: re.Match[str]) -> str:
 
 
 def _numbers(text: str) -> Iterator[_Number]:
-    """The numbers of a plain text, in order."""
+    """Yields the numbers of a plain text, in order."""
     clusters = [match.span() for match in _CLUSTER.finditer(text)]
     gaps = [text[a:b] for (_, a), (b, _) in itertools.pairwise(clusters)]
     bounds = ((a, b) for (_, a), (b, _) in itertools.pairwise(clusters))
@@ -184,42 +184,42 @@ def _numbers(text: str) -> Iterator[_Number]:
 
 
 def _are_joined(text: str, end: int, start: int) -> bool:
-    """Whether the clusters before and after a gap are parts of one thing, such as 1/(2)."""
+    """Returns whether the clusters around a gap are parts of one expression, such as 1/(2)."""
     if _JOINED.fullmatch(text, end, start):
         return True
     groups = start == end + 1 and text[end] == " " and _THREE.match(text, start)
     return bool(groups and end >= 5 and _COMMA_GROUP.match(text, end - 5))  # 1,234 567
 
 
-def _last_before(text: str, place: int) -> str:
-    """The last character before a place that is no space; a line break where there is none."""
-    while place and text[place - 1] == " ":
-        place -= 1
-    return text[place - 1] if place else "\n"
+def _last_before(text: str, end: int) -> str:
+    """Returns the last character of text[:end] that is no space; a line break if there is none."""
+    while end and text[end - 1] == " ":
+        end -= 1
+    return text[end - 1] if end else "\n"
 
 
 def _arguments(text: str) -> list[tuple[int, int]]:
-    """Where arguments of powers, indices and commands stand: from "{" to "}" or a line's end."""
-    found, opened = [], None
+    """Returns spans of arguments of powers, indices, commands: "{" to "}" or the line's end."""
+    spans, opened = [], None
     for match in _BRACE.finditer(text) if "{" in text else ():
-        place = match.start()
+        start = match.start()
         if match[0] == "{":
-            if opened is None and _is_argument(text, place):
-                opened = place
-        elif opened is not None and (match[0] == "\n" or not _OPENS.match(text, place + 1)):
-            found.append((opened, place))
+            if opened is None and _is_argument(text, start):
+                opened = start
+        elif opened is not None and (match[0] == "\n" or not _OPENS.match(text, start + 1)):
+            spans.append((opened, start))
             opened = None
-    return found if opened is None else [*found, (opened, len(text))]
+    return spans if opened is None else [*spans, (opened, len(text))]
 
 
-def _is_argument(text: str, place: int) -> bool:
-    """Whether what a "{" begins is the argument of a power, an index or a command."""
-    command = place and _COMMAND.match(text, place - 1) and text[max(place - 5, 0) : place]
-    return bool(command and command != "boxed") or _last_before(text, place) in SCRIPTS
+def _is_argument(text: str, brace: int) -> bool:
+    """Returns whether the "{" at `brace` opens the argument of a power, an index or a command."""
+    command = brace and _COMMAND.match(text, brace - 1) and text[max(brace - 5, 0) : brace]
+    return bool(command and command != "boxed") or _last_before(text, brace) in SCRIPTS
 
 
 def _signs(text: str, start: int) -> tuple[int, bool]:
-    """Where a number's signs begin, and whether it is negative."""
+    """Returns the start of a number's signs, and whether it is negative."""
     late = text[start - 1 : start] == "-" and text[max(start - 2, 0) : start - 1] in tuple(MONEY)
     start -= late
     start -= text[max(start - 1, 0) : start] in tuple(MONEY)
@@ -228,7 +228,7 @@ def _signs(text: str, start: int) -> tuple[int, bool]:
 
 
 def _plain_digits(digits: str, negative: bool) -> str:
-    """Without commas, spaces and needless zeros; by string, however long it is."""
+    """Returns the canonical form, made as a string: the number may be too long for an int."""
     whole, _, decimals = _ungrouped(digits).partition(".")
     whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
     number = f"{whole}.{decimals}" if decimals else whole
@@ -240,21 +240,20 @@ def _ungrouped(digits: str) -> str:
 
 
 def value(expression: str) -> Fraction | None:
-    """The exact value of a sum such as "(3+4.5)*2", with + - * / % and parentheses.
+    """Returns the exact value of a sum such as "(3+4.5)*2", with + - * / % and parentheses.
 
-    Here 50% is a half. Signs of other kinds (−, ×, x, ÷, $) and spaces are understood.
-
-    Returns: None where the text is anything else, or nests more than 50 parentheses.
+    Here 50% is a half. Signs of other kinds (−, ×, x, ÷, $) and spaces are understood. The value is
+    None if the text is anything else, or nests more than 50 parentheses.
 
     Raises:
         ZeroDivisionError: it divides by zero.
     """
     try:
         tokens = _tokens(plain(expression).translate(_PLAIN_SIGNS))
-        found = _sum(tokens, 0)
+        result = _sum(tokens, 0)
     except (_NotASum, IndexError):
         return None
-    return None if tokens else found
+    return None if tokens else result
 
 
 _PLAIN_SIGNS = str.maketrans({"x": "*", "$": " "})
@@ -265,7 +264,7 @@ class _NotASum(Exception):
 
 
 def _tokens(text: str) -> list[Fraction | str]:
-    """The numbers and signs of a text, the first of them last."""
+    """Returns the numbers and signs of a text in reverse order."""
     tokens: list[Fraction | str] = []
     text, start = text.rstrip(), 0
     while start < len(text):

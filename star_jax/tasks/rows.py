@@ -1,7 +1,7 @@
-"""Rows of a data set, from a file, a folder, TFDS or the hub, with what is wrong with them.
+"""Rows of a data set, from a file, a folder, TFDS or the hub, and the flaws of bad rows.
 
-A task calls `problems`, which reads the rows and converts each. A bad row is left out and told of,
-with its line; too many of them are an error.
+A task calls `problems`, which reads the rows and converts each. A bad row is left out and reported
+with its line. Too many bad rows are an error.
 """
 
 import collections
@@ -20,7 +20,7 @@ from star_jax.tasks.task import Problem
 
 __all__ = ["DataError", "Flaw", "Row", "audit", "problems", "read"]
 
-_SHOWN = 10  # flaws in the message of an error
+_LISTED = 10  # flaws in the message of an error
 _FORMS = (
     "a .jsonl file (or .json, .csv, .tsv, .parquet), a folder with train.jsonl (or one of these), "
     "tfds:NAME or hf:OWNER/NAME"
@@ -32,9 +32,9 @@ class Row:
     """One row of a data set.
 
     Attributes:
-        line: its number, from 1; in a file, the line's.
+        line: number of the row, from 1; in a file, of the line.
         values: field -> value, as JSON has it: text, numbers, booleans, lists and dicts; None for
-            what is missing. Numbers with a fraction are a `values.Number`.
+            a missing value. A number with a fraction is a `values.Number`.
     """
 
     line: int
@@ -43,13 +43,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Flaw:
-    """Why a row was left out.
+    """The reason why a row was left out.
 
     Attributes:
-        line: of the row.
+        line: line of the row.
         kind: "encoding", "not JSON", "no question", "duplicate", "no answer", "bad answer",
             "too long" or "to be tested on".
-        detail: what was found there.
+        detail: description of the flaw.
     """
 
     line: int
@@ -58,31 +58,31 @@ class Flaw:
 
 
 def read(data: str, split: str, *fields: str) -> tuple[list[Row], list[Flaw]]:
-    """The rows of one split, and the flaws of those that cannot be read.
+    """Reads the rows of one split, and the flaws of those that cannot be read.
 
-    A split that is not there has no rows, except "train", which must be. Empty lines are no rows.
+    A missing split has no rows, except "train", which must exist. Empty lines are no rows.
 
     Args:
-        data: where it is, one of
+        data: place of the data, one of
             a file, something.jsonl, which has "train" only (or .json, a list or such lines; .csv
                 and .tsv, whose first line has the fields; .parquet);
-            a folder with a file <split>.jsonl for each split, or else of one of these endings;
+            a folder with a file <split>.jsonl for each split, or else with one of these endings;
             "tfds:NAME" or "tfds:NAME@FOLDER": TensorFlow Datasets, in its own folder or this one,
-                downloaded if it is not there;
-            "hf:OWNER/NAME" or "hf:OWNER/NAME:CONFIG": the Hugging Face hub, or a folder in its
-                place, by package datasets.
+                downloaded if it is missing;
+            "hf:OWNER/NAME" or "hf:OWNER/NAME:CONFIG": the Hugging Face hub, or a folder instead,
+                read by package datasets.
             A path may begin with "~", the home folder.
         split: "train", "validation" or "test".
-        *fields: what the first row must have; "question.stem" is a field in a field.
+        *fields: fields that the first row must have; "question.stem" is a field in a field.
 
     Raises:
         DataError: there is no such data, or the first row lacks a field.
     """
     where, library = _where(data, split), libraries.SOURCES.get(data.partition(":")[0])
-    given = library(data, split) if library else _file(data, split)
-    found = [_row(line, value) for line, value in enumerate(given, 1) if value != b""]
-    rows = [row for row in found if isinstance(row, Row)]
-    if split == "train" and not found:
+    lines = library(data, split) if library else _file(data, split)
+    results = [_row(line, value) for line, value in enumerate(lines, 1) if value != b""]
+    rows = [result for result in results if isinstance(result, Row)]
+    if split == "train" and not results:
         raise DataError(f"{where}: it holds no rows; give {_FORMS}")
     for name in fields if rows else ():
         if not _has(rows[0].values, name):
@@ -91,7 +91,7 @@ def read(data: str, split: str, *fields: str) -> tuple[list[Row], list[Flaw]]:
                 f'{where} line {rows[0].line}: no "{name}"; its fields are {names}. '
                 "Is this the data that task.name is for? A task jsonl takes other names of fields"
             )
-    return rows, [flaw for flaw in found if isinstance(flaw, Flaw)]
+    return rows, [result for result in results if isinstance(result, Flaw)]
 
 
 def audit(where: str, total: int, flaws: list[Flaw], bad: float) -> None:
@@ -101,20 +101,20 @@ def audit(where: str, total: int, flaws: list[Flaw], bad: float) -> None:
         where: the split's name in the message, such as "gsm8k/train.jsonl".
         total: number of rows, the bad ones included.
         flaws: one for each bad row.
-        bad: largest share of bad rows that is let pass.
+        bad: largest share of bad rows that is accepted.
 
     Raises:
-        DataError: the share is larger. The message counts the kinds and shows the first ten.
+        DataError: the share is larger. The message counts the kinds and lists the first ten flaws.
     """
     if len(flaws) <= bad * total:
         return
     kinds = collections.Counter(flaw.kind for flaw in flaws).most_common()
     lines = [
         f"  {f'line {flaw.line}: ' if flaw.line else ''}{flaw.kind}: {flaw.detail}"
-        for flaw in flaws[:_SHOWN]
+        for flaw in flaws[:_LISTED]
     ]
-    if len(flaws) > _SHOWN:
-        lines.append(f"  and {len(flaws) - _SHOWN} more")
+    if len(flaws) > _LISTED:
+        lines.append(f"  and {len(flaws) - _LISTED} more")
     enough = math.ceil(len(flaws) / total * 1000) / 1000
     raise DataError(
         f"{where}: {len(flaws)} of {total} rows cannot be used "
@@ -132,24 +132,25 @@ def problems(
     bad: float,
     *fields: str,
 ) -> tuple[list[Problem], list[Flaw]]:
-    """The problems of one split: `read`, `convert` each row, drop duplicates, `audit`.
+    """Reads the problems of one split: `read`, `convert` each row, drop duplicates, `audit`.
 
-    A row whose question, spaces aside, or whose id an earlier row has already is a duplicate.
+    A duplicate is a row whose question (spaces aside) or whose id an earlier row has.
 
     Args:
-        data: see `read`.
-        split: see `read`.
-        convert: makes a problem of a row, or says what is wrong with it.
-        bad: see `audit`.
-        *fields: see `read`.
+        data: place of the data, as in `read`.
+        split: name of the split, as in `read`.
+        convert: function of a row that returns its problem or its flaw.
+        bad: largest share of bad rows, as in `audit`.
+        *fields: fields of the first row, as in `read`.
 
-    Returns: the problems in the order of the rows, and the flaws by line.
+    Returns:
+        The problems in the order of the rows, and the flaws by line.
 
     Raises:
         DataError: see `read` and `audit`.
     """
     rows, flaws = read(data, split, *fields)
-    found: list[Problem] = []
+    problems: list[Problem] = []
     first: dict[tuple[str, ...], int] = {}  # question and choices -> line
     ids: dict[str, int] = {}  # id -> line
     total = len(rows) + len(flaws)
@@ -160,17 +161,17 @@ def problems(
             if line == row.line:
                 line, same = ids.setdefault(problem.id, row.line), "id"
             if line == row.line:
-                found.append(problem)
+                problems.append(problem)
                 continue
             problem = Flaw(row.line, "duplicate", f"the {same} of line {line}")
         flaws.append(problem)
     flaws.sort(key=lambda flaw: flaw.line)
     audit(_where(data, split), total, flaws, bad)
-    return found, flaws
+    return problems, flaws
 
 
 def _where(data: str, split: str) -> str:
-    """What messages call a split; of a file or a folder here, the path."""
+    """Returns the name of a split in messages; for a local file or folder, its path."""
     if data.partition(":")[0] in libraries.SOURCES:
         return f"{data}, {split}"
     path = os.path.expanduser(data)
@@ -188,23 +189,24 @@ def _has(values: Any, name: str) -> bool:
 
 
 def _row(line: int, value: Any) -> Row | Flaw:
-    """The row in one line of JSON, or made of the values that a file or a library gave."""
+    """Makes a row of one line of JSON, or of the values from a file or a library."""
     try:
         if isinstance(value, ValueError):
             raise value
-        found = values.parse(value.decode()) if isinstance(value, bytes) else values.native(value)
-        json.dumps(found, ensure_ascii=False, default=str).encode()  # half a surrogate pair
+        fields = values.parse(value.decode()) if isinstance(value, bytes) else values.native(value)
+        # Fails on half a surrogate pair.
+        json.dumps(fields, ensure_ascii=False, default=str).encode()
     except UnicodeError as error:
         return Flaw(line, "encoding", f"not UTF-8: {error}")
     except (ValueError, RecursionError) as error:
         return Flaw(line, "not JSON", str(error))
-    if not isinstance(found, dict):
-        return Flaw(line, "not JSON", f"not an object but {str(found)[:40]!r}")
-    return Row(line, found)
+    if not isinstance(fields, dict):
+        return Flaw(line, "not JSON", f"not an object but {str(fields)[:40]!r}")
+    return Row(line, fields)
 
 
 def _file(data: str, split: str) -> list[Any]:
-    """What a split's file holds, in the order of its lines."""
+    """Returns the content of a split's file, in the order of its lines."""
     if not data:
         raise DataError(f"task.data is empty: this task needs it. Give {_FORMS}")
     path = epath.Path(_where(data, split))

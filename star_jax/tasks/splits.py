@@ -1,4 +1,4 @@
-"""Which rows of a data set's training split a run holds out, and in what order it uses them."""
+"""Splits of a data set's rows: training, development and test, and the order that a run uses."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ _TRAIN, _EVALUATION, _TEST = 0, 2, 3  # streams of random numbers
 
 
 def held_out(problem: Problem, seed: int, share: float) -> bool:
-    """Whether a problem of the training split belongs to the development split instead.
+    """Returns whether a problem of the training split belongs to the development split instead.
 
-    A hash of its question says so, spaces aside: it does not depend on the other rows.
+    A hash of its question, spaces aside, decides. It does not depend on the other rows.
 
     Args:
-        problem: of the training split.
-        seed: the run's.
-        share: of the problems that are held out, 0..1.
+        problem: a problem of the training split.
+        seed: seed of the run.
+        share: share of the problems that are held out, 0..1.
     """
     text = f"{seed}\n{key(problem)}".encode(errors="backslashreplace")
     digest = hashlib.sha256(text).digest()
@@ -26,30 +26,28 @@ def held_out(problem: Problem, seed: int, share: float) -> bool:
 
 
 def key(problem: Problem) -> str:
-    """What two problems that are the same have in common: the words of the question."""
+    """Returns the words of the question, which two equal problems have in common."""
     return " ".join(problem.question.split())
 
 
 def asked(problem: Problem) -> tuple[str, ...]:
-    """What two problems that ask the same have in common: those words, and the choices."""
+    """Returns the question's words and the choices, which two problems that ask the same share."""
     return (key(problem), *problem.choices)
 
 
 def train(problems: Sequence[Problem], seed: int, round: int, count: int) -> list[Problem]:
-    """`count` of the problems (0: all), the same in every round, in an order of the round's own."""
-    chosen = _first(problems, count, _TRAIN, seed)
-    return [
-        chosen[i] for i in np.random.default_rng([_TRAIN, seed, round]).permutation(len(chosen))
-    ]
+    """Returns the same `count` problems (0: all) in every round; each round has its own order."""
+    first = _first(problems, count, _TRAIN, seed)
+    return [first[i] for i in np.random.default_rng([_TRAIN, seed, round]).permutation(len(first))]
 
 
 def evaluation(problems: Sequence[Problem], seed: int, count: int) -> list[Problem]:
-    """`count` of the held-out problems (0: all), in an order of the seed's own."""
+    """Returns `count` of the held-out problems (0: all); each seed has an order of its own."""
     return _first(problems, count, _EVALUATION, seed)
 
 
 def test(problems: Sequence[Problem], count: int) -> list[Problem]:
-    """`count` of the test set (0: all), in an order that is always the same."""
+    """Returns `count` problems of the test set (0: all), in an order that is always the same."""
     return _first(problems, count, _TEST, 0)
 
 

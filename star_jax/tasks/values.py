@@ -1,8 +1,8 @@
-"""Values of a row as JSON has them, wherever they come from, and the text of each.
+"""Converts values of a row from any source to JSON's types, and each value to text.
 
-What is missing is None: null, and what tables write in its place (NaN, Infinity, NaT). So is a
-number that no float can hold, such as 1e400. A number with a fraction or an exponent keeps the
-digits it was written with.
+A missing value is None: null, and what tables write instead (NaN, Infinity, NaT). So is a number
+that no float can hold, such as 1e400. A number with a fraction or an exponent keeps the digits that
+it was written with.
 """
 
 import datetime
@@ -16,19 +16,19 @@ import numpy as np
 
 
 class Number(float):
-    """A float that knows the digits it was written with, which may be more than it can hold.
+    """A float with the digits that it was written with, which may exceed a float's precision.
 
     Attributes:
-        digits: such as "1.10", "2e-05" or "12345678901234567890.5".
+        digits: digits as written, such as "1.10", "2e-05" or "12345678901234567890.5".
     """
 
     digits: str
 
     def __new__(cls, digits: str) -> "Number":
-        """The number that is written so.
+        """Makes the number that `digits` spells.
 
         Raises:
-            ValueError: it is none, or not finite, or too small to be told from zero.
+            ValueError: it is no number, or not finite, or too small to differ from zero.
         """
         number = super().__new__(cls, digits)
         mantissa = digits.lower().partition("e")[0]
@@ -39,7 +39,7 @@ class Number(float):
 
 
 def parse(text: str) -> Any:
-    """The value of a JSON text.
+    """Parses a JSON text.
 
     Raises:
         ValueError: it is no JSON.
@@ -49,7 +49,7 @@ def parse(text: str) -> Any:
 
 
 def number(digits: str) -> Number | None:
-    """The number that is written so; None where that is no number that a float can hold."""
+    """Returns the number that `digits` spells; None if it is no number that a float can hold."""
     try:
         return Number(digits)
     except ValueError:
@@ -57,10 +57,10 @@ def number(digits: str) -> Number | None:
 
 
 def native(value: Any) -> Any:
-    """A library's value as JSON would have it, however deep.
+    """Converts a library's value to JSON's types, at any depth.
 
-    Bytes are text, dates and times ISO 8601, decimals and NumPy's floats the number that they are
-    printed as (float32's 0.1 is 0.1). What JSON has no form for stays as it is.
+    Bytes become text, and dates and times ISO 8601. Decimals and NumPy's floats become the number
+    that they are printed as (float32's 0.1 is 0.1). Other values that JSON lacks are unchanged.
 
     Raises:
         UnicodeDecodeError: bytes that are no UTF-8.
@@ -87,7 +87,7 @@ def native(value: Any) -> Any:
 
 
 def text(value: object) -> str:
-    """A text, number, boolean, date or time as text; "" for what is none of them.
+    """Returns a text, number, boolean, date or time as text; "" for anything else.
 
     Numbers are written plainly and without needless zeros: 0.00001, 20000000000000000, 1.1.
     """
@@ -97,14 +97,14 @@ def text(value: object) -> str:
     if isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, Number):
-        written = decimal.Decimal(value.digits)
+        exact = decimal.Decimal(value.digits)
     elif isinstance(value, int):
-        written = decimal.Decimal(value)  # however long: str() has a limit
+        exact = decimal.Decimal(value)  # of any length: str() has a limit
     elif isinstance(value, float):
-        written = decimal.Decimal(repr(value))
+        exact = decimal.Decimal(repr(value))
     else:
         return ""
-    digits = format(written, "f")
+    digits = format(exact, "f")
     if "." in digits:
         digits = digits.rstrip("0").rstrip(".")
     return digits if digits.strip("-0.") else "0"

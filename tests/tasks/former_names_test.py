@@ -13,7 +13,10 @@ import pytest
         ("choice_rows", "multiple_choice.rows", "convert"),
         ("choices", "multiple_choice.text", "prompt"),
         ("multiple_choice", "multiple_choice.base", "MultipleChoice"),
-        ("openbookqa", "multiple_choice.openbookqa", "OpenBookQA"),
+        ("ai2_arc", "multiple_choice.science", "Ai2Arc"),
+        ("openbookqa", "multiple_choice.science", "OpenBookQA"),
+        ("math_qa", "multiple_choice.math_qa", "MathQA"),
+        ("science", "multiple_choice.science", "WORKED"),
     ],
 )
 def test_a_former_name_is_the_module_of_today(before: str, now: str, name: str):

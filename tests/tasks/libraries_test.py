@@ -17,8 +17,7 @@ import pytest
 import texts
 from star_jax.tasks import rows, values
 from star_jax.tasks.jsonl import Jsonl
-from star_jax.tasks.multiple_choice.ai2_arc import Ai2Arc
-from star_jax.tasks.multiple_choice.openbookqa import OpenBookQA
+from star_jax.tasks.multiple_choice.science import Ai2Arc, OpenBookQA
 from star_jax.tasks.rows import DataError, Row
 
 Make = Callable[..., str]

@@ -1,7 +1,9 @@
-"""Tasks of multiple choice.
+"""Multiple-choice tasks.
 
-base.py  what they have in common; text.py: prompts and answers; rows.py: their data
-The others are one data set each.
+base.py     the base class
+text.py     prompts and answers
+rows.py     rows of the data sets
+science.py  ARC and OpenBookQA; the other files are one data set each
 """
 
 from star_jax.tasks.multiple_choice.base import MultipleChoice

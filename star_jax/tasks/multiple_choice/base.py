@@ -1,4 +1,4 @@
-"""What the tasks of multiple choice have in common: everything but where their rows come from."""
+"""The base class of multiple-choice tasks: their fields, texts, rules and checks for leaks."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from star_jax.tasks.task import Problem
 
 
 class MultipleChoice(DataSet):
-    """A data set of multiple choice as a task; `choices` has its text and its rules."""
+    """A multiple-choice data set as a task; module `text` has its texts and rules."""
 
     def fields(self) -> Sequence[str]:
-        """The one that all layouts have."""
+        """Returns the one field that all layouts have."""
         return ("answerKey",)
 
     def problem(self, split: str, row: Row) -> Problem | Flaw:
-        """The problem in a row, or what is wrong with it."""
+        """Returns the problem in a row, or the row's flaw."""
         del split
         return rows.convert(row)
 
@@ -39,21 +39,21 @@ class MultipleChoice(DataSet):
         return text.direct(problem)
 
     def wrong_step(self, problem: Problem, completion: str) -> bool | None:
-        """Whether it concludes with the words of another choice; see `choices.contradicts`."""
+        """Returns whether the words of another choice conclude it; see `text.contradicts`."""
         return text.contradicts(problem, completion)
 
     def answer(self, completion: str) -> str | None:
-        """The letter that ends "Therefore, the answer is ... (b)."; see `choices.answer`."""
+        """The letter that ends "Therefore, the answer is ... (b)."; see `text.answer`."""
         return text.answer(completion)
 
     def ending(self) -> Ending:
-        """After the line that concludes with a letter, or before the next question."""
+        """Returns the ending after the line that concludes, or before the next question."""
         if not finds_as(MultipleChoice, self):
             return super().ending()
         return Ending(text.CUE, text.LETTERS, openings=self.openings)
 
     def byte_rule(self) -> AnswerRule | None:
-        """The same for a device."""
+        """Returns the rule of `answer` for a device; None for a class that finds answers itself."""
         if not finds_as(MultipleChoice, self):
             return None
         letters, ending = text.LETTERS, self.ending()
@@ -64,14 +64,14 @@ class MultipleChoice(DataSet):
         return text.direct_answer(completion)
 
     def flexible(self, problem: Problem, completion: str) -> str | None:
-        """The choice settled on, by letter or by words; see `choices.flexible`."""
+        """The choice that the completion settles on, by letter or by words; see `text.flexible`."""
         return text.flexible(problem, completion)
 
     def leaks(self, problem: Problem, completion: str) -> list[str]:
-        """See `leaks.leaks`: the mark is "(CORRECT)".
+        """Returns the kinds of `leaks.leaks` with the mark "(CORRECT)", and "other words".
 
-        And "other words": it concludes with another choice's, so only its letter is the hint's.
+        "other words": another choice's words conclude it, so only its letter is the hint's.
         """
         answers = (text.text_of(problem), f"({problem.answer})")
-        found = leaks.leaks(completion, marks=(text.MARK,), answers=answers)
-        return [*found, "other words"] if text.contradicts(problem, completion) else found
+        kinds = leaks.leaks(completion, marks=(text.MARK,), answers=answers)
+        return [*kinds, "other words"] if text.contradicts(problem, completion) else kinds

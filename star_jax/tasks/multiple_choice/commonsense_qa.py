@@ -58,7 +58,7 @@ RATIONALES = {
         "them before buying is comparing the offers to find the best one."
     ),
 }
-"""Why the right choice is right, for ten questions of the training split, by the row's id."""
+"""The reasons for the right choice of ten questions of the training split, by the row's id."""
 
 
 class CommonsenseQA(MultipleChoice):
@@ -72,7 +72,7 @@ class CommonsenseQA(MultipleChoice):
     )
 
     def worked(self) -> Sequence[Problem]:
-        """Those of `RATIONALES` whose questions are in the data, in that order."""
+        """Returns the questions of `RATIONALES` that are in the data, in that order."""
         return self._worked
 
     @functools.cached_property

@@ -1,8 +1,7 @@
 """MathQA (Amini et al., 2019): word problems with five choices, which are one text in the data.
 
-That text is "a ) 38 , b ) 27.675 , c ) 30 , d ) data inadequate , e ) none of these", or a list of
-such parts written as Python would write it. The rationales of the data are rough notes, so the
-worked examples are not from it.
+The text is "a ) 38 , b ) 27.675 , c ) 30 , d ) data inadequate , e ) none of these", or a Python
+list of such parts. The data's rationales are rough notes, so the worked examples are not from it.
 """
 
 import re
@@ -26,11 +25,11 @@ class MathQA(MultipleChoice):
     name: ClassVar[str] = "math_qa"
 
     def fields(self) -> Sequence[str]:
-        """Its own."""
+        """Returns the fields of the published data."""
         return "Problem", "options", "correct"
 
     def problem(self, split: str, row: Row) -> Problem | Flaw:
-        """The problem in a row, or what is wrong with it."""
+        """Returns the problem in a row, or the row's flaw."""
         del split
         values = row.values
         question = rows.spaced(values.get("Problem"))
@@ -43,12 +42,12 @@ class MathQA(MultipleChoice):
         return rows.problem(row, question, texts, right, group)
 
     def worked(self) -> Sequence[Problem]:
-        """Four problems that are not from the data."""
+        """Returns four problems that are not from the data."""
         return WORKED
 
 
 def options(text: str) -> list[str]:
-    """The choices in the text of a row's "options"; [] if its labels are not a, b, c, ..."""
+    """Returns the choices in the text of "options"; [] if its labels are not a, b, c, ..."""
     _, *parts = _LABEL.split(_TWICE.sub("", text))
     labels, texts = parts[::2], parts[1::2]
     if "".join(labels) != LETTERS[: len(labels)]:

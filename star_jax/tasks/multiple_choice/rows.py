@@ -1,17 +1,17 @@
-"""Rows of multiple-choice data sets -> problems, for every layout that they come in.
+"""Converts rows of multiple-choice data sets to problems, in every layout that they come in.
 
-One question of CommonsenseQA, ARC and OpenBookQA is laid out as
+One question of CommonsenseQA, ARC and OpenBookQA has one of these layouts
 
     {"id", "question": {"stem", "choices": [{"label", "text"}]}, "answerKey"}    its authors' files
     {"id", "question", "choices": {"label": [], "text": []}, "answerKey"}        hub; TFDS of ARC
     {"id", "question_stem", "choices": ..., "answerKey"}                         hub, OpenBookQA
     {"question": {"stem", "choice_A", "choice_B", ...}, "answerKey"}             TFDS of OpenBookQA
 
-where `answerKey` is a label, or a number from 0 where a class has been made of it.
+where `answerKey` is a label, or a number from 0 if the data set made a class of it.
 
 A label may be a number, and the key another spelling of it: 1, 1.0 and "1" are all the label "1".
-Only beside the letters A, B, ... is a number the place from 0; beside other labels, or none, it
-names no choice, as it would be a guess whether they are counted from 0 or from 1.
+If the labels are the letters A, B, ..., a number is the choice's index from 0. With other labels,
+or none, a number names no choice: whether the count begins with 0 or with 1 would be a guess.
 """
 
 import re
@@ -27,13 +27,13 @@ _ASKING = re.compile(r"\b(where|what|who|whom|why|how|when|which)\b", re.IGNOREC
 
 
 def convert(row: Row) -> Problem | Flaw:
-    """The problem in a row of any layout above, or what is wrong with it.
+    """Returns the problem in a row of any layout above, or the row's flaw.
 
-    Its group is the question's first word of asking: "where", "what"; "other" without one.
+    The problem's group is the question's first question word: "where", "what"; "other" without one.
     """
-    asked = row.values.get("question", row.values.get("question_stem"))
-    nested = asked if isinstance(asked, Mapping) else {}
-    question = spaced(nested.get("stem") if nested else asked)
+    field = row.values.get("question", row.values.get("question_stem"))
+    nested = field if isinstance(field, Mapping) else {}
+    question = spaced(nested.get("stem") if nested else field)
     texts, labels = _choices(nested or row.values)
     key = row.values.get("answerKey")
     if question and values.native(key) in (None, ""):
@@ -51,16 +51,16 @@ def problem(
     reasons: str = "",
     said: str = "",
 ) -> Problem | Flaw:
-    """The problem with these parts, or what is wrong with them.
+    """Returns the problem with these parts, or their flaw.
 
     Args:
-        row: where they come from. Its "id" is the problem's; without one the line is.
-        question: "" if there is none.
-        choices: their texts, in order; two to five.
-        right: which of them is right, from 0; None if the row's answer is not among them.
-        group: what the problem is reported under.
-        reasons: a true rationale; "" where none is known.
-        said: the row's answer, for the message where it is not among them.
+        row: source of the parts. Its "id" is the problem's id; without one the line is.
+        question: text of the question; "" if there is none.
+        choices: texts of the choices, in order; two to five.
+        right: index of the right choice, from 0; None if the row's answer is none of them.
+        group: class that the problem is reported under.
+        reasons: a true rationale; "" if none is known.
+        said: the row's answer, for the message if it is none of the choices.
     """
     texts = [spaced(choice) for choice in choices]
     if not question:
@@ -80,18 +80,18 @@ def problem(
 
 
 def spaced(text: object) -> str:
-    """A text with its words one space apart, on one line; "" for what is no text."""
+    """Returns a text with its words one space apart, on one line; "" for anything but text."""
     return " ".join(text.split()) if isinstance(text, str) else ""
 
 
 def kind(question: str) -> str:
-    """The question's first word of asking, or "other"."""
+    """Returns the question's first question word, or "other"."""
     match = _ASKING.search(question)
     return match[1].lower() if match else "other"
 
 
 def _choices(holder: Mapping[str, Any]) -> tuple[list[object], list[object]]:
-    """Texts and labels of the choices; two empty lists where there are none."""
+    """Returns the texts and labels of the choices; two empty lists if there are none."""
     choices = holder.get("choices")
     if isinstance(choices, Mapping):
         texts, labels = choices.get("text"), choices.get("label")
@@ -106,7 +106,7 @@ def _choices(holder: Mapping[str, Any]) -> tuple[list[object], list[object]]:
 
 
 def _position(key: object, labels: list[object]) -> int | None:
-    """The place of the label `key`, from 0, or the place that it is; None if it names no choice."""
+    """Returns the index, from 0, of the choice that `key` names; None if it names none."""
     names, name = [_name(label) for label in labels], _name(key)
     if names.count(name) == 1 and name:
         return names.index(name)
@@ -116,6 +116,6 @@ def _position(key: object, labels: list[object]) -> int | None:
 
 
 def _name(label: object) -> str:
-    """What a label is called: 1, 1.0 and "1" alike; "" for what is no text or number."""
+    """Returns the name of a label: "1" for 1, 1.0 and "1"; "" for anything but text or numbers."""
     name = "" if isinstance(label, bool) else values.text(label).strip()
     return number_text.canonical(name) or name

@@ -1,6 +1,14 @@
-"""Worked examples for the science tasks, whose data has no rationales. No question is from them."""
+"""Science questions: ARC (Clark et al., 2018) and OpenBookQA (Mihaylov et al., 2018).
+
+Neither data set has rationales. Both tasks show the same six worked examples, whose questions are
+from neither.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
 
 from star_jax.tasks.multiple_choice import text
+from star_jax.tasks.multiple_choice.base import MultipleChoice
 from star_jax.tasks.multiple_choice.text import LETTERS
 from star_jax.tasks.task import Problem
 
@@ -8,7 +16,7 @@ from star_jax.tasks.task import Problem
 def worked(
     id: str, group: str, question: str, texts: tuple[str, ...], letter: str, reasons: str
 ) -> Problem:
-    """A worked example; `reasons` are what its rationale says before it concludes."""
+    """Returns a worked example; `reasons` is its rationale up to the conclusion."""
     rationale = text.conclude(reasons, texts[LETTERS.index(letter)])
     return Problem(id, question, letter, rationale, group, texts)
 
@@ -80,4 +88,31 @@ WORKED = (
         "and a mountain are all on the Earth. The Moon has far less mass than the Earth.",
     ),
 )
-"""Six questions of the level of a middle school."""
+"""Six worked examples at the level of a middle school."""
+
+
+class Ai2Arc(MultipleChoice):
+    """ARC, the AI2 Reasoning Challenge, as a task: science questions of school exams.
+
+    A question has three to five choices, labelled by letters or by numbers. `data` names one of
+    its two sets ("tfds:ai2_arc/ARC-Challenge").
+    """
+
+    name: ClassVar[str] = "ai2_arc"
+
+    def worked(self) -> Sequence[Problem]:
+        """Returns six questions that are not from the data."""
+        return WORKED
+
+
+class OpenBookQA(MultipleChoice):
+    """OpenBookQA as a task: four choices; a fact of school science leads to one of them.
+
+    The prompt does not contain the fact.
+    """
+
+    name: ClassVar[str] = "openbookqa"
+
+    def worked(self) -> Sequence[Problem]:
+        """Returns six questions that are not from the data."""
+        return WORKED

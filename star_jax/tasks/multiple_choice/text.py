@@ -1,4 +1,4 @@
-"""The text of multiple-choice questions, as STaR writes those of CommonsenseQA, and its answers.
+"""Prompts and answers of multiple-choice questions, as STaR writes those of CommonsenseQA.
 
     Q: What do people use to absorb extra ink from a fountain pen?
     Answer Choices:
@@ -7,7 +7,8 @@
     A: The answer must be used to absorb extra ink. Blotters are. Therefore, the answer is
     blotter (b).
 
-all of the last on one line. The hint is " (CORRECT)" after the right choice. An answer is a letter.
+The text after "A:" is on one line. The hint is " (CORRECT)" after the right choice. An answer is a
+letter.
 """
 
 import re
@@ -23,7 +24,7 @@ _LAST_LETTER = re.compile(rf"[^\n]*\(([{LETTERS}])\)\.?\s*")
 _SAID = re.compile(
     r"\b(?:answer|choice|option)(?:\s+(?:is|must\s+be|should\s+be|would\s+be)\b\s*:?|\s*:)", re.I
 )
-# What a letter looks like after "the answer is"; "a" alone may be the article.
+# A letter after "the answer is"; "a" alone may be the article.
 _OPENING_LETTER = re.compile(
     r"[\s\"'`*]*(?:(?:choice|option)\s+)?"
     r"(?:\(([a-z])\)|([a-z])(?:\)|[*\"'`]|[.,:;](?!\w)|\s+(?:because|since|as)\b|\s*$)"
@@ -37,7 +38,7 @@ _ANY_LETTER = re.compile(
 
 
 def prompt(problem: Problem, hint: bool) -> str:
-    """What a model continues, "Q: ..." to "A:"."""
+    """The text that a model continues, "Q: ..." to "A:"."""
     return f"Q: {message(problem, hint)}\nA:"
 
 
@@ -51,14 +52,14 @@ def message(problem: Problem, hint: bool) -> str:
 
 
 def conclude(reasons: str, text: str) -> str:
-    """A rationale: reasons, then the answer in words. Its letter is left to `completion`."""
+    """Returns a rationale: reasons, then the answer in words; `completion` adds the letter."""
     return f"{reasons} {CUE} {text}".strip()
 
 
 def completion(rationale: str, answer: str) -> str:
-    """The rationale, which ends in the answer's words, and the letter.
+    """Returns the rationale, which ends in the answer's words, and the letter.
 
-    In a rationale without those, "Therefore, the answer is" comes between.
+    In a rationale without the words, "Therefore, the answer is" precedes the letter.
     """
     words = rationale.strip() if CUE in rationale else f"{rationale.strip()} {CUE}".strip()
     return f" {words} ({answer})."
@@ -75,14 +76,14 @@ def text_of(problem: Problem) -> str:
 
 
 def answer(text: str) -> str | None:
-    """The letter in the parentheses that end a completion.
+    """The letter in the parentheses that end a completion; None if there is none.
 
-    They must be on one line with "Therefore, the answer is", the last of which counts. Between the
-    two may be anything but another letter in parentheses: who names two has not decided. After
-    them may come a full stop and spaces, no more.
+    They must be on one line with the last "Therefore, the answer is". Between the two may be
+    anything but another letter in parentheses: two letters are no decision. Only a full stop and
+    spaces may follow.
     """
-    _, cue, said = text.rpartition(CUE)
-    return _only_letter(said) if cue else None
+    _, cue, rest = text.rpartition(CUE)
+    return _only_letter(rest) if cue else None
 
 
 def direct_answer(text: str) -> str | None:
@@ -91,13 +92,13 @@ def direct_answer(text: str) -> str | None:
 
 
 def contradicts(problem: Problem, text: str) -> bool | None:
-    """Whether a completion ends in the letter of one choice and the words of another: "cup (c)".
+    """Returns whether a completion ends in one choice's letter and another's words: "cup (c)".
 
-    None where it has no letter, or where its last words, spelt as they are, are those of no choice.
-    Words that two choices share are those of either.
+    None if it has no letter, or if its last words, spelt as they are, are those of no choice. Words
+    that two choices share count for both.
     """
-    letter, said = answer(text), text.rpartition(CUE)[2]
-    named = _mentioned(problem.choices, said)
+    letter, rest = answer(text), text.rpartition(CUE)[2]
+    named = _mentioned(problem.choices, rest)
     return letter not in named[-1] if letter and named else None
 
 
@@ -108,21 +109,21 @@ def _only_letter(line: str) -> str | None:
 
 
 def flexible(problem: Problem, text: str) -> str | None:
-    """The letter of the choice that a completion settles on, in whatever words.
+    """The letter of the choice that a completion settles on, in any words; None if it does not.
 
-    The first that holds:
-    1. `answer` finds one.
-    2. In the last line that says "the answer is", "answer:" or the like, the letter right after
-       that; else the first letter in parentheses; else the choice whose words come first.
-    3. Anywhere, the last letter in parentheses, or "option b"; else the choice whose words come
-       last.
-    Only letters of the problem's choices count, in either case, and words as a whole. A letter
-    after "not" counts in the first step alone. A completion that settles on words which two choices
-    share has named neither: of such twins one is right, as published, and only a letter says which.
+    The first of these that gives a letter decides:
+    1. `answer`.
+    2. The last line that says "the answer is", "answer:" or the like: the letter right after that;
+       else the first letter in parentheses; else the choice whose words come first.
+    3. The whole text: the last letter in parentheses, or "option b"; else the choice whose words
+       come last.
+    Only letters of the problem's choices count, in upper or lower case, and words as a whole. A
+    letter after "not" counts in the first step alone. A completion that settles on words which two
+    choices share names neither: only a letter says which of the two is meant.
     """
-    found = answer(text)
-    if found is not None and found in LETTERS[: len(problem.choices)]:
-        return found
+    letter = answer(text)
+    if letter is not None and letter in LETTERS[: len(problem.choices)]:
+        return letter
     cues = list(_SAID.finditer(text))
     if cues:
         line = text[cues[-1].end() :].lstrip().partition("\n")[0]
@@ -147,24 +148,24 @@ def _one(letters: str) -> str | None:
 
 
 def _letters(choices: Sequence[str], matches: Iterable[re.Match[str]]) -> list[str]:
-    found = [next(filter(None, match.groups())).lower() for match in matches]
-    return [letter for letter in found if letter in LETTERS[: len(choices)]]
+    letters = [next(filter(None, match.groups())).lower() for match in matches]
+    return [letter for letter in letters if letter in LETTERS[: len(choices)]]
 
 
 def _mentioned(choices: Sequence[str], text: str) -> list[str]:
-    """For each choice whose words are in `text`, in order, its letter.
+    """Returns the letters of the choices whose words are in `text`, in the text's order.
 
-    Where one choice's words hold another's, as "ice" is in "ice cream", the longer is meant. Words
-    that several choices have are all of their letters: "bd".
+    If one choice's words contain another's, as "ice cream" contains "ice", the longer is meant.
+    Words that several choices share give all of their letters: "bd".
     """
     words = [_plain(choice) for choice in choices]
     pattern = "|".join(re.escape(one) for one in sorted(words, key=len, reverse=True))
-    found = re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", _plain(text)) if words else []
-    letters = dict.fromkeys(found, "")
+    mentions = re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", _plain(text)) if words else []
+    letters = dict.fromkeys(mentions, "")
     for letter, one in zip(LETTERS, words, strict=False):
         if one in letters:
             letters[one] += letter
-    return [letters[one] for one in found]
+    return [letters[one] for one in mentions]
 
 
 def _plain(text: str) -> str:

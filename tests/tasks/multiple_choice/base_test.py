@@ -6,10 +6,9 @@ import pytest
 
 import choice_data
 from star_jax.tasks.multiple_choice import text
-from star_jax.tasks.multiple_choice.ai2_arc import Ai2Arc
 from star_jax.tasks.multiple_choice.base import MultipleChoice
 from star_jax.tasks.multiple_choice.commonsense_qa import CommonsenseQA
-from star_jax.tasks.multiple_choice.openbookqa import OpenBookQA
+from star_jax.tasks.multiple_choice.science import Ai2Arc, OpenBookQA
 from star_jax.tasks.rows import DataError
 from star_jax.tasks.task import Problem, Task
 
