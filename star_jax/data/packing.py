@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from star_jax.data.tokenizer import Tokenizer
+
+Array = Any  # NumPy's; on the devices a jax.Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,8 @@ class Example:
 class Packed:
     """N rows of T tokens; a row holds several examples one after another, then padding.
 
+    A batch to train on is one too: there N is B, and `training/step.py` makes it a pytree.
+
     Attributes:
         tokens: token ids, int32 [N, T]; 0 in padding.
         segments: segment ids, int32 [N, T]: 1, 2, ... for the examples of a row, 0 in padding.
@@ -34,10 +39,10 @@ class Packed:
         weights: loss weights, float32 [N, T], the same as in `Example`; 0 in padding.
     """
 
-    tokens: NDArray[np.int32]
-    segments: NDArray[np.int32]
-    positions: NDArray[np.int32]
-    weights: NDArray[np.float32]
+    tokens: Array
+    segments: Array
+    positions: Array
+    weights: Array
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -68,22 +68,22 @@ def fewer(shape: Bucket, shards: int) -> list[Bucket]:
     return smaller
 
 
-def kept(going: Sequence[int], count: int, fewer: int, shards: int) -> list[int]:
+def slots_to_keep(running: Sequence[int], count: int, fewer: int, shards: int) -> list[int] | None:
     """Returns the slots to keep: on every shard the running ones, filled up with free ones.
 
     Args:
-        going: slots of running rows.
+        running: slots of running rows.
         count: number of slots.
         fewer: number of slots to keep.
         shards: number of devices that the slots are split over.
 
     Returns:
-        The slots by shard; empty if a shard has more running rows than slots to keep.
+        The slots by shard; None if a shard has more running rows than slots to keep.
     """
     each = count // shards
     parts = [
-        sorted(range(first, first + each), key=lambda slot: slot not in going)[: fewer // shards]
+        sorted(range(first, first + each), key=lambda slot: slot not in running)[: fewer // shards]
         for first in range(0, count, each)
     ]
     slots = [slot for part in parts for slot in part]
-    return slots if set(going) <= set(slots) else []
+    return slots if set(running) <= set(slots) else None

@@ -10,6 +10,7 @@ one, R new rows.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,24 +21,36 @@ from star_jax.inference.stop_rule import StopRule, match
 from star_jax.models import kv_cache
 from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 
+Array = Any  # jax.Array; before it is put on the devices, NumPy's
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Prompts:
-    """A batch of prompts, padded on the left.
+class PaddedRows:
+    """Rows of tokens, padded on the left.
 
     Attributes:
-        tokens: token ids [B, P] int32.
-        start: index [B] int32 of a row's first token; P marks an empty row.
+        tokens: [B, P] int32.
+        start: [B] int32, index of a row's first token in `tokens`; P marks an empty row.
+    """
+
+    tokens: Array
+    start: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prompts(PaddedRows):
+    """A batch of prompts.
+
+    Attributes:
         number: number [B] int32 of each row; with the seed it determines the row's random draws,
             whatever the other rows are.
         seed: random seed [3] uint32: run, round, stream.
     """
 
-    tokens: jax.Array
-    start: jax.Array
-    number: jax.Array
-    seed: jax.Array
+    number: Array
+    seed: Array
 
 
 @jax.tree_util.register_dataclass
@@ -234,18 +247,18 @@ def with_ring(slots: SlotState, ring: tuple[kv_cache.KVPage, ...]) -> SlotState:
     return dataclasses.replace(slots, cache=dataclasses.replace(slots.cache, ring=ring))
 
 
-def shrink(slots: SlotState, places_C: jax.Array, blocks: int, shards: int) -> SlotState:
+def shrink(slots: SlotState, indices_C: jax.Array, pages: int, shards: int) -> SlotState:
     """Moves rows into fewer slots.
 
     Args:
         slots: all slots.
-        places_C: slots to keep, as many of each shard, in the order of shards; rows do not move
+        indices_C: slots to keep, as many of each shard, in the order of shards; rows do not move
             between shards.
-        blocks: number of pages in the new ring.
+        pages: number of pages in the new ring.
         shards: number of devices that the slots are split over.
     """
-    rows, count = slots.rows.number.shape[0] // shards, places_C.shape[0] // shards
-    own = places_C.reshape(shards, count) % rows
+    rows, count = slots.rows.number.shape[0] // shards, indices_C.shape[0] // shards
+    own = indices_C.reshape(shards, count) % rows
 
     def take(x: jax.Array, axis: int) -> jax.Array:
         parts = x.reshape(*x.shape[:axis], shards, rows, *x.shape[axis + 1 :])
@@ -253,7 +266,7 @@ def shrink(slots: SlotState, places_C: jax.Array, blocks: int, shards: int) -> S
         return some.reshape(*x.shape[:axis], shards * count, *x.shape[axis + 1 :])
 
     rows_C, cache = jax.tree.map(lambda x: take(x, 0), slots.rows), kv_cache.pick(slots.cache, take)
-    more = [kv_cache.empty_like(cache.ring[0])] * (blocks - len(cache.ring))
+    more = [kv_cache.empty_like(cache.ring[0])] * (pages - len(cache.ring))
     return with_ring(SlotState(rows_C, cache, slots.busy), (*cache.ring, *more))
 
 

@@ -68,8 +68,8 @@ class DeviceSlots:
         ring, pages = self._ring, len(self._state.cache.ring)
         positions_before = before.rows * (before.prompt_length + ring.page_length * pages)
         positions_after = after.rows * (after.prompt_length + ring.tokens)
-        remaining = buckets.kept(slots, before.rows, after.rows, shards)
-        if not remaining or positions_after > positions_before:
+        remaining = buckets.slots_to_keep(slots, before.rows, after.rows, shards)
+        if remaining is None or positions_after > positions_before:
             return slots
         indices = sharding.device_put(self._programs.mesh, np.asarray(remaining, np.int32), "batch")
         self._state = self._programs.shrink[before, pages](self._state, indices)

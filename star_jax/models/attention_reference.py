@@ -37,7 +37,7 @@ class KeySource:
     keys: jax.Array
     values: jax.Array
     mask: jax.Array
-    kept: bool = dataclasses.field(default=False, metadata={"static": True})
+    cached: bool = dataclasses.field(default=False, metadata={"static": True})
     first: jax.Array | None = None
 
     def last(self, count: int) -> "KeySource":
@@ -55,7 +55,7 @@ class KeySource:
         """Einsum axes of the queries, the keys, the values and the scores."""
         if self.shared:
             return "kbnd", "kds", "kds", "kbns"
-        return "bknd", "bkds" if self.kept else "bksd", "bksd", "bkns"
+        return "bknd", "bkds" if self.cached else "bksd", "bksd", "bkns"
 
     def lay(self, x: jax.Array) -> jax.Array:
         """Orders axes [B, K, ..] as in the scores of this source; a second call restores them."""

@@ -93,23 +93,23 @@ class Cache:
     written: jax.Array
 
 
-def empty_cache(model: Decoder, rows: int, prompt: int, places: int) -> Cache:
+def empty_cache(model: Decoder, rows: int, prompt: int, page_length: int) -> Cache:
     """Returns a cache of empty rows, with prompts of `prompt` and pages of `places` positions."""
     keys, values = _empty_page(model, rows, prompt)
-    return init(model, PromptCache(keys, values, jnp.full((rows,), prompt)), places)
+    return init(model, PromptCache(keys, values, jnp.full((rows,), prompt)), page_length)
 
 
-def init(model: Decoder, asked: PromptCache, places: int) -> Cache:
+def init(model: Decoder, prompt: PromptCache, page_length: int) -> Cache:
     """Returns a cache of prompts without new tokens: one empty page of `places` positions."""
-    rows = asked.start.shape[0]
-    ring = (KVPage(*_empty_page(model, rows, places)),)
+    rows = prompt.start.shape[0]
+    ring = (KVPage(*_empty_page(model, rows, page_length)),)
     written = jnp.zeros((rows,), jnp.int32)
-    return Cache(prompt=asked, ring=ring, cursor=jnp.int32(0), written=written)
+    return Cache(prompt=prompt, ring=ring, cursor=jnp.int32(0), written=written)
 
 
-def empty_like(block: KVPage) -> KVPage:
+def empty_like(page: KVPage) -> KVPage:
     """Returns an empty page of the same shape."""
-    return jax.tree.map(jnp.zeros_like, block)
+    return jax.tree.map(jnp.zeros_like, page)
 
 
 def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
@@ -192,7 +192,7 @@ def prefill_packed(
     positions_GxT: jax.Array,
     end_GxN: jax.Array,
     start_GxN: jax.Array,
-    places: int,
+    prompt_length: int,
     prefix: Prefix | None,
 ) -> tuple[jax.Array, PromptCache]:
     """Runs packed prompts; returns the last tokens' logits [R, V] and the prompts' KV cache.
@@ -206,7 +206,7 @@ def prefill_packed(
         positions_GxT: positions, from 0 in every prompt.
         end_GxN: index in its sequence after each prompt's last token; 0 for an empty row.
         start_GxN: first position of the prompt when it is padded on the left to P.
-        places: number of positions P of the resulting prompt cache.
+        prompt_length: number of positions P of the resulting prompt cache.
         prefix: keys and values of the few-shot prompt before all prompts; None without one.
     """
     positions_GxT = _positions(positions_GxT, prefix)
@@ -224,8 +224,8 @@ def prefill_packed(
         return stacking.move_bits(functools.partial(cut_layer, transpose), x)
 
     def cut_layer(transpose: bool, x: jax.Array) -> jax.Array:
-        x = jnp.pad(x, ((0, 0), (0, 0), (places, 0), (0, 0)))
-        one = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=places, axis=1)
+        x = jnp.pad(x, ((0, 0), (0, 0), (prompt_length, 0), (0, 0)))
+        one = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=prompt_length, axis=1)
         prompts = jax.vmap(jax.vmap(one, (None, 0)))(x, end_GxN)
         prompts = prompts.reshape(-1, *prompts.shape[2:])
         return prompts.swapaxes(2, 3) if transpose else prompts
@@ -266,7 +266,7 @@ def step(
         for part, (mask, behind) in enumerate(zip(masks, behinds, strict=True)):
             keys, values = own[2 * part : 2 * part + 2]
             seen = mask & (behind < layer.window) if layer.window else mask
-            sources.append(KeySource(keys, values, seen[:, None, None], kept=True))
+            sources.append(KeySource(keys, values, seen[:, None, None], cached=True))
         return attend_sources(layer, q, [*sources, *_shared(prefix, layer, positions)]), kept
 
     read = [x for part in (*older, prompt) for x in (part.keys, part.values)]

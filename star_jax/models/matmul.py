@@ -53,10 +53,10 @@ def matmuls(x: jax.Array, weights: Sequence[jax.Array], *, wide: bool) -> list[j
 
 
 def embed(
-    table_VxE: jax.Array, index: jax.Array, dtype: DTypeLike, *, cpu: bool = False
+    table_VxE: jax.Array, index: jax.Array, dtype: DTypeLike, *, on_cpu: bool = False
 ) -> jax.Array:
     """Returns rows `index` [...] of a table [V, E]: [..., E]; gradients have the table's type."""
-    table = table_VxE if cpu else cast(jax.Array, _isolated(table_VxE))
+    table = table_VxE if on_cpu else cast(jax.Array, _isolated(table_VxE))
     return table[index].astype(dtype)
 
 

@@ -44,24 +44,24 @@ def sin_cos(positions_BxT: jax.Array, config: ModelConfig, local: bool = False) 
     return SinCos(*(jnp.matmul(x, one, precision=jax.lax.Precision.HIGHEST) for x in result))
 
 
-def rotate(x_BxHxTxD: jax.Array, turned: SinCos | None, config: ModelConfig) -> jax.Array:
+def rotate(x_BxHxTxD: jax.Array, sin_cos: SinCos | None, config: ModelConfig) -> jax.Array:
     """Applies rotary position embedding (Su et al., 2021, eq. 34) to the first `rotary` dimensions.
 
     Args:
         x_BxHxTxD: queries or keys.
-        turned: sines and cosines of their positions; None: x is returned as it is.
+        sin_cos: sines and cosines of their positions; None: x is returned as it is.
         config: configuration of the decoder.
 
     Returns:
         The rotated x, of the same shape and type.
     """
-    if turned is None:
+    if sin_cos is None:
         return x_BxHxTxD
     first, rest = x_BxHxTxD[..., : config.rotary], x_BxHxTxD[..., config.rotary :]
     first = first.astype(jnp.float32)
     adjacent = config.rotary_pairs == "adjacent"
     a, b = (first[..., i::2] for i in (0, 1)) if adjacent else jnp.split(first, 2, axis=-1)
-    pairs = (a * turned.cos - b * turned.sin, b * turned.cos + a * turned.sin)
+    pairs = (a * sin_cos.cos - b * sin_cos.sin, b * sin_cos.cos + a * sin_cos.sin)
     if adjacent:
         first = jnp.stack(pairs, axis=-1).reshape(first.shape)
     else:

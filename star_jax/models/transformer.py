@@ -298,11 +298,11 @@ class Decoder(nnx.Module):
             layout: sharding of the activations.
         """
         config, dtype = self.config, jnp.dtype(self.config.compute.dtype)
-        x = embed(self.embedding[...], tokens_BxT, dtype, cpu=config.compute.on_cpu)
+        x = embed(self.embedding[...], tokens_BxT, dtype, on_cpu=config.compute.on_cpu)
         if config.embedding_scale != 1:
             x = x * jnp.asarray(config.embedding_scale, dtype)
         if self.positions is not None:
-            x = x + embed(self.positions[...], positions_BxT, dtype, cpu=config.compute.on_cpu)
+            x = x + embed(self.positions[...], positions_BxT, dtype, on_cpu=config.compute.on_cpu)
         scale = config.scale or config.head_dim**-0.5
         turned = [sin_cos(positions_BxT, config, local) for local in (False, True)]
 

@@ -23,8 +23,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from star_jax.data.packing import Packed
 from star_jax.grading import device
-from star_jax.inference.decode import Generated, Prompts, decode
+from star_jax.inference.decode import Generated, PaddedRows, Prompts, decode
 from star_jax.inference.sampling import SamplingParams
 from star_jax.inference.stop_rule import StopRule
 from star_jax.models import kv_cache
@@ -34,7 +35,6 @@ from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 from star_jax.star import phase
 from star_jax.star.phase import Phase
 from star_jax.tasks.answer_rule import AnswerRule
-from star_jax.training import step
 from star_jax.training.state import StarState
 
 Array = Any  # jax.Array; a numpy array before it is put on the devices
@@ -72,20 +72,6 @@ class StarConfig:
     unstacked: bool = False
     layout: Layout = ANY_LAYOUT
     length_multiple: int = 1
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class PaddedRows:
-    """Rows of tokens, padded on the left.
-
-    Attributes:
-        tokens: [B, P] int32.
-        start: [B] int32, index of a row's first token in `tokens`; P marks an empty row.
-    """
-
-    tokens: Array
-    start: Array
 
 
 @jax.tree_util.register_dataclass
@@ -218,7 +204,7 @@ def training_rows(
     count: jax.Array,
     accepted: jax.Array,
     length_multiple: int = 1,
-) -> step.Batch:
+) -> Packed:
     """Returns question + rationale + end-of-text for every accepted row, [B, T].
 
     Rows that are not accepted have no token in any segment, and no weight.
@@ -240,7 +226,7 @@ def training_rows(
     end = (prompt_length + count)[:, None]
     tokens = jnp.where(column == end, eos, tokens)
     real = (column >= question.start[:, None]) & (column <= end) & accepted[:, None]
-    return step.Batch(
+    return Packed(
         tokens=jnp.where(real, tokens, 0),
         segments=real.astype(jnp.int32),
         positions=jnp.where(real, column - question.start[:, None], 0),
@@ -250,7 +236,7 @@ def training_rows(
 
 def _rows(
     config: StarConfig, batch: StarBatch, first: Attempt, second: Attempt, accepted: jax.Array
-) -> step.Batch:
+) -> Packed:
     """Returns all training rows: every question without its hint, then some with it too."""
 
     def choose(x: jax.Array, y: jax.Array) -> jax.Array:

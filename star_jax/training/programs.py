@@ -17,11 +17,11 @@ from star_jax.runtime import sharding
 from star_jax.runtime.compile import Compiler, Program, Signature
 from star_jax.training.spec import UpdateSpec
 from star_jax.training.state import StarState, abstract_state, init_state
-from star_jax.training.step import Batch, update
+from star_jax.training.step import update
 
 Metrics = dict[str, jax.Array]
 # (state, batch, learning rate, few-shot prompt) -> (state, metrics)
-Update = Callable[[StarState, Batch, jax.Array, PrefixTokens | None], tuple[StarState, Metrics]]
+Update = Callable[[StarState, Packed, jax.Array, PrefixTokens | None], tuple[StarState, Metrics]]
 
 
 class InitProgram:
@@ -88,7 +88,7 @@ class UpdatePrograms:
 
         self._begin = compiler.add(f"begin {name}", begin, begin_signature)
         self._update: Program[
-            [StarState, Batch, jax.Array, PrefixTokens | None], tuple[StarState, Metrics]
+            [StarState, Packed, jax.Array, PrefixTokens | None], tuple[StarState, Metrics]
         ] = compiler.add(f"update {name}", make_update(config, mesh, spec), self._update_signature)
 
     def begin(self, params: Params) -> StarState:
@@ -111,7 +111,7 @@ class UpdatePrograms:
             the metrics and returns them as floats.
         """
         arrays = (batch.tokens, batch.segments, batch.positions, batch.weights)
-        rows = Batch(*(sharding.device_put(self._mesh, x, "batch") for x in arrays))
+        rows = Packed(*(sharding.device_put(self._mesh, x, "batch") for x in arrays))
         rate = sharding.device_put(self._mesh, np.float32(learning_rate))
         prefix = None
         if self._prefix_length:
@@ -127,7 +127,7 @@ class UpdatePrograms:
         mesh, shape = self._mesh, (self.spec.batch_size, self.spec.length)
         ids = sharding.abstract(mesh, shape, np.int32, "batch")
         weights = sharding.abstract(mesh, shape, np.float32, "batch")
-        batch = Batch(tokens=ids, segments=ids, positions=ids, weights=weights)
+        batch = Packed(tokens=ids, segments=ids, positions=ids, weights=weights)
         rate, prefix = sharding.abstract(mesh, (), np.float32), None
         if self._prefix_length:
             prefix = prefix_tokens.abstract(mesh, self._prefix_length)

@@ -13,6 +13,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
+from star_jax.data.packing import Packed
 from star_jax.models import kv_cache
 from star_jax.models.attention import attend_segments, segment_starts
 from star_jax.models.loss import cross_entropy
@@ -22,24 +23,10 @@ from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 from star_jax.runtime import sharding
 from star_jax.training.state import StarState
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Packed sequences on the devices; fields as in `packing.Packed`.
-
-    Attributes:
-        tokens: token ids [B, T] int32.
-        segments: segment ids [B, T] int32, 0 on padding.
-        positions: positions [B, T] int32, counted from 0 in every segment.
-        weights: weights [B, T] float32 of the prediction of this token from those before it; 0 on
-            the first token of a segment, because no token of the segment precedes it.
-    """
-
-    tokens: jax.Array
-    segments: jax.Array
-    positions: jax.Array
-    weights: jax.Array
+# Batches are `Packed`, with arrays on the devices.
+jax.tree_util.register_dataclass(
+    Packed, data_fields=["tokens", "segments", "positions", "weights"], meta_fields=[]
+)
 
 
 def apply_gradients(
@@ -57,7 +44,7 @@ def apply_gradients(
 
 def token_loss(
     model: Decoder,
-    batch: Batch,
+    batch: Packed,
     few_shot: PrefixTokens | None = None,
     *,
     remat: bool = False,
@@ -107,7 +94,7 @@ def update(
     optimizer: optax.GradientTransformation,
     accumulation: int,
     state: StarState,
-    batch: Batch,
+    batch: Packed,
     learning_rate: jax.Array,
     few_shot: PrefixTokens | None = None,
     *,
@@ -135,15 +122,15 @@ def update(
         learning_rate.
     """
 
-    def loss_fn(params: Params, part: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss_fn(params: Params, part: Packed) -> tuple[jax.Array, jax.Array]:
         model = nnx.merge(graph, params)
         return token_loss(model, part, few_shot, remat=remat, mesh=mesh)
 
-    def sums(part: Batch) -> tuple[Params, jax.Array, jax.Array]:
+    def sums(part: Packed) -> tuple[Params, jax.Array, jax.Array]:
         (loss, correct), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, part)
         return grads, loss, correct
 
-    def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
+    def add(carry: tuple, part: Packed) -> tuple[tuple, None]:
         return jax.tree.map(jnp.add, carry, sums(part)), None
 
     if accumulation == 1:  # a scan would hold the gradients twice: the sum and a summand

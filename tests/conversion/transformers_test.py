@@ -15,7 +15,7 @@ import hugging_face as hf
 import toys
 from star_jax.conversion import export, load
 from star_jax.data import packing
-from star_jax.data.packing import Example
+from star_jax.data.packing import Example, Packed
 from star_jax.models import kv_cache
 from star_jax.models.attention import attend_segments
 from star_jax.models.config import ModelConfig
@@ -100,7 +100,7 @@ def documents(seed: int = 7) -> list[Example]:
 
 @functools.partial(jax.jit, static_argnums=0)
 @functools.partial(jax.value_and_grad, argnums=1, has_aux=True)
-def loss_and_gradients(config: ModelConfig, params: Any, batch: step_lib.Batch) -> Any:
+def loss_and_gradients(config: ModelConfig, params: Any, batch: Packed) -> Any:
     return step_lib.token_loss(nnx.merge(toys.graph(config), params), batch)
 
 
@@ -115,7 +115,7 @@ def their_loss(torch: Any, model: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def packed_logits(config: ModelConfig, params: Any, batch: step_lib.Batch) -> Any:
+def packed_logits(config: ModelConfig, params: Any, batch: Packed) -> Any:
     model = nnx.merge(toys.graph(config), params)
     attend = attend_segments(batch.segments)
     return model.logits(model.hidden(batch.tokens, batch.positions, attend)[0])

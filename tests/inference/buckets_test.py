@@ -31,6 +31,8 @@ def test_the_last_rows_go_on_in_fewer_slots(each: int, shards: int):
 
 
 def test_a_shard_keeps_what_goes_on_and_fills_up_with_others():
-    assert buckets.kept([6, 1, 3], 8, 4, 1) == [1, 3, 6, 0]
-    assert buckets.kept([6, 1], 8, 4, 2) == [1, 0, 6, 4]
-    assert buckets.kept([6, 7, 5], 8, 4, 2) == []  # three in the second shard, which keeps two
+    assert buckets.slots_to_keep([6, 1, 3], 8, 4, 1) == [1, 3, 6, 0]
+    assert buckets.slots_to_keep([6, 1], 8, 4, 2) == [1, 0, 6, 4]
+    assert (
+        buckets.slots_to_keep([6, 7, 5], 8, 4, 2) is None
+    )  # three in the second shard, which keeps two

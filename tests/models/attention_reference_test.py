@@ -31,7 +31,7 @@ WINDOW = jnp.arange(4) > jnp.array([-1, -1, 0, 1, 2])[:, None]
 CASES: dict[str, Any] = {
     "own": lambda own, old, shared: [KeySource(own[0], own[1], CAUSAL)],
     "kept": lambda own, old, shared: [
-        KeySource(old[0].swapaxes(2, 3), old[1], SOME[:, None, None], kept=True)
+        KeySource(old[0].swapaxes(2, 3), old[1], SOME[:, None, None], cached=True)
     ],
     "shared": lambda own, old, shared: [KeySource(shared[0], shared[1], FILLED)],
     "own, shared": lambda own, old, shared: [
@@ -39,7 +39,7 @@ CASES: dict[str, Any] = {
         KeySource(shared[0], shared[1], (WINDOW & FILLED)[None, None]),
     ],
     "all": lambda own, old, shared: [
-        KeySource(old[0].swapaxes(2, 3), old[1], SOME[:, None, None], kept=True),
+        KeySource(old[0].swapaxes(2, 3), old[1], SOME[:, None, None], cached=True),
         KeySource(own[0], own[1], CAUSAL),
         KeySource(shared[0], shared[1], FILLED),
     ],

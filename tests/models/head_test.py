@@ -23,7 +23,7 @@ def drawn(tied: bool, bias: bool) -> tuple[jax.Array, Head]:
 @CASES
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("changes", [{}, {"logit_cap": 2.0}, {"padding": 3}])
+@pytest.mark.parametrize("changes", [{}, {"logit_cap": 2.0}, {"vocab_padding": 3}])
 def test_logits_are_those_of_numpy(cpu: bool, tied: bool, bias: bool, changes: dict[str, Any]):
     config = toys.replace(toys.SMALL, tied=tied, on_cpu=cpu, **changes)
     x, head = drawn(tied, bias)
@@ -32,7 +32,7 @@ def test_logits_are_those_of_numpy(cpu: bool, tied: bool, bias: bool, changes: d
         expected = expected + np.asarray(head.bias)
     if "logit_cap" in changes:
         expected = 2 * np.tanh(expected / 2)
-    if "padding" in changes:
+    if "vocab_padding" in changes:
         expected[..., -3:] = -1e30
     np.testing.assert_allclose(logits(config, head, x), expected, rtol=1e-5, atol=1e-5)
 

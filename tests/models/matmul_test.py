@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 import toys
+from star_jax.data.packing import Packed
 from star_jax.models.abstract_params import abstract_params, graph
 from star_jax.models.config import ModelConfig
 from star_jax.models.matmul import embed, matmul, matmuls
@@ -102,7 +103,7 @@ def gradients(config: ModelConfig, params: Params) -> Params:
     """Of the loss of eight sequences."""
     tokens = jax.random.randint(jax.random.key(1), (8, 24), 0, config.vocab)
     positions = jnp.arange(24)[None].repeat(8, 0)
-    batch = step.Batch(tokens, jnp.ones_like(tokens), positions, jnp.ones(tokens.shape))
+    batch = Packed(tokens, jnp.ones_like(tokens), positions, jnp.ones(tokens.shape))
 
     def loss(params: Params) -> jax.Array:
         return step.token_loss(nnx.merge(graph(config), params), batch)[0]

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 import toys
+from star_jax.data.packing import Packed
 from star_jax.models import memory
 from star_jax.models.abstract_params import abstract_params
 from star_jax.models.config import ModelConfig, for_mesh
@@ -110,7 +111,7 @@ def residuals(config: ModelConfig, rows: int, length: int) -> int:
     tokens = jax.ShapeDtypeStruct((rows, length), jnp.int32)
 
     def loss(params: Any, tokens: jax.Array) -> jax.Array:
-        batch = step.Batch(tokens, tokens, tokens, jnp.ones(tokens.shape))
+        batch = Packed(tokens, tokens, tokens, jnp.ones(tokens.shape))
         return step.token_loss(nnx.merge(graph, params), batch)[0]
 
     kept = jax.eval_shape(lambda p, t: jax.vjp(lambda q: loss(q, t), p)[1], params, tokens)

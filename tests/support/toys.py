@@ -31,7 +31,6 @@ from star_jax.models.stacking import Carry
 from star_jax.models.transformer import Decoder
 from star_jax.runtime import sharding
 from star_jax.runtime.compile import Compiler
-from star_jax.training import step
 from star_jax.training.optimizer import make_optimizer
 from star_jax.training.programs import InitProgram, UpdatePrograms
 from star_jax.training.spec import UpdateSpec
@@ -107,9 +106,9 @@ def documents(sizes: Sequence[int], vocabulary: int, seed: int = 0) -> list[Exam
     return found
 
 
-def batch(packed: Packed) -> step.Batch:
+def batch(packed: Packed) -> Packed:
     arrays = (packed.tokens, packed.segments, packed.positions, packed.weights)
-    return step.Batch(*map(jnp.asarray, arrays))
+    return Packed(*map(jnp.asarray, arrays))
 
 
 class Scripted:

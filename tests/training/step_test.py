@@ -28,7 +28,7 @@ SHOWN = [3, 28, 6, 14, 9]  # in place of a few-shot prompt
 CPU = toys.replace(ONE_LAYER, on_cpu=True)  # the same by other operations
 
 
-def filled(packed: Packed) -> step_lib.Batch:
+def filled(packed: Packed) -> Packed:
     """As a batch of `ROWS` rows: what is missing is padding."""
     missing = ((0, ROWS - len(packed)), (0, 0))
     return toys.batch(Packed(*(np.pad(x, missing) for x in vars(packed).values())))
@@ -43,7 +43,7 @@ LEARNER = state.init_state(toys.params(ONE_LAYER, seed=2), toys.optimizer())
 def loss_and_gradients(
     config: ModelConfig,
     params: Params,
-    batch: step_lib.Batch,
+    batch: Packed,
     remat: bool = False,
     few_shot: prefix_tokens.PrefixTokens | None = None,
 ) -> Any:
@@ -59,12 +59,12 @@ def document_loss(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def update(accumulation: int, learner: StarState, batch: step_lib.Batch) -> Any:
+def update(accumulation: int, learner: StarState, batch: Packed) -> Any:
     graph = toys.graph(ONE_LAYER)
     return step_lib.update(graph, toys.optimizer(), accumulation, learner, batch, jnp.float32(1e-2))
 
 
-def unpacked() -> step_lib.Batch:
+def unpacked() -> Packed:
     """Every document in a row of its own."""
     rows = [vars(packing.pack([document], 16)) for document in DOCUMENTS]
     return toys.batch(Packed(*(np.concatenate([row[name] for row in rows]) for name in rows[0])))
@@ -90,7 +90,7 @@ class TestLoss:
     @pytest.mark.parametrize("remat", [False, True])
     @pytest.mark.parametrize("before", [[], SHOWN], ids=["alone", "after a few-shot prompt"])
     def test_is_that_of_the_documents_one_by_one(
-        self, config: ModelConfig, packed: step_lib.Batch, remat: bool, before: list[int]
+        self, config: ModelConfig, packed: Packed, remat: bool, before: list[int]
     ):
         params = LEARNER.params
         plain = reference.weights(params)
