@@ -198,7 +198,7 @@ def test_a_grader_that_errs_ends_the_run(
 
     shutil.copytree(frozen, tmp_path / "base")
     monkeypatch.setattr("star_jax.star.fused_round.ledger.make_sample", contradict)
-    with pytest.raises(ValueError, match=r"grading\.py False: .*config\.mode='rounds'"):
+    with pytest.raises(ValueError, match=r"grading/grade\.py False: .*config\.mode='rounds'"):
         rounds.run_rounds(
             fakes.tiny(FUSED | {"pretrain.base": str(tmp_path / "base")}), tmp_path / "run"
         )
