@@ -60,7 +60,7 @@ _GPTJ = Family(
     name="gptj",
     architecture="GPTJForCausalLM",
     fixed={},
-    aspects=(
+    groups=(
         _GPT2_SIZES,
         config_fields.inner("n_inner"),
         config_fields.heads(head_dim=False),
@@ -97,7 +97,7 @@ _GPT2 = Family(
         "head_bias": False,
         "rotary": 0,
     },
-    aspects=(
+    groups=(
         _GPT2_SIZES,
         config_fields.inner("n_inner"),
         config_fields.heads(head_dim=False),
@@ -131,7 +131,7 @@ _GPT_NEOX = Family(
     name="gpt_neox",
     architecture="GPTNeoXForCausalLM",
     fixed={"shared_norm": False, "head_bias": False, "rotary_pairs": "halves"},
-    aspects=(
+    groups=(
         _SIZES,
         config_fields.heads(head_dim=False),
         config_fields.flags("use_parallel_residual", True, "parallel"),
@@ -163,7 +163,7 @@ _LLAMA = Family(
     name="llama",
     architecture="LlamaForCausalLM",
     fixed=_RMS,
-    aspects=(
+    groups=(
         _SIZES,
         config_fields.heads(),
         rope_fields.rope(),

@@ -59,7 +59,7 @@ class Family:
     name: str
     architecture: str
     fixed: Mapping[str, Any]
-    aspects: tuple[FieldGroup, ...]
+    groups: tuple[FieldGroup, ...]
     outside: Mapping[str, str]
     blocks: str
     inside: Mapping[str, str]
@@ -91,7 +91,7 @@ class Family:
             raise FamilyError(f"{where}: architectures = {values['architectures']!r}: {why}")
         fields = Fields(values, where)
         known = dict(self.fixed)
-        for group in self.aspects:
+        for group in self.groups:
             known |= group.read(fields, known)
         fields.settle({**_NEUTRAL, **self.neutral}, _IGNORED | self.ignored)
         try:
@@ -107,7 +107,7 @@ class Family:
                 fields.
         """
         values: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.name}
-        for group in self.aspects:
+        for group in self.groups:
             values |= group.write(canonical(config))
         values["dtype"] = config.compute.param_dtype
         self.check(config, values, "its config.json")

@@ -71,7 +71,7 @@ def fine_tune(
         schedule=schedule(cfg, steps),
         save_every=cfg.save_every,
         folder=run.checkpoint_folder(round_),
-        few_shot=run.prompter.few_shot(False) if run.trains_on_examples(round_) else (),
+        few_shot=run.prompter.few_shot(False) if run.trains_on_few_shot(round_) else (),
     )
     return _train(run, round_, "train", programs, plan, base)
 

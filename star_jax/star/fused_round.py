@@ -166,7 +166,7 @@ def _batch(
     """Makes one batch of questions, filled up with empty rows."""
     settings, prompter = run.settings, run.prompter
     bucket = fused.bucket
-    with_few_shot = run.shows_examples(round_ - 1)
+    with_few_shot = run.shows_few_shot(round_ - 1)
     trains_on_few_shot = with_few_shot and settings.train.few_shot
     retried = questions if settings.rationalize.enabled else []
     gold, gold_length = device.gold([p.answer for p in questions], fused.answer_bytes)

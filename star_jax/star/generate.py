@@ -36,7 +36,7 @@ def sample(
         One sample per problem, in the order of `problems`.
     """
     folder = run.round_folder(round_)
-    few_shot = run.shows_examples(round_ - 1 if phase.previous_policy else round_)
+    few_shot = run.shows_few_shot(round_ - 1 if phase.previous_policy else round_)
     requests = [
         scheduler.Request(
             number,

@@ -202,14 +202,14 @@ def _bootstrap(
             rationalized = generate.sample(run, n, phase.RATIONALIZE, policy, failed)
     kept = ledger.filter_samples(generated, rationalized)
     multihost.on_primary(lambda: ledger.write_kept(run.round_folder(n), kept))
-    with_shots = run.trains_on_examples(n)
+    with_shots = run.trains_on_few_shot(n)
     examples = run.prompter.training_examples(kept, settings.rationalize.rehearsal, with_shots)
     return examples, summary.summarize(generated, rationalized)
 
 
 def _gold(run: Run, n: int) -> tuple[list[Example], Record]:
     """Returns the examples of the baseline without rationales: problems with gold answers."""
-    with_shots = run.trains_on_examples(n)
+    with_shots = run.trains_on_few_shot(n)
     problems = generate.questions(run, n)
     examples = [run.prompter.direct_example(problem, with_shots) for problem in problems]
     return examples, summary.summarize([], []) | {"tried": 0, "kept": len(examples)}

@@ -108,13 +108,13 @@ class Run:
         """Returns the folder of the checkpoints that a round's training resumes from."""
         return run_dir.training(self.folder, round_)
 
-    def shows_examples(self, round_: int) -> bool:
+    def shows_few_shot(self, round_: int) -> bool:
         """Returns whether the model after round `round_` is prompted with the few-shot examples."""
         return bool(self.prompter.examples) and round_ < self.settings.few_shot.rounds
 
-    def trains_on_examples(self, round_: int) -> bool:
+    def trains_on_few_shot(self, round_: int) -> bool:
         """Returns whether round `round_` is trained on the few-shot prompt too."""
-        return self.settings.train.few_shot and self.shows_examples(round_ - 1)
+        return self.settings.train.few_shot and self.shows_few_shot(round_ - 1)
 
     def max_new_tokens(self, problem: Problem) -> int:
         """Returns the new tokens that a completion of `problem` may take."""

@@ -42,7 +42,7 @@ for _former, _present in _FORMER_NAMES.items():
     sys.modules[f"{__name__}.{_former}"] = globals()[_former]
 
 
-def make(chosen: schema.Task) -> Task:
+def make(cfg: schema.Task) -> Task:
     """Makes the task that `config.task` names, from those settings that its parameters name.
 
     Args:
@@ -51,14 +51,12 @@ def make(chosen: schema.Task) -> Task:
     Raises:
         ValueError: no task has that name, the module has none, or a setting is out of its range.
     """
-    if chosen.name not in TASKS:
-        nearest = difflib.get_close_matches(chosen.name, TASKS, n=1)
+    if cfg.name not in TASKS:
+        nearest = difflib.get_close_matches(cfg.name, TASKS, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-        raise ValueError(
-            f"no task is called {chosen.name!r}{hint} The tasks are: {', '.join(TASKS)}"
-        )
-    kind = custom.load(chosen.module) if chosen.module else TASKS[chosen.name]
-    values = dataclasses.asdict(chosen)
+        raise ValueError(f"no task is called {cfg.name!r}{hint} The tasks are: {', '.join(TASKS)}")
+    kind = custom.load(cfg.module) if cfg.module else TASKS[cfg.name]
+    values = dataclasses.asdict(cfg)
     return kind(
         **{name: values[name] for name in inspect.signature(kind).parameters if name in values}
     )

@@ -29,7 +29,7 @@ def test_examples_are_shown_in_the_first_rounds(
     tmp_path: pathlib.Path, changes: dict[str, Any], rounds: list[int]
 ):
     found = made(tmp_path, changes | {"model.context": 1024})
-    assert [n for n in range(4) if found.shows_examples(n)] == rounds
+    assert [n for n in range(4) if found.shows_few_shot(n)] == rounds
     shown = found.tokenizer.decode(found.prompter.few_shot(False))
     hinted = found.tokenizer.decode(found.prompter.few_shot(True))
     count = 2 if rounds else 0
