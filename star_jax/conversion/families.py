@@ -197,7 +197,7 @@ _MISTRAL = dataclasses.replace(
     name="mistral",
     architecture="MistralForCausalLM",
     fixed={**_RMS, "mlp_bias": False},
-    aspects=(
+    groups=(
         _SIZES,
         config_fields.heads(key_heads=8),
         rope_fields.rope(),
@@ -210,7 +210,7 @@ _QWEN2 = dataclasses.replace(
     name="qwen2",
     architecture="Qwen2ForCausalLM",
     fixed={**_RMS, "mlp_bias": False, "qkv_bias": True},
-    aspects=(
+    groups=(
         _SIZES,
         config_fields.heads(key_heads=32),
         rope_fields.rope(),
@@ -224,7 +224,7 @@ _QWEN3 = dataclasses.replace(
     name="qwen3",
     architecture="Qwen3ForCausalLM",
     fixed={**_RMS, "mlp_bias": False, "qk_norm": True},
-    aspects=(
+    groups=(
         _SIZES,
         config_fields.heads(key_heads=32, size=128),
         rope_fields.rope(),
@@ -239,7 +239,7 @@ _GEMMA2 = dataclasses.replace(
     name="gemma2",
     architecture="Gemma2ForCausalLM",
     fixed=_GEMMA,
-    aspects=(
+    groups=(
         *_GEMMA_FIRST,
         rope_fields.rope(),
         config_fields.cap("attn_logit_softcapping", "attention_cap", 50.0),
@@ -260,7 +260,7 @@ _GEMMA3 = dataclasses.replace(
     name="gemma3_text",
     architecture="Gemma3ForCausalLM",
     fixed={**_GEMMA, "qk_norm": True},
-    aspects=(
+    groups=(
         *_GEMMA_FIRST,
         rope_fields.layered_rope(),
         config_fields.cap("final_logit_softcapping", "logit_cap", None),

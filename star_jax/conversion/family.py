@@ -46,7 +46,7 @@ class Family:
         name: value of "model_type" in config.json.
         architecture: name of the class in transformers.
         fixed: fields of ModelConfig that are the same in the whole family.
-        aspects: groups of the other fields of config.json, in the order in which they are read.
+        groups: groups of the other fields of config.json, in the order in which they are read.
         outside: our weight -> line for `stored_weight`, for weights outside of the blocks.
         blocks: name of the list of blocks in the files.
         inside: our weight -> line for `stored_weight`, for weights of a block.

@@ -46,7 +46,7 @@ def make(cfg: schema.Task) -> Task:
     """Makes the task that `config.task` names, from those settings that its parameters name.
 
     Args:
-        chosen: section `config.task`, which names the task and its settings.
+        cfg: section `config.task`, which names the task and its settings.
 
     Raises:
         ValueError: no task has that name, the module has none, or a setting is out of its range.

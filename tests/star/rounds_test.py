@@ -272,7 +272,7 @@ def test_killed_at_every_file_it_still_ends_the_same(whole: Run, tmp_path, monke
                 seen.add((name, when))
                 raise Killed
 
-    monkeypatch.setattr(rounds, "make_context", open_again)
+    monkeypatch.setattr(build, "make_run", open_again)
     monkeypatch.setattr(files.os, "replace", replace_once)
     result = None
     while result is None:
