@@ -17,7 +17,7 @@ from star_jax.storage import files
 from star_jax.tasks import Problem
 
 ROWS = "rows.json"  # file in the run's folder: the number of rows that its shards are made of
-_REFILLS = 8  # rows per slot, so that few slots are empty at the end
+_REFILLS = 8  # requests per slot in the largest phase, so that few slots are idle at its end
 MULTIPLE = 16  # divides vocabulary, prompt and prefix sizes, for meshes and vector units
 
 
