@@ -151,13 +151,12 @@ def lower_program(model: str, mesh: Mesh, work: Work, program: str = "decode") -
     if program == "advance":
         pages = buckets.page_ring(work.budget).pages
         return sampling.advance[bucket, pages, True].lower(), sampling.weights
-    optimizer = make_optimizer(clip=1.0)
+    optimizer, remat = make_optimizer(clip=1.0), "blocks" if work.remat == "blocks" else "none"
     if program == "train":
-        remat = "blocks" if work.remat == "blocks" else "none"
         update = UpdateSpec(optimizer, work.batch, work.length, work.micro, remat)
         UpdatePrograms(compiler, config, mesh, update)
     else:
-        update = UpdateSpec(optimizer, rows, work.prompt + work.budget + 1, 0)
+        update = UpdateSpec(optimizer, rows, work.prompt + work.budget + 1, 0, remat)
         rule = AnswerRule("number first", "#### ", first=True)
         FusedPrograms(compiler, sampling, update, FusedSpec(bucket, 16, rule, eos=0))
     return compiler.programs[-1].lower(), abstract_params(config, mesh)

@@ -43,7 +43,7 @@ def questions(stop: str = "", ends: tuple[int, ...] = ()) -> Questions:
     prompter: Any = types.SimpleNamespace(
         tokenizer=letters,
         few_shot=lambda hint: letters.encode("ONCEUPONATIME"),
-        row=lambda text, hint, shown: letters.encode(text),
+        prompt_ids=lambda text, hint, with_few_shot: letters.encode(text),
     )
     return Questions(prompter, texts, False, 12, stop, ends)
 
