@@ -33,6 +33,8 @@ LONG = {
     "star/smollm2_run_test.py",
     "tests/evaluate_test.py",
     "star/resume_test.py",
+    "star/fused_round_test.py",
+    "star/sampler_test.py",
     "grading/device_test.py",
 }
 OF_TORCH = ("bench_*_test.py", "peers_lm_eval_*_test.py")
