@@ -33,6 +33,7 @@ LONG = {
     "star/smollm2_run_test.py",
     "tests/evaluate_test.py",
     "star/resume_test.py",
+    "star/rounds_test.py",
     "star/fused_round_test.py",
     "star/sampler_test.py",
     "grading/device_test.py",
