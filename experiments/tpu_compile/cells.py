@@ -141,7 +141,7 @@ def lower_program(model: str, mesh: Mesh, work: Work, program: str = "decode") -
     rows = work.questions if program == "star_step" else work.rows
     bucket = Bucket(work.budget, work.prompt, rows)
     config = for_mesh(MODELS[model], mesh, dtype="bfloat16")
-    pieces = [b"a" * TOKEN_BYTES] * (config.vocab - config.vocab_padding)
+    pieces = [b"a" * TOKEN_BYTES] * config.tokens
     stop = make_stop_rule([len(pieces) - 1], "\n\n", pieces, config.vocab)
     spec = SamplingSpec([bucket], stop, SamplingParams(), prefix_length=work.prefix)
     compiler = Compiler()

@@ -30,7 +30,7 @@ from star_jax.storage.checkpoint import named
 
 def parameters(config: ModelConfig) -> dict[str, int]:
     """Returns the number of weights of each part of the model, without vocabulary padding."""
-    config = dataclasses.replace(config, vocab=config.vocab - config.vocab_padding, vocab_padding=0)
+    config = dataclasses.replace(config, vocab=config.tokens, vocab_padding=0)
     counts: dict[str, int] = collections.defaultdict(int)
     for name, leaf in named(abstract_params(config, _mesh(""))).items():
         path = name.split(".")
@@ -46,7 +46,7 @@ def tokenizer_facts(source: str, config: ModelConfig) -> dict[str, str]:
     except ValueError as error:
         return {"tokenizer": f"none: {error}"}
     table = tokenizer.token_bytes()
-    rows, ids = config.vocab - config.vocab_padding, tokenizer.vocab_size
+    rows, ids = config.tokens, tokenizer.vocab_size
 
     def name(id_: int | None) -> str:
         return "none" if id_ is None else f"{id_} {tokenizer.name(id_)}"
@@ -88,8 +88,7 @@ def shape_facts(config: ModelConfig) -> dict[str, str]:
         if config.rotary
         else "none",
         "context": f"{config.context:,} tokens",
-        "vocabulary": f"{config.vocab - config.vocab_padding:,} rows"
-        + (", also the head" if config.tied else ""),
+        "vocabulary": f"{config.tokens:,} rows" + (", also the head" if config.tied else ""),
     }
 
 

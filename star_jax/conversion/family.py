@@ -158,7 +158,7 @@ def canonical(config: ModelConfig) -> ModelConfig:
     """Returns `config` without padding, types and devices; equal models give equal results."""
     return dataclasses.replace(
         config,
-        vocab=config.vocab - config.vocab_padding,
+        vocab=config.tokens,
         vocab_padding=0,
         compute=ComputeConfig(),
         kv_heads=0 if config.kv_heads == config.heads else config.kv_heads,

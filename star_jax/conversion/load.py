@@ -193,7 +193,7 @@ def _read_run(run: pathlib.Path) -> tuple[Family, ModelConfig, dict[str, Any]]:
         else:
             values = _config_of(path)
             family, config = _read_config(values, path)
-        rows, tokens = run_checkpoint.rows(run), config.vocab - config.vocab_padding
+        rows, tokens = run_checkpoint.rows(run), config.tokens
         return family, dataclasses.replace(config, vocab=rows, vocab_padding=rows - tokens), values
     family, config, tokens = FAMILIES["gptj"], run_checkpoint.open_config(run), ByteTokenizer()
     try:

@@ -46,7 +46,7 @@ def lengths(config: ModelConfig) -> dict[str, int]:
         "K": config.key_heads,
         "D": config.head_dim,
         "F": config.hidden,
-        "V": config.vocab - config.vocab_padding,
+        "V": config.tokens,
         "C": config.context,
         **dict.fromkeys(_PARTS, len(_PARTS)),
     }

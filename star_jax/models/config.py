@@ -141,6 +141,11 @@ class ModelConfig:
         return self.kv_heads or self.heads
 
     @property
+    def tokens(self) -> int:
+        """Number of rows of the embedding that are a token."""
+        return self.vocab - self.vocab_padding
+
+    @property
     def period(self) -> int:
         """Number of layers after which the windows repeat; it divides the number of layers."""
         return next(
@@ -176,7 +181,7 @@ def for_mesh(
             raise ValueError(f"{name!r}: a type must be 'float32' or 'bfloat16'")
     # The table of `runtime/sharding.py` says into how many parts "vocab" is split.
     parts = mesh.size // sharding.sharding(mesh, "vocab").shard_shape((mesh.size,))[0]
-    tokens = config.vocab - config.vocab_padding
+    tokens = config.tokens
     vocab = config.vocab if config.vocab % parts == 0 else tokens + -tokens % parts
     # XLA for CPUs computes wrong gradients of queries, keys and values that are one product split
     # over "tensor", where keys are not split as queries are.

@@ -37,9 +37,7 @@ def logits(config: ModelConfig, head: Head, x_BxTxE: jax.Array) -> jax.Array:
     if config.logit_cap:
         result = capped(result, config.logit_cap)
     if config.vocab_padding:
-        result = jnp.where(
-            jnp.arange(config.vocab) < config.vocab - config.vocab_padding, result, -1e30
-        )
+        result = jnp.where(jnp.arange(config.vocab) < config.tokens, result, -1e30)
     return result
 
 

@@ -93,7 +93,7 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         make_stop_rule(
             tokenizer.eos_ids,
             stop,
-            tokenizer.token_bytes()[: model.vocab - model.vocab_padding],
+            tokenizer.token_bytes()[: model.tokens],
             model.vocab,
         ),
         SamplingParams(
@@ -202,7 +202,7 @@ def _model(settings: Settings, prompter: Prompter, mesh: Mesh) -> ModelConfig:
     if cfg.source:
         model = load.check(cfg.source, mesh, dtype=cfg.dtype)
         try:
-            prompter.check(model.vocab - model.vocab_padding)
+            prompter.check(model.tokens)
         except ValueError as error:
             raise SettingsError(f"config.model.source = {cfg.source!r}: {error}") from error
         return model

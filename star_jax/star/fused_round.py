@@ -71,9 +71,7 @@ def learn(
         for step, numbers in enumerate(batches[done:], done + 1):
             questions = [problems[number] for number in numbers]
             batch = _batch(run, fused.spec, round_, questions, numbers, schedule(step - 1))
-            packing.check_ids(
-                (batch.trained.tokens, batch.hinted.tokens), model.vocab - model.vocab_padding
-            )
+            packing.check_ids((batch.trained.tokens, batch.hinted.tokens), model.tokens)
             state, metrics = fused.step(state, batch)
             _write(run, round_, step, questions, owners, metrics)
             report.on_step(step, _metrics(metrics))

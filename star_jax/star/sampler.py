@@ -90,7 +90,7 @@ class Sampler:
         if chat and not tokenizer.chats:
             raise ValueError(f"{source}: the tokenizer has no chat template; set chat=False")
         loaded = load.load(source, mesh, dtype=dtype)
-        tokens = loaded.config.vocab - loaded.config.vocab_padding
+        tokens = loaded.config.tokens
         stop_rule = make_stop_rule(
             tokenizer.eos_ids, stop, tokenizer.token_bytes()[:tokens], loaded.config.vocab
         )

@@ -66,7 +66,7 @@ def train(
             without a row in the embedding.
     """
     model, spec = programs.config, programs.spec
-    packing.check_ids((one.tokens for one in plan.examples), model.vocab - model.vocab_padding)
+    packing.check_ids((one.tokens for one in plan.examples), model.tokens)
     packed = packing.pack(plan.examples, spec.length)
     checkpoints = Checkpoints(plan.folder, keep=1)
     if done := checkpoints.latest() or 0:

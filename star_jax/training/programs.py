@@ -110,8 +110,7 @@ class UpdatePrograms:
             The new state, which the devices may still be computing, and a function that waits for
             the metrics and returns them as floats.
         """
-        arrays = (batch.tokens, batch.segments, batch.positions, batch.weights)
-        rows = Packed(*(sharding.device_put(self._mesh, x, "batch") for x in arrays))
+        rows = sharding.device_put(self._mesh, batch, "batch")
         rate = sharding.device_put(self._mesh, np.float32(learning_rate))
         prefix = None
         if self._prefix_length:
