@@ -190,7 +190,7 @@ class Prompter:
         ids = rest[: next(ends, 0)]
         if tokens.decode(ids).strip() == text and all(tokens.decode([id_]) for id_ in ids):
             return ids
-        chat = self._chat.chat(turns, begun=text)
+        chat = self._chat.chat(turns, reply_start=text)
         return chat[len(before) :] if chat[: len(before)] == before else tokens.encode(text)
 
     def _worked(self, problem: Problem) -> str:

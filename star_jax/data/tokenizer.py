@@ -285,7 +285,7 @@ class HuggingFaceTokenizer:
         return self._marked.id_to_token(token) or ""
 
     def chat(
-        self, messages: Sequence[Mapping[str, str]], reply: bool = True, begun: str = ""
+        self, messages: Sequence[Mapping[str, str]], reply: bool = True, reply_start: str = ""
     ) -> list[int]:
         """Returns the token ids of a conversation in the model's own format.
 
@@ -294,12 +294,12 @@ class HuggingFaceTokenizer:
         Args:
             messages: messages, each with a "role" and its "content".
             reply: whether to end with the head of the assistant's next message, to be continued.
-            begun: text that the model has written after that head.
+            reply_start: text that the model has written after that head.
 
         Raises:
             ValueError: there is no chat template, or it refuses the messages.
         """
-        texts = "".join([begun, *(text for message in messages for text in message.values())])
+        texts = "".join([reply_start, *(text for message in messages for text in message.values())])
         mark = next(char for char in map(chr, range(0xE000, 0xF900)) if char not in texts)
         ids = {text: id_ for id_, text in self._special.names.items()}
         special = chat_template.any_of(ids)
@@ -308,7 +308,7 @@ class HuggingFaceTokenizer:
             return special.sub(lambda match: f"{mark}{ids[match[0]]}{mark}", text)
 
         guarded = [{name: guard(text) for name, text in m.items()} for m in messages]
-        chat = self._template.write(guarded, reply) + guard(begun)
+        chat = self._template.write(guarded, reply) + guard(reply_start)
         if mark not in chat:
             encoded = self._marked.encode(chat, add_special_tokens=False).ids
             return self._spell(encoded, self._special.words)

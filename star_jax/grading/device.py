@@ -49,12 +49,12 @@ class Graded(NamedTuple):
 
     Attributes:
         right: [B] bool, True for rows with the gold answer.
-        kept: [B] int32, number of a row's tokens that begin before its text ends.
+        length: [B] int32, number of a row's tokens that begin before its text ends.
         ended: [B] bool, as in `Text`: such a row is complete, even if decoding truncated it.
     """
 
     right: jax.Array
-    kept: jax.Array
+    length: jax.Array
     ended: jax.Array
 
 
@@ -94,8 +94,8 @@ def grade(
     def within(room: int) -> Graded:
         text = read(tokens_BxN, length_B, token_bytes, stop_text, room, rule.ending)
         written = jnp.arange(tokens_BxN.shape[1]) < length_B[:, None]
-        kept = jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
-        return Graded(correct(rule, text, gold_BxA, gold_length_B), kept, text.ended)
+        length = jnp.sum(written & (text.starts < text.length[:, None]), axis=1)
+        return Graded(correct(rule, text, gold_BxA, gold_length_B), length, text.ended)
 
     likely, most = rooms(token_bytes, tokens_BxN.shape[1])
     if likely == most:

@@ -132,13 +132,13 @@ class Attempt:
 
     Attributes:
         generated: tokens of the rows, and whether a row ended by itself.
-        kept: [B] int32, number of tokens that begin before the end of the completion: before the
+        length: [B] int32, number of tokens that begin before the end of the completion: before the
             stop text, or the text after the answer, and the white space around it.
         correct: [B] bool, True for right answers; a truncated completion is never right.
     """
 
     generated: Generated
-    kept: jax.Array
+    length: jax.Array
     correct: jax.Array
 
 
@@ -243,7 +243,7 @@ def _rows(
         return jnp.where(first.correct.reshape(-1, *[1] * (x.ndim - 1)), x, y)
 
     written = choose(first.generated.tokens, second.generated.tokens)
-    count = choose(first.kept, second.kept)
+    count = choose(first.length, second.length)
     make = functools.partial(training_rows, config.eos, length_multiple=config.length_multiple)
     rows = make(batch.trained, written, count, accepted)
     if batch.rehearsed is None:
@@ -285,7 +285,7 @@ def _attempt(
     )
     real = rows.start < rows.tokens.shape[1]
     ended = generated.finished | graded.ended
-    return Attempt(generated, graded.kept, graded.right & ended & real)
+    return Attempt(generated, graded.length, graded.right & ended & real)
 
 
 def _refresh_policy(config: StarConfig, state: StarState) -> StarState:

@@ -135,7 +135,7 @@ def open_folder(settings: Settings, workdir: epath.PathLike) -> epath.Path:
     check(settings, workdir)
     folder = epath.Path(workdir)
     started = (folder / _CONFIG).exists()
-    versions.record(folder, begun=started)
+    versions.record(folder, started=started)
     if not started:
         files.write_json(folder / _CONFIG, to_dict(settings))
     files.sweep(folder)

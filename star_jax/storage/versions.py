@@ -19,14 +19,14 @@ def installed() -> dict[str, str]:
     return python | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
-def record(folder: epath.Path, *, begun: bool) -> None:
+def record(folder: epath.Path, *, started: bool) -> None:
     """Appends this start to the folder's `FILE` if the last start there had other versions.
 
     Args:
         folder: folder of the run.
-        begun: whether the run was started before; without `FILE`, those versions are unknown.
+        started: whether the run was started before; without `FILE`, those versions are unknown.
     """
-    starts, now = _read(folder) or ([{}] if begun else []), installed()
+    starts, now = _read(folder) or ([{}] if started else []), installed()
     if not starts or starts[-1] != now:
         files.write_json(folder / FILE, [*starts, now])
 

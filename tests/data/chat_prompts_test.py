@@ -66,7 +66,7 @@ def test_a_reply_goes_on_from_what_the_prompt_has_begun(
     given = example.tokens[example.weights == 0].tolist()
     assert given == prompter.prompt_ids(problem, hint=False)
     asked = [{"role": "user", "content": prompter.task.message(problem, False)}]
-    assert example.tokens.tolist() == [*tokenizer.chat(asked, begun=text), prompter.end]
+    assert example.tokens.tolist() == [*tokenizer.chat(asked, reply_start=text), prompter.end]
     assert tokenizer.name(prompter.end) == names[1] and prompter.end in tokenizer.eos_ids
     assert tokenizer.decode(example.tokens).endswith(f"<think>\n{text}"), "as it was written"
     assert example.tokens.tolist().count(prompter.end) == given.count(prompter.end) + 1

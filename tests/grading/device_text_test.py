@@ -72,7 +72,7 @@ def test_what_goes_on_after_the_answer_is_neither_graded_nor_kept(
     grade: Any = functools.partial(device.grade, rule, table(BYTEWISE), b"")
     found = grade(tokens, length, *gold)
     assert found.right.tolist() == [True, True, True]
-    assert found.kept.tolist()[:2] == [len(completion)] * 2
+    assert found.length.tolist()[:2] == [len(completion)] * 2
     assert found.ended.tolist()[:2] == [False, True]
     for text, ended in zip(said, found.ended.tolist(), strict=True):
         verdict = host_grade(task, Problem("", "", answer, "", "1"), text, truncated=True)
