@@ -159,6 +159,16 @@ RULES = (
         "leaves no answers to grade by; set labels.source=majority too",
     ),
     Rule(
+        ("rounds.patience", "task.answer_field"),
+        lambda patience, field: bool(field) or patience == 0,
+        "must be 0 without answers (task.answer_field = {1!r}): no accuracy is known",
+    ),
+    Rule(
+        ("evaluate.test_problems", "task.answer_field"),
+        lambda count, field: bool(field) or count == 0,
+        "must be 0 without answers (task.answer_field = {1!r}): no accuracy is known",
+    ),
+    Rule(
         ("rationalize.score_leaks", "rationalize.enabled"),
         lambda scored, enabled: enabled or not scored,
         "scores rationalizations, and rationalize.enabled = {1}",

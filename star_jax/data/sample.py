@@ -6,9 +6,9 @@ from typing import Literal
 from star_jax.tasks.task import Problem
 
 Reason = Literal[
-    *("kept", "wrong answer", "no answer", "truncated", "hint leak", "wrong step"),
-    *("duplicate", "over the cap", "outvoted", "tied vote", "weak vote"),
-]
+    "kept", "wrong answer", "no answer", "truncated", "hint leak", "wrong step",
+    "duplicate", "over the cap", "outvoted", "tied vote", "weak vote",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

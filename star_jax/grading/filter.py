@@ -14,6 +14,8 @@ from star_jax.data.sample import Reason, Sample
 from star_jax.grading.grade import Rule, Verdict, grade
 from star_jax.tasks.task import Problem, Task
 
+_ALL = schema.Filter()  # keeps all right rationales
+
 
 @dataclasses.dataclass(frozen=True)
 class FilterRule:
@@ -24,7 +26,7 @@ class FilterRule:
         labels: settings of the labels.
     """
 
-    filter: schema.Filter = schema.Filter()
+    filter: schema.Filter = _ALL
     labels: schema.Labels = schema.Labels()
 
 
@@ -40,7 +42,7 @@ def make_sample(
     sample: int = 0,
     direct: bool = False,
     rule: Rule = "exact",
-    filter: schema.Filter = schema.Filter(),
+    filter: schema.Filter = _ALL,
 ) -> Sample:
     """Returns the ledger's line for one completion of `problem`.
 
@@ -153,13 +155,13 @@ def _vote(samples: Sequence[Sample], rule: FilterRule) -> list[Sample]:
     """Returns the samples of a question, kept or dropped by their vote."""
     won = vote(samples)
     label = won.label if won.share >= rule.labels.threshold else None
-    return [
-        dataclasses.replace(
-            sample, label=label, reason=(reason := _verdict(sample, won, label, rule.filter)),
-            kept=reason == "kept",
+    judged = []
+    for sample in samples:
+        reason = _verdict(sample, won, label, rule.filter)
+        judged.append(
+            dataclasses.replace(sample, label=label, kept=reason == "kept", reason=reason)
         )
-        for sample in samples
-    ]  # fmt: skip
+    return judged
 
 
 def _verdict(sample: Sample, won: Vote, label: str | None, filter: schema.Filter) -> Reason:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from etils import epath
@@ -41,7 +41,11 @@ def write_part(
 
 
 def join_parts(
-    folder: epath.PathLike, phase: str, index: int, owners: Sequence[int]
+    folder: epath.PathLike,
+    phase: str,
+    index: int,
+    owners: Sequence[int],
+    judge: Callable[[list[Sample]], list[Sample]] = list,
 ) -> list[Sample]:
     """Joins the parts of a shard, writes the shard as `write_shard` does, and removes the parts.
 
@@ -50,6 +54,7 @@ def join_parts(
         phase: name of the shard's phase; see `star/phase.py`.
         index: index of the shard.
         owners: process in whose part each sample is, in the samples' order.
+        judge: function that judges all samples of the shard together, before they are written.
 
     Returns:
         The samples of the shard.
@@ -65,7 +70,7 @@ def join_parts(
             "must share --workdir, on a filesystem that shows at once what another has written"
         )
     readers = {owner: iter(_read(part)) for owner, part in parts.items()}
-    samples = [next(readers[owner]) for owner in owners]
+    samples = judge([next(readers[owner]) for owner in owners])
     _write(path, samples)
     for part in parts.values():
         part.unlink()
