@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from star_jax.data.sample import Sample
-from star_jax.grading.filter import by_question
+from star_jax.grading.filtering import by_question
 
 COLLAPSED = 0.5  # share of the open questions, all of whose samples are one text, that is too much
 

@@ -113,7 +113,7 @@ def _shard(folder: epath.PathLike, phase: str, index: int) -> epath.Path:
 
 
 def write_kept(folder: epath.PathLike, samples: Sequence[Sample]) -> None:
-    """Writes folder/kept.jsonl in one piece: the samples from `filter.filter_samples`."""
+    """Writes folder/kept.jsonl in one piece: the samples from `filtering.filter_samples`."""
     _write(epath.Path(folder) / _KEPT, samples)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from star_jax.data.sample import Sample
-from star_jax.grading import filter
+from star_jax.grading import filtering
 from star_jax.grading.statistics import Score
 
 
@@ -119,14 +119,14 @@ def labels(samples: Sequence[Sample]) -> dict[str, Any]:
         accuracy, accuracy_interval: share of the labels that are the data's answer, where the data
             has one, and its 95 % interval; None without any.
     """
-    questions = filter.by_question(samples).values()
+    questions = filtering.by_question(samples).values()
     labelled = [group for group in questions if group[0].label is not None]
     rest = [group for group in questions if group[0].label is None]
     reasons = [{sample.reason for sample in group} for group in rest]
     known = [group[0] for group in labelled if group[0].answer]
     right = sum(sample.label == sample.answer for sample in known)
     score = Score(right, len(known)) if known else None
-    shares = [filter.vote(group).share for group in labelled]
+    shares = [filtering.vote(group).share for group in labelled]
     return {
         "labelled": len(labelled),
         "tied": sum("tied vote" in found for found in reasons),

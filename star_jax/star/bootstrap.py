@@ -6,7 +6,7 @@ from typing import Any
 
 from star_jax.data.packing import Example
 from star_jax.data.sample import Sample
-from star_jax.grading import diversity, filter, ledger, summary
+from star_jax.grading import diversity, filtering, ledger, summary
 from star_jax.reporting import console
 from star_jax.reporting.meter import Meter
 from star_jax.runtime import multihost
@@ -34,7 +34,7 @@ def bootstrap(run: Run, n: int, weights: Checkpoints, meter: Meter) -> tuple[lis
         The training examples, and the counts of `summary.summarize` and of what else was asked for.
     """
     generated, rationalized = _sample(run, n, weights, meter)
-    kept = filter.filter_samples(generated, rationalized)
+    kept = filtering.filter_samples(generated, rationalized)
     scores: list[LeakScore] = []
     if run.settings.rationalize.score_leaks:
         with meter.watch.phase("rationalize"):
@@ -50,7 +50,7 @@ def bootstrap(run: Run, n: int, weights: Checkpoints, meter: Meter) -> tuple[lis
     learned = passing
     if run.settings.rounds.data == "all":
         earlier = (ledger.read_kept(run.round_folder(number)) for number in range(1, n))
-        learned = filter.union(run.task, [*earlier, passing], run.settings.filter.dedupe)
+        learned = filtering.union(run.task, [*earlier, passing], run.settings.filter.dedupe)
         counts["learned"] = len(learned)
     rehearsal = run.settings.rationalize.rehearsal
     examples = run.prompter.training_examples(learned, rehearsal, run.trains_on_few_shot(n))
@@ -76,7 +76,7 @@ def _sample(
         generated = generate.sample(run, n, phase.GENERATE, policy, problems, count)
     if not run.settings.rationalize.enabled:
         return generated, []
-    wrong = set(filter.failed(generated))
+    wrong = set(filtering.failed(generated))
     failed = [problem for problem in problems if problem.id in wrong]
     with meter.watch.phase("rationalize"):
         return generated, generate.sample(run, n, phase.RATIONALIZE, policy, failed, count)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from star_jax.data import packing, prompts
 from star_jax.data.sample import Sample
-from star_jax.grading import device, filter, ledger
+from star_jax.grading import device, filtering, ledger
 from star_jax.inference.buckets import Bucket
 from star_jax.inference.scheduler import left_padded
 from star_jax.models.params import Params
@@ -133,7 +133,7 @@ def _grade(
     """Grades the rows of an attempt that are in `indices`."""
     generated, samples = attempt.generated, []
     for index in indices:
-        sample = filter.make_sample(
+        sample = filtering.make_sample(
             run.task,
             questions[index],
             round_,

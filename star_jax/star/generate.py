@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from star_jax.data.sample import Sample
-from star_jax.grading import filter, ledger
+from star_jax.grading import filtering, ledger
 from star_jax.inference import scheduler
 from star_jax.inference.programs import Policy
 from star_jax.inference.slot_batch import DeviceSlots
@@ -114,7 +114,7 @@ def _grade(
     problems: Sequence[Problem],
 ) -> list[Sample]:
     return [
-        filter.make_sample(
+        filtering.make_sample(
             run.task,
             problems[completion.number],
             round_,
@@ -152,8 +152,8 @@ def write(
     Returns:
         All samples of the chunk in process 0; `graded` in other processes.
     """
-    rule = filter.FilterRule(run.settings.filter, run.settings.labels)
-    judge = functools.partial(filter.judge, run.task, rule=rule) if phase.trained_on else list
+    rule = filtering.FilterRule(run.settings.filter, run.settings.labels)
+    judge = functools.partial(filtering.judge, run.task, rule=rule) if phase.trained_on else list
     if multihost.count() == 1:
         judged = judge(graded)
         ledger.write_shard(folder, phase.name, index, judged)

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from star_jax.config.validation import Settings
 from star_jax.data.sample import Sample
-from star_jax.grading import filter, ledger, statistics, summary
+from star_jax.grading import filtering, ledger, statistics, summary
 from star_jax.models.params import Params
 from star_jax.reporting import console, plot
 from star_jax.reporting.meter import Meter
@@ -171,7 +171,7 @@ def _learn_in_steps(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Rec
             outcome = fused_round.learn(run, n, lambda: load(start), lambda: load(n - 1))
             _save(run, n, weights, outcome.params, outcome.loss, outcome.steps)
     generated, rationalized = fused_round.read(run, n)
-    kept = filter.filter_samples(generated, rationalized)
+    kept = filtering.filter_samples(generated, rationalized)
     multihost.on_primary(lambda: ledger.write_kept(run.round_folder(n), kept))
     return summary.summarize(generated, rationalized, kept)
 

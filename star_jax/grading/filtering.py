@@ -110,14 +110,18 @@ def judge(task: Task, samples: Sequence[Sample], rule: FilterRule) -> list[Sampl
     Returns:
         The samples in the same order, with `kept`, `reason` and `label` as judged.
     """
-    judged: dict[tuple[str, int], Sample] = {}
-    for of_question in by_question(samples).values():
-        one_by_one = sorted(of_question, key=lambda sample: sample.sample)
+    places: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        places.setdefault(sample.id, []).append(place)
+    judged = list(samples)
+    for of_question in places.values():
+        of_question.sort(key=lambda place: samples[place].sample)
+        drawn = [samples[place] for place in of_question]
         if rule.labels.source == "majority":
-            one_by_one = _vote(one_by_one, rule)
-        for sample in _distinct(task, one_by_one, rule.filter):
-            judged[sample.id, sample.sample] = sample
-    return [judged[sample.id, sample.sample] for sample in samples]
+            drawn = _vote(drawn, rule)
+        for place, sample in zip(of_question, _distinct(task, drawn, rule.filter), strict=True):
+            judged[place] = sample
+    return judged
 
 
 def by_question(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
