@@ -45,8 +45,8 @@ def make_run(
         settings: settings of the run.
         workdir: folder of the run.
         console: console for tables and progress.
-        samples: completions of every question; with the number of questions, it bounds the rows
-            that are decoded at a time.
+        samples: completions of every question that is evaluated; with the number of questions, it
+            bounds the rows that are decoded at a time.
 
     Raises:
         SettingsError: the folder is of another configuration, a batch does not fit the mesh, a
