@@ -7,6 +7,7 @@ buckets.py         the static shapes that programs are compiled for
 admission.py       new rows on the devices: prompts are read once, rows of them get slots
 decode.py          the decoding loop on the devices: one token a step
 sampling.py        logits to a token: greedy, temperature, top-k, top-p
+draw_cpu.py        the same tokens on a CPU, faster; noise.py and ranks.py are its parts
 stop_rule.py       when a row ends
 spec.py            the shapes and rules that sampling is compiled for
 abstract.py        shapes and shardings of what the programs take and return
