@@ -11,6 +11,7 @@ new rows of a group at a time.
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 from star_jax.inference import decode
 from star_jax.inference.decode import SlotState
@@ -85,13 +86,15 @@ def admit(
 ) -> SlotState:
     """Puts new rows into their slots and writes the first token of each."""
     number, slot = new.number.reshape(-1), new.slot.reshape(-1)
-    length, budget = slots.cache.prompt.positions, slots.rows.generated.tokens.shape[1]
-    logits, prompt = prompt_pool.pick(pool, new.seat, length)
-    first = decode.unwritten(number, prompt.start >= length, max_new_tokens=budget, stop=stop)
+    cache = prompt_pool.copy(slots.cache, pool, new.seat, slot)
+    logits, budget = prompt_pool.logits_after(pool, new.seat), slots.rows.generated.tokens.shape[1]
+    start = jnp.take_along_axis(pool.start, new.seat, axis=1).reshape(-1)
+    empty = start >= cache.prompt.positions
+    first = decode.unwritten(number, empty, max_new_tokens=budget, stop=stop)
     first = decode.write(first, logits, decode.row_keys(new.seed, number), stop, selection)
 
     def put(old: jax.Array, x: jax.Array) -> jax.Array:
         return old.at[slot].set(x, mode="drop")
 
     written = jax.tree.map(put, slots.rows, first)
-    return dataclasses.replace(slots, rows=written, cache=kv_cache.admit(slots.cache, prompt, slot))
+    return dataclasses.replace(slots, rows=written, cache=cache)

@@ -11,7 +11,7 @@ the oldest becomes the first, or an empty page does while rows need the oldest. 
 reads a page that no row has written, and written keys are never copied.
 
 Shapes: L layers, B rows, K heads of keys and values, D head_dim, S prefix tokens, P positions of
-the prompt, C positions of a page; R new rows; packed prompts come in G groups.
+the prompt, C positions of a page; packed prompts come in G groups of T tokens.
 """
 
 import dataclasses
@@ -118,17 +118,6 @@ def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
         return stacking.move_bits(lambda x: take(x, _row_axis(x)), x) if x.ndim else x
 
     return jax.tree.map(take_rows, cache)
-
-
-def admit(cache: Cache, new: PromptCache, rows_R: jax.Array) -> Cache:
-    """Returns the cache with R new prompts in rows `rows_R`; indices from B on are dropped."""
-
-    def put(old: jax.Array, x: jax.Array) -> jax.Array:
-        rows = (slice(None),) * _row_axis(old) + (rows_R,)
-        return stacking.move_bits(lambda old, x: old.at[rows].set(x, mode="drop"), old, x)
-
-    written = cache.written.at[rows_R].set(0, mode="drop")
-    return dataclasses.replace(cache, prompt=jax.tree.map(put, cache.prompt, new), written=written)
 
 
 def _row_axis(x: jax.Array) -> int:

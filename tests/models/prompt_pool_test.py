@@ -1,6 +1,8 @@
 """Rows of prompts that are read once: each gets its prompt's logits, keys and values."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,28 +14,50 @@ import toys
 from star_jax.models import kv_cache, prompt_pool
 from toys import SMALL
 
-PLACES = 7
-SIZES = [[5, 1], [7, 0]]  # tokens of the prompts of each group; 0: there is no such prompt
+PLACES, ROWS = 7, 6
 PROMPTS = [document.tokens.tolist() for document in toys.documents([5, 1, 7], SMALL.vocab)]
-TOKENS = [[*PROMPTS[0], *PROMPTS[1], 0, 0], [*PROMPTS[2], 0]]
-SEGMENTS = [[1] * 5 + [2, 0, 0], [1] * 7 + [0]]
-POSITIONS = [[*range(5), 0, 0, 0], [*range(7), 0]]
-ENDS, STARTS = [[5, 6], [7, 0]], [[2, 6], [0, PLACES]]
-SEATS = [[1, 0, 1], [0, 0, 1]]  # rows of each group; the last has no prompt
-EXPECTED = [1, 0, 1, 2, 2]  # prompts of the other rows
+FIRST, SECOND, THIRD = PROMPTS
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["stacked", "unstacked"])
-def found(request) -> tuple[jax.Array, kv_cache.PromptCache]:
-    @jax.jit
-    def run(params, *arrays):
-        model = nnx.merge(toys.graph(SMALL), params)
-        model = model.unstacked() if request.param else model
-        pool = prompt_pool.read(model, *arrays, PLACES, None)
-        return prompt_pool.pick(pool, jnp.asarray(SEATS), PLACES)
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """The prompts in one group, or in two; seats of new rows, and where they go."""
 
-    arrays = (TOKENS, SEGMENTS, POSITIONS, ENDS, STARTS)
-    return run(toys.params(SMALL), *(jnp.asarray(x, jnp.int32) for x in arrays))
+    tokens: Any
+    segments: Any
+    positions: Any
+    end: Any
+    start: Any
+    seat: Any
+    rows: Any
+    expected: dict[int, int]  # row -> prompt
+
+
+ONE = Packed(
+    tokens=[[*FIRST, *SECOND, *THIRD, 0]],
+    segments=[[1] * 5 + [2] + [3] * 7 + [0]],
+    positions=[[*range(5), 0, *range(7), 0]],
+    end=[[5, 6, 13]],
+    start=[[2, 6, 0]],
+    seat=[[1, 0, 1, 2, 0]],
+    rows=[3, 5, 0, 4, ROWS],
+    expected={3: 1, 5: 0, 0: 1, 4: 2},
+)
+TWO = Packed(
+    tokens=[[*FIRST, *SECOND, 0, 0], [*THIRD, 0]],
+    segments=[[1] * 5 + [2, 0, 0], [1] * 7 + [0]],
+    positions=[[*range(5), 0, 0, 0], [*range(7), 0]],
+    end=[[5, 6], [7, 0]],
+    start=[[2, 6], [0, PLACES]],
+    seat=[[1, 0, 1], [0, 0, 1]],
+    rows=[3, 5, 0, 4, ROWS, ROWS],
+    expected={3: 1, 5: 0, 0: 1, 4: 2},
+)
+
+
+def model(unstacked: bool = False) -> Any:
+    made = nnx.merge(toys.graph(SMALL), toys.params(SMALL))
+    return made.unstacked() if unstacked else made
 
 
 @functools.cache
@@ -42,25 +66,44 @@ def expected() -> tuple[jax.Array, kv_cache.PromptCache]:
     for row, prompt in enumerate(PROMPTS):
         tokens[row, PLACES - len(prompt) :] = prompt
     start = jnp.asarray([PLACES - len(prompt) for prompt in PROMPTS])
-    model = nnx.merge(toys.graph(SMALL), toys.params(SMALL))
-    return jax.jit(lambda: kv_cache.prefill(model, jnp.asarray(tokens), start, None))()
+    return jax.jit(lambda: kv_cache.prefill(model(), jnp.asarray(tokens), start, None))()
 
 
-def test_rows_have_the_logits_after_their_prompts(found: tuple[jax.Array, kv_cache.PromptCache]):
-    np.testing.assert_allclose(found[0][:5], expected()[0][jnp.asarray(EXPECTED)], atol=1e-4)
-    assert (found[0][0] == found[0][2]).all() and (found[0][3] == found[0][4]).all()
+@pytest.mark.parametrize("unstacked", [False, True], ids=["stacked", "unstacked"])
+@pytest.mark.parametrize("packed", [ONE, TWO], ids=["one group", "two groups"])
+def test_rows_have_the_logits_keys_and_values_of_their_prompts(packed: Packed, unstacked: bool):
+    given = {
+        name: jnp.asarray(value, jnp.int32)
+        for name, value in vars(packed).items()
+        if name != "expected"
+    }
 
+    @jax.jit
+    def run(given: dict[str, jax.Array]) -> tuple[jax.Array, kv_cache.Cache, kv_cache.Cache]:
+        arrays = [given[name] for name in ("tokens", "segments", "positions", "end", "start")]
+        pool = prompt_pool.read(model(unstacked), *arrays, PLACES, None)
+        before = kv_cache.empty_cache(model(unstacked), ROWS, PLACES, 4)
+        before = jax.tree.map(lambda x: x + 9, before)
+        logits = prompt_pool.logits_after(pool, given["seat"])
+        return logits, before, prompt_pool.copy(before, pool, given["seat"], given["rows"])
 
-def test_rows_have_the_keys_and_values_of_their_prompts(
-    found: tuple[jax.Array, kv_cache.PromptCache],
-):
-    mine, theirs = found[1], expected()[1]
-    assert mine.start.tolist() == [6, 2, 6, 0, 0, PLACES] and mine.positions == PLACES
-    for x, y, axis in ((mine.keys, theirs.keys, -1), (mine.values, theirs.values, -2)):
-        x, y = (
-            np.moveaxis(np.asarray(jnp.stack(z) if isinstance(z, tuple) else z), axis, -1)
-            for z in (x, y)
+    logits, before, after = run(given)
+    by_prompt, asked = expected()
+    for row, found in zip(packed.rows, logits, strict=True):
+        if row < ROWS:
+            np.testing.assert_allclose(found, by_prompt[packed.expected[row]], atol=1e-4)
+    starts = {row: PLACES - len(PROMPTS[prompt]) for row, prompt in packed.expected.items()}
+    assert after.prompt.start.tolist() == [starts.get(row, PLACES + 9) for row in range(ROWS)]
+    assert after.written.tolist() == [0 if row in starts else 9 for row in range(ROWS)]
+    for name, axis in (("keys", -1), ("values", -2)):
+        mine, old, theirs = (
+            np.moveaxis(np.stack(getattr(x, name)), axis, -1)
+            for x in (after.prompt, before.prompt, asked)
         )
-        for row, prompt in enumerate(EXPECTED):
-            first = PLACES - len(PROMPTS[prompt])
-            np.testing.assert_allclose(x[:, row, ..., first:], y[:, prompt, ..., first:], atol=1e-5)
+        for row in range(ROWS):
+            if row not in starts:
+                np.testing.assert_array_equal(mine[:, row], old[:, row])
+                continue
+            found, wanted = mine[:, row], theirs[:, packed.expected[row]]
+            first = starts[row]
+            np.testing.assert_allclose(found[..., first:], wanted[..., first:], atol=1e-5)
