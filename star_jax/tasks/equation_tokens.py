@@ -28,6 +28,7 @@ _TOKEN = re.compile(
     | (?P<break>\n|[,:;?`"“”„«»\#]|\.(?![0-9])|\\[\[\]()\\]|[-=]{{1,9}}>|[!<>=]=+|=<|[<>~≈≠→⇒])
     | (?P<mixed>(?:{_MONEY}\s?)?[0-9]{{1,6}}(?:\ |\ and\ )[0-9]{{1,4}}/[0-9]{{1,4}}(?![0-9/.,:^]))
     | (?P<halves>(?:{_MONEY}\s?)?(?:[0-9]{{1,6}}\ ?)?{_FRACTION})
+    | (?P<spaced>(?:{_MONEY}\s?)?[1-9][0-9]{{0,2}}(?:\ [0-9]{{3}}){{1,4}}(?:\.[0-9]+)?(?![0-9.,:^']))
     | (?P<number>(?:{_MONEY}\s?)?(?:(?<![^\W\d_])\.)?[0-9]+(?:[.,:'][0-9]+)*)
     | (?P<times>(?<![^\W\d_])[xX](?=\s*(?:{_MONEY}\s?)?[0-9.(¼-¾])|\\(?:times|cdot)(?![a-z]))
     | (?P<over>//|\\div(?![a-z]))
@@ -98,7 +99,7 @@ def tokens(text: str) -> list[Token]:
 def _token(match: re.Match[str], plain: str, last: Token | None, written: str) -> Token:
     kind, text, (start, end) = match.lastgroup or "", match[0], match.span()
     make = functools.partial(Token, start=start, end=end)
-    if kind in ("number", "mixed", "halves"):
+    if kind in ("number", "mixed", "halves", "spaced"):
         return _number(kind, text, start)
     if kind == "break":
         return _break(plain, text, start, last)
@@ -131,10 +132,11 @@ def _number(kind: str, text: str, start: int) -> Token:
             return Token("bad", start, end, text)
         spelt = f"{money}{whole} {above}/{below}"
         return Token("number", start, end, spelt, whole + Fraction(above, below))
-    if not _NUMBER.fullmatch(digits) or len(digits) > MOST_DIGITS:
+    digits = digits.replace(" ", "")
+    if not _NUMBER.fullmatch(digits) or re.match("0[0-9]", digits) or len(digits) > MOST_DIGITS:
         return Token("bad", start, end, text)
     digits = digits.replace(",", "")
-    return Token("number", start, end, money + digits, Fraction(digits))
+    return Token("number", start, end, money + digits, Fraction(digits), kind == "spaced")
 
 
 def _break(plain: str, text: str, start: int, last: Token | None) -> Token:
@@ -146,6 +148,9 @@ def _break(plain: str, text: str, start: int, last: Token | None) -> Token:
             return Token("word", start, end, "")
     if text in (".", ":") and last is not None and last.kind == "number" and not follows:
         if rest[:1].isdigit():  # 2 . 5, 2 : 3
+            return Token("bad", start, end, text)
+    if text == "," and last is not None and last.kind == "number" and follows and len(last.text) < 5:
+        if re.match("[0-9]{3}(?![0-9])", plain[end:end+5].lstrip(" ")):  # 14, 400
             return Token("bad", start, end, text)
     return Token("break", start, end, text)
 

@@ -126,7 +126,7 @@ _FACTORS = {
     "length": {12, 3, 36, 5280, 1760, 100, 1000, 10, 144, 9},
     "weight": {16, 2000, 1000, 10},
     "volume": {2, 3, 4, 8, 16, 32, 128, 1000, 100, 48},
-    "money": {100, 4, 10, 20, 5, 25},
+    "money": {100, 1000, 10**6, 4, 10, 20, 5, 25},
 }
 
 
@@ -158,6 +158,10 @@ class _Judge:
                 return None
         if self._means(l, r):
             return True
+        if left.doubtful or right.doubtful or left.single and left.words:
+            return None
+        if any(item.kind == "number" and item.loose for item in [*left.items, *right.items]):
+            return None
         if right.dangling or dubious or right.stop == "?":
             return None
         return None if self._maybe(l, r) else False
@@ -245,6 +249,15 @@ class _Judge:
                 percents = sum(item.text == "%" for item in run.items)
                 if additive and 0 < percents < sum(item.kind == "number" for item in run.items):
                     return "percent sum"
+        # 14 / 1 / 4
+        for run, there in ((left, r), (right, l)):
+            texts = [item.text for item in run.items]
+            for i in range(1, len(texts) - 3):
+                if texts[i] == texts[i + 2] == "/" and run.items[i + 3].kind == "number":
+                    inner = run.items[i + 1].value / (run.items[i + 3].value or 1)
+                    one = Token("number", 0, 0, "1", inner)
+                    if exact([*run.items[: i + 1], one, *run.items[i + 4 :]]) == there:
+                        return "fraction"
         # roundings of inputs
         x, y = (expression_values.value(run.items, rounded=True) for run in (left, right))
         if x and y and x.low <= y.high and y.low <= x.high:
@@ -265,6 +278,10 @@ class _Judge:
         if left.previous is not None and left.previous.items:
             p = exact(left.previous.items)
             if p is not None:
+                for sign in "+-*/":
+                    joined = [*left.previous.items, Token("sign", 0, 0, sign), *left.items]
+                    if exact(joined) == r:
+                        return "previous"
                 for v in (p + l, p - l, p * l, p / l if l else None, l - p):
                     if v is not None and v == r:
                         return "previous"
@@ -275,10 +292,15 @@ class _Judge:
             items = self.left.items[i + 1 :]
             if any(item.kind == "sign" for item in items):
                 yield items
+                yield self.left.items[i:]
 
     def _share(self, run: Expression) -> bool:
         if run.single:
             return self._has("%", side=run) or run.items[-1].kind == "number" and 0 < run.items[-1].value < 1
+        if all(item.kind in ("number", "%") or item.text in "+-" for item in run.items):
+            counts = [sum(item.kind == kind for item in run.items) for kind in ("number", "%")]
+            if counts[0] == counts[1]:
+                return True
         kinds = [item.kind for item in run.items]
         if kinds == ["number", "sign", "number"] and run.items[1].text == "/":
             return run.items[0].value <= run.items[2].value

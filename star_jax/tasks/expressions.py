@@ -5,6 +5,7 @@ unit: "6 fixed comics + 5 comics". Two numbers with nothing but words between th
 expressions.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ class Expression:
         words: the words of its units, in lower case.
         joints: indices of the items that may be prose and not signs: one after a unit, "of".
         unknown: True if its value cannot be told.
+        doubtful: True if it may be a part of something else, so that it is never told to be false.
         dangling: the sign after it that joins it to something other than a number; "" without one.
         bullet: True if it begins with a sign that may mark an item of a list.
         before: the last words before it in its clause, in lower case.
@@ -43,6 +45,7 @@ class Expression:
     joints: list[int] = field(default_factory=list)
     unknown: bool = False
     dangling: str = ""
+    doubtful: bool = False
     bullet: bool = False
     before: tuple[str, ...] = ()
     previous: "Expression | None" = None
@@ -152,15 +155,18 @@ class _Finder:
                 self.close("word")
                 self.begin(index, unknown=True)
                 return
-            if self.gap or token.loose or self._labelled():
+            unit = self.gap and run.words and token.text == "/" and following is not None
+            if unit and self.tokens[index - 1].end == token.start and token.end == following.start:
+                run.unknown = True  # degrees/5%
+            if self.gap or token.loose:
                 run.joints.append(len(run.items))
             self.append(token)
         elif run is not None:
-            if token.text in ("-", "+") and run.items and run.items[-1].text != token.text:
+            if token.text == "-" and run.items and run.items[-1].text != "-":
                 self.append(token)
             else:
                 run.unknown = True
-        elif self.context:  # a word and a sign: "total - 5"
+        elif self.context or self._closed_before(index):  # "total - 5", "(x + 2) * 5"
             self.begin(index, unknown=True)
         elif token.text in ("-", "+"):
             self.begin(index)
@@ -169,10 +175,8 @@ class _Finder:
         elif token.text != "*":
             self.begin(index, unknown=True)
 
-    def _labelled(self) -> bool:
-        """Returns whether a sign follows a label: "Step 2 - 5 + 3"."""
-        run = self.run
-        return len(run.items) == 1 and bool(run.before) and run.before[-1] in _LABELS
+    def _closed_before(self, index: int) -> bool:
+        return index > 0 and self.tokens[index - 1].kind == ")"
 
     def word(self, index: int) -> None:
         token, run = self.tokens[index], self.run
@@ -197,11 +201,21 @@ class _Finder:
             self.gap += 1
             if self.gap <= 4:
                 run.words.append(text.strip("-"))
-            if len(text.strip("-")) == 1 and text != "a" and self.gap <= 2:
-                run.unknown = True  # a variable
+            if self._is_variable(token) and (self.gap <= 2 or self._precedes_sign(index)):
+                run.unknown = True
+            if re.search("[0-9]", text):
+                run.unknown = self.swallow = True
             self.context.append(text)
         elif not (text in _DETERMINERS and self.context == ["of"]):
             self.context.append(text)
+
+    def _is_variable(self, word: Token) -> bool:
+        """Returns whether a word is a variable, as in 2x, 3A and 3 * b."""
+        touches = self.run.end == word.start
+        return len(word.text.strip("-")) == 1 and (touches or word.text not in ("a", "A", "I"))
+
+    def _precedes_sign(self, index: int) -> bool:
+        return index + 1 < len(self.tokens) and self.tokens[index + 1].kind == "sign"
 
     def _is_share(self) -> bool:
         """Returns whether the run ends in a number that may be a share: 50%, 1/2, 0.5."""
@@ -223,7 +237,14 @@ class _Finder:
         before = tuple(self.context[-_CONTEXT:])
         self.run = Expression([], token.start, token.end, index, unknown=unknown, before=before)
         self.run.previous = self.previous
+        label = bool(before) and before[-1].removesuffix("s") in _LABELS
+        self.run.doubtful = label or self._cut_before(index)
         self.depth = self.gap = 0
+
+    def _cut_before(self, index: int) -> bool:
+        """Returns whether a sign is before it that its expression was cut off at: 8 + . 4 + 2."""
+        before = self.tokens[max(index - 2, 0) : index]
+        return len(before) == 2 and before[0].kind == "sign" and before[1].kind == "break"
 
     def append(self, token: Token) -> None:
         self.run.items.append(token)
@@ -270,7 +291,9 @@ class _Finder:
         if not tail:
             return None
         joints = [i - cut for i in run.joints if i >= cut]
+        joined = opened[-1] > 0 and run.items[opened[-1] - 1].kind == "sign"
         rest = Expression(tail, tail[0].start, run.end, -1, run.words, joints, run.unknown)
+        rest.doubtful = joined or run.doubtful
         rest.closed, rest.stop, rest.dangling = run.closed, run.stop, run.dangling
         return rest
 
