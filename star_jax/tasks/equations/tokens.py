@@ -112,7 +112,13 @@ def _token(match: re.Match[str], plain: str, last: Token | None, written: str) -
         return make("sign", text=plain_form, loose=text == "//" or written[start] in "—―")
     if kind == "word":
         return _word(text, plain, start, end, last)
-    fixed: dict[str, Kind] = {"open": "(", "close": ")", "equals": "=", "frac": "frac", "bad": "bad"}
+    fixed: dict[str, Kind] = {
+        "open": "(",
+        "close": ")",
+        "equals": "=",
+        "frac": "frac",
+        "bad": "bad",
+    }
     if kind == "cents":
         return make("word", text="cents")
     return make(fixed[kind], text=text)
@@ -149,8 +155,14 @@ def _break(plain: str, text: str, start: int, last: Token | None) -> Token:
     if text in (".", ":") and last is not None and last.kind == "number" and not follows:
         if rest[:1].isdigit():  # 2 . 5, 2 : 3
             return Token("bad", start, end, text)
-    if text == "," and last is not None and last.kind == "number" and follows and len(last.text) < 5:
-        if re.match("[0-9]{3}(?![0-9])", plain[end:end+5].lstrip(" ")):  # 14, 400
+    if (
+        text == ","
+        and last is not None
+        and last.kind == "number"
+        and follows
+        and len(last.text) < 5
+    ):
+        if re.match("[0-9]{3}(?![0-9])", plain[end : end + 5].lstrip(" ")):  # 14, 400
             return Token("bad", start, end, text)
     return Token("break", start, end, text)
 
