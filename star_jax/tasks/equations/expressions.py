@@ -67,7 +67,8 @@ class Expression:
     @property
     def single(self) -> bool:
         """Whether it is one number, with or without a sign or a percent sign."""
-        return sum(item.kind in ("number", "frac") for item in self.items) == 1
+        values = sum(item.kind == "number" or item.text[0] == "^" for item in self.items)
+        return values == 1 and all(item.kind != "frac" for item in self.items)
 
     @property
     def expects(self) -> bool:
@@ -144,7 +145,8 @@ class _Finder:
         token, run = self.tokens[index], self.run
         after = self.tokens[index + 1] if index + 1 < len(self.tokens) else None
         if run is not None and run.expects:
-            if token.text == "-" and run.items and run.items[-1].text != "-":
+            spaced = run.items and run.items[-1].end < token.start  # 5 - -3
+            if token.text == "-" and run.items and (run.items[-1].text != "-" or spaced):
                 self.append(run, token)
             else:
                 run.unknown = True
@@ -162,7 +164,9 @@ class _Finder:
             self.begin(index).unknown = True
         elif token.text in ("-", "+"):
             run = self.begin(index)
-            run.bullet = after is not None and after.start > token.end
+            begins = not index or self.tokens[index - 1].text == "\n"
+            run.bullet = begins and after is not None and after.start > token.end
+            run.doubtful |= not begins and self.tokens[index - 1].kind == "break"
             self.append(run, token)
         elif token.text != "*":
             self.begin(index).unknown = True

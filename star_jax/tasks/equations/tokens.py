@@ -25,22 +25,26 @@ _FRACTION = "[¼-¾⅐-⅞↉]"
 _TOKEN = re.compile(
     rf"""
       (?P<bad>\.{{2,}}|…)
-    | (?P<break>\n|[,:;?`"“”„«»\#]|\.(?![0-9])|\\[\[\]()\\]|[-=]{{1,9}}>|[!<>=]=+|=<|[<>~≈≠→⇒])
+    | (?P<break>\n|[,:;?`"“”„«»\#]|\.(?![0-9])|\\[\[\]()\\]|[-=]{{1,9}}>|[!<>=]=+|=<|[<>~≈≠→⇒]
+        |\\(?:approx|neq?|leq?|geq?|[rR]ightarrow|to|implies|therefore|quad)(?![a-z]))
     | (?P<mixed>(?:{_MONEY}\s?)?[0-9]{{1,6}}(?:\ |\ and\ )[0-9]{{1,4}}/[0-9]{{1,4}}(?![0-9/.,:^]))
     | (?P<halves>(?:{_MONEY}\s?)?(?:[0-9]{{1,6}}\ ?)?{_FRACTION})
-    | (?P<spaced>(?:{_MONEY}\s?)?[1-9][0-9]{{0,2}}(?:\ [0-9]{{3}}){{1,4}}(?:\.[0-9]+)?(?![0-9.,:^']))
+    | (?P<spaced>(?:{_MONEY}\s?)?[1-9][0-9]{{0,2}}(?:\ [0-9]{{3}}){{1,4}}(?:\.[0-9]+)?
+        (?![0-9.,:^']))
     | (?P<number>(?:{_MONEY}\s?)?(?:(?<![^\W\d_])\.)?[0-9]+(?:[.,:'][0-9]+)*)
     | (?P<times>(?<![^\W\d_])[xX](?=\s*(?:{_MONEY}\s?)?[0-9.(¼-¾])|\\(?:times|cdot)(?![a-z]))
     | (?P<over>//|\\div(?![a-z]))
-    | (?P<power>\^\s?[0-9]{{1,2}}(?![0-9.,/])|\^\{{[0-9]{{1,2}}\}}|\*\*(?=[0-9]{{1,2}}(?![0-9.,/]))[0-9]+|[²³])
+    | (?P<power>\^\s?[0-9]{{1,2}}(?![0-9.,/])|\^\{{[0-9]{{1,2}}\}}|[²³]
+        |(?<=[0-9)])\*\*[0-9]{{1,2}}(?![0-9.,/]))
     | (?P<cents>¢)
     | (?P<percent>\\?%|(?<=[0-9])\ ?per\s?cent\b)
     | (?P<frac>\\[dtc]?frac(?=\s*\{{))
-    | (?P<word>\\(?:text|mathrm|mbox|textbf)\{{[^{{}}0-9]{{0,40}}\}}
+    | (?P<word>\\(?:text|mathrm|mbox|textbf)\{{[^{{}}0-9]{{0,80}}\}}
         |[^\W\d_](?:[^\W_]|'(?=[^\W\d_])|-(?=[^\W\d_]))*(?:\^[23]|[²³])?
         |(?<=[0-9])-[^\W\d_](?:[^\W_]|['-](?=[^\W\d_]))*
         |(?<![0-9A-Za-z])\([A-Za-z][A-Za-z'\ -]{{1,60}}\))
-    | (?P<space>\s+|\\(?:left|right)(?![a-z])|\\[,;:!\ $]|{_MONEY}|\\boxed\s?\{{|&(?=\s?=)|\*\*)
+    | (?P<space>\s+|\\(?:left|right|q?quad|displaystyle)(?![a-z])|\\[,;:!\ $]
+        |{_MONEY}|\\boxed\s?\{{|&(?=\s?=)|\*\*)
     | (?P<sign>[-+*/])
     | (?P<open>[([{{])
     | (?P<close>[)\]}}])
@@ -168,10 +172,10 @@ def _break(plain: str, text: str, start: int, last: Token | None) -> Token:
 
 
 def _word(text: str, plain: str, start: int, end: int, last: Token | None) -> Token:
-    """Returns a word, or the sign that it stands for ("times 5"); a function such as sqrt is bad."""
+    """Returns a word, or the sign that it stands for ("times 5"); a function is a "bad" token."""
     before = last is not None and last.kind in ("number", "word", "%", ")")
     if text.lower() in _SIGN_WORDS and before and re.match(r"\s[$(]?[0-9]", plain[end : end + 3]):
         return Token("sign", start, end, _SIGN_WORDS[text.lower()])
-    if plain[end : end + 1] in ("(", "["):
+    if plain[end : end + 1] in tuple("([{"):
         return Token("bad", start, end, text)
     return Token("word", start, end, text.strip("()"))
