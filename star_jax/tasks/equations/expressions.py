@@ -17,7 +17,10 @@ _CONTEXT = 5  # words before an expression that are kept
 _UNIT = 3  # words after a number that may be its unit
 _ENDS_UNIT = {"per", "a", "an", "each", "every", "of", "in", "on", "for", "from", "at", "to", "and"}
 _DETERMINERS = {"the", "his", "her", "their", "its", "this", "these", "those", "all", "my", "your"}
-_LABELS = {"step", "day", "week", "month", "year", "part", "option", "case", "number", "line"}
+_LABELS = {
+    *("step", "day", "week", "month", "year", "part", "option", "case", "number", "line", "page"),
+    *("question", "problem", "chapter", "row", "level", "grade", "age", "game", "lesson"),
+}
 
 
 @dataclass
@@ -156,7 +159,7 @@ class _Finder:
             if self.gap and token.text == "/" and after is not None:  # degrees/5%
                 around = self.tokens[index - 1].end, after.start
                 run.unknown |= around == (token.start, token.end)
-            if self.gap or token.loose:
+            if self.gap or token.loose or self._is_range(index):
                 run.joints.append(len(run.items))
             self.append(run, token)
         elif self.context or index and self.tokens[index - 1].kind == ")":  # "total - 5"
@@ -164,12 +167,32 @@ class _Finder:
             self.begin(index).unknown = True
         elif token.text in ("-", "+"):
             run = self.begin(index)
-            begins = not index or self.tokens[index - 1].text == "\n"
-            run.bullet = begins and after is not None and after.start > token.end
-            run.doubtful |= not begins and self.tokens[index - 1].kind == "break"
+            run.bullet = after is not None and after.start > token.end
+            run.doubtful |= self._goes_on(index)
             self.append(run, token)
         elif token.text != "*":
             self.begin(index).unknown = True
+
+    def _is_range(self, index: int) -> bool:
+        """Returns whether a sign may mean "to", as in 5-6 * 2 = 10-12."""
+        run, token = self.run, self.tokens[index]
+        return run is not None and len(run.items) == 1 and token.text == "-" == self._around(index)
+
+    def _around(self, index: int) -> str:
+        """Returns a token's text if it touches those on both sides."""
+        before, token, *after = self.tokens[index - 1 : index + 2]
+        touches = before.end == token.start and after and after[0].start == token.end
+        return token.text if touches else ""
+
+    def _goes_on(self, index: int) -> bool:
+        """Returns whether the sign that begins a line goes on with the sum of the line before."""
+        if not index:
+            return False
+        last = self.found[-1] if self.found else None
+        if self.tokens[index - 1].text != "\n":
+            return self.tokens[index - 1].kind == "break"
+        ended = last is not None and last.last == index - 1
+        return last is not None and ended and self.tokens[last.first - 1].kind != "="
 
     def word(self, index: int) -> None:
         token, run = self.tokens[index], self.run
@@ -213,6 +236,10 @@ class _Finder:
         cut = [token.kind for token in self.tokens[max(index - 2, 0) : index]]
         label = bool(before) and before[-1].removesuffix("s") in _LABELS
         run.doubtful = label or cut == ["sign", "break"]  # 8 + . 4 + 2
+        if index and self.tokens[index - 1].kind == ")":
+            run.doubtful |= self.tokens[index - 1].end == token.start  # (x + 2)5
+        if token.kind == "(" and before and len(before[-1]) == 1 and before[-1] not in "ai":
+            run.unknown = True  # x (5 + 3)
         self.depth, self.gap, self.rate, self.run = 0, 0, False, run
         return run
 

@@ -59,6 +59,8 @@ _PLAIN = {
     for code, plain in number_text.MAP.items()
     if plain != number_text.FRACTION and chr(code) not in "²³"
 } | dict.fromkeys(_INVISIBLE, " ")
+_KINDS: dict[str, Kind] = {"open": "(", "close": ")", "equals": "=", "frac": "frac", "bad": "bad"}
+_OPERANDS = ("number", "word", "%", ")")  # before a sign that joins two numbers
 _SIGN_WORDS = {"times": "*", "plus": "+", "minus": "-"}
 
 
@@ -111,21 +113,15 @@ def _token(match: re.Match[str], plain: str, last: Token | None, written: str) -
         return make("%", text="%")
     if kind == "power":
         return make("sign", text="^" + re.sub("[^0-9]", "", text.translate({178: "2", 179: "3"})))
-    if kind in ("times", "over", "sign"):
-        plain_form = {"times": "*", "over": "/"}.get(kind, text)
-        return make("sign", text=plain_form, loose=text == "//" or written[start] in "—―")
-    if kind == "word":
+    variable = text in ("x", "X") and (last is None or last.kind not in _OPERANDS)
+    if kind in ("times", "over", "sign") and not variable:
+        sign = {"times": "*", "over": "/"}.get(kind, text)
+        return make("sign", text=sign, loose=text == "//" or written[start] in "—―")
+    if kind == "word" or variable:
         return _word(text, plain, start, end, last)
-    fixed: dict[str, Kind] = {
-        "open": "(",
-        "close": ")",
-        "equals": "=",
-        "frac": "frac",
-        "bad": "bad",
-    }
     if kind == "cents":
         return make("word", text="cents")
-    return make(fixed[kind], text=text)
+    return make(_KINDS[kind], text=text)
 
 
 def _number(kind: str, text: str, start: int) -> Token:
@@ -141,7 +137,7 @@ def _number(kind: str, text: str, start: int) -> Token:
         if not 0 < above < below:
             return Token("bad", start, end, text)
         spelt = f"{money}{whole} {above}/{below}"
-        return Token("number", start, end, spelt, whole + Fraction(above, below))
+        return Token("number", start, end, spelt, whole + Fraction(above, below), "and" in text)
     digits = digits.replace(" ", "")
     if not _NUMBER.fullmatch(digits) or re.match("0[0-9]", digits) or len(digits) > MOST_DIGITS:
         return Token("bad", start, end, text)
@@ -153,27 +149,21 @@ def _break(plain: str, text: str, start: int, last: Token | None) -> Token:
     """Returns the end of a clause; a full stop of an abbreviation or "2 . 5" is something else."""
     end, rest = start + len(text), plain[start + len(text) : start + len(text) + 3].lstrip(" ")
     follows = last is not None and plain[last.end : start] == ""
-    if text == "." and last is not None and last.kind == "word" and follows:
-        if rest[:1] in tuple("+*/=-"):
-            return Token("word", start, end, "")
-    if text in (".", ":") and last is not None and last.kind == "number" and not follows:
-        if rest[:1].isdigit():  # 2 . 5, 2 : 3
-            return Token("bad", start, end, text)
-    if (
-        text == ","
-        and last is not None
-        and last.kind == "number"
-        and follows
-        and len(last.text) < 5
-    ):
-        if re.match("[0-9]{3}(?![0-9])", plain[end : end + 5].lstrip(" ")):  # 14, 400
-            return Token("bad", start, end, text)
-    return Token("break", start, end, text)
+    kind: Kind = "break"
+    if last is not None and last.kind == "word" and text == "." and follows:
+        kind = "word" if rest[:1] in tuple("+*/=-") else kind
+    elif last is not None and last.kind == "number" and rest[:1].isdigit():
+        if text in (".", ":") and not follows:  # 2 . 5, 2 : 3
+            kind = "bad"
+        elif text == "," and follows and len(last.text) < 5:  # 14, 400
+            three = re.match("[0-9]{3}(?![0-9])", plain[end : end + 5].lstrip(" "))
+            kind = "bad" if three else kind
+    return Token(kind, start, end, "" if kind == "word" else text)
 
 
 def _word(text: str, plain: str, start: int, end: int, last: Token | None) -> Token:
     """Returns a word, or the sign that it stands for ("times 5"); a function is a "bad" token."""
-    before = last is not None and last.kind in ("number", "word", "%", ")")
+    before = last is not None and last.kind in _OPERANDS
     if text.lower() in _SIGN_WORDS and before and re.match(r"\s[$(]?[0-9]", plain[end : end + 3]):
         return Token("sign", start, end, _SIGN_WORDS[text.lower()])
     if plain[end : end + 1] in tuple("([{"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 _FRACTIONS = {
     *("half", "halves", "third", "thirds", "quarter", "quarters", "fourth", "fourths", "fifth"),
@@ -19,13 +20,20 @@ _MULTIPLES = {
         "multiplied",
         "divided",
     ),
-    *("half", "plus", "minus", "square", "cube", "root"),
+    *("half", "plus", "minus", "square", "cube", "root", "off"),
 }
 _CHANGED = {  # after a number: the number is not all of the quantity
     *("half", "halves", "third", "thirds", "fourths", "fifths", "tenths", "squared", "cubed"),
     *("remainder", "r", "mod", "modulo", "am", "pm", "o'clock", "factorial"),
 }
-_DENIALS = {"not", "isn't", "instead", "wrong", "incorrect", "incorrectly", "mistake", "false"}
+_NUMBERS = {
+    *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("fifteen", "twenty", "thirty", "forty", "fifty", "hundred", "thousand", "dozen"),
+}
+_DENIALS = {
+    *("not", "isn't", "instead", "wrong", "incorrect", "incorrectly", "mistake", "false", "never"),
+    *("if", "suppose", "say", "says", "guess", "try", "unless", "cannot"),
+}
 _ROUNDING = ("about", "approx", "around", "nearly", "roughly", "almost", "round", "estimat")
 
 _DOZENS = {"dozen": 12, "score": 20, "pair": 2, "ten": 10, "hundred": 100}
@@ -88,11 +96,20 @@ def changes(before: Sequence[str], words: Collection[str]) -> bool:
         words: words after its numbers.
     """
     shares = any(
-        word.split("-")[-1] in _FRACTIONS and after == "of"
-        for word, after in zip(before, before[1:], strict=False)
+        word.split("-")[-1] in _FRACTIONS and after == "of" for word, after in pairwise(before)
     )
-    multiples = not _MULTIPLES.isdisjoint(before[-3:]) or before[-1:] and before[-1] in _FRACTIONS
-    return bool(shares or multiples) or not _CHANGED.isdisjoint(words)
+    near = set(before[-3:])
+    multiples = near & _MULTIPLES or "of" in near and near & _NUMBERS
+    last = before[-1:] and before[-1].split("-")[-1] in _FRACTIONS | _NUMBERS
+    return bool(shares or multiples or last) or not _CHANGED.isdisjoint(words)
+
+
+def are_units(words: Collection[str]) -> bool:
+    """Returns whether words are units, so that 5 feet 6 inches is one quantity."""
+    named = {word.removesuffix("s") for word in words} - {"and"}
+    return bool(named) and all(
+        any(word in factors for factors in _CONVERSIONS.values()) for word in named
+    )
 
 
 def converts(

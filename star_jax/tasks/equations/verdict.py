@@ -12,7 +12,7 @@ from fractions import Fraction
 from star_jax.tasks.equations import units
 from star_jax.tasks.equations.expressions import Expression
 from star_jax.tasks.equations.tokens import Token
-from star_jax.tasks.equations.values import half_unit, value
+from star_jax.tasks.equations.values import decimals, half_unit, value
 
 _ONE = Fraction(1)
 _LINKS = 3  # most words between numbers that may belong together: "5 apples and 3 + 2"
@@ -102,6 +102,8 @@ def _may_mean(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     near = abs(ours - theirs) <= _NEAR * max(abs(ours), abs(theirs))
     if near and units.is_rounded({*words, *left.before}):
         return True
+    if _is_time(sides, ours - theirs) or _is_percentage(sides, ours, theirs):
+        return True
     sums = any(sign in ("+", "-") for side in sides for sign in side.signs)
     measures = [{*side.words, *("$" for item in side.items if "$" in item.text)} for side in sides]
     return (
@@ -111,10 +113,22 @@ def _may_mean(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
         or sides.has("%")
         and _percent_differs(sides)
         or _same(sides, value(left.items, unrounded=True), value(right.items, unrounded=True))
-        or any(map(_same, (sides, sides), *zip(*_fractions(sides, ours, theirs), strict=True)))
+        or _respelt(sides, ours, theirs)
         or _is_joined(sides, ours, theirs)
         or units.converts(ours, theirs, measures, sums)
     )
+
+
+def _is_time(sides: _Sides, difference: Fraction) -> bool:
+    """Returns whether a difference is one of clock times: "9 - 5 = 8 hours"."""
+    words = {*sides.left.words, *sides.right.words}
+    return abs(difference) in (12, 24) and not words.isdisjoint(("hour", "hours", "hrs"))
+
+
+def _is_percentage(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
+    """Returns whether a result is in per cent, and only the words before it say so."""
+    said = any(word.startswith("percent") for word in (*sides.left.before, *sides.right.words))
+    return said and _same(sides, 100 * ours, theirs)
 
 
 def _same(sides: _Sides, ours: Fraction | None, theirs: Fraction | None) -> bool:
@@ -183,22 +197,40 @@ def _percent_differs(sides: _Sides) -> bool:
     return False
 
 
-def _fractions(
-    sides: _Sides, ours: Fraction, theirs: Fraction
-) -> list[tuple[Fraction | None, Fraction | None]]:
-    """Returns the values of both sides with the fraction of 14 / 1 / 4 put together."""
-    pairs: list[tuple[Fraction | None, Fraction | None]] = [(None, None)] * 2
-    for i, side in enumerate(sides):
-        items = side.items
-        for at in range(1, len(items) - 3):
-            one, over, other = items[at + 1 : at + 4]
-            if items[at].text != "/" or over.text != "/" or not other.value:
-                continue
-            whole = one._replace(value=one.value / other.value)
-            joined = value([*items[: at + 1], whole, *items[at + 4 :]])
-            pairs[i] = (joined, theirs) if i == 0 else (ours, joined)
-            break
-    return pairs
+def _respelt(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
+    """Returns whether the equation holds in a spelling that is not the usual one.
+
+    Those are 14 / 1 / 4 for 14 / (1/4), 5-1/2 for 5 1/2, and 1.500 for 1,500.
+    """
+    left, right = ([value(items) for items in _spellings(side.items)] for side in sides)
+    if any(_same(sides, found, theirs) for found in left):
+        return True
+    if any(_same(sides, ours, found) for found in right):
+        return True
+    return _same(sides, value(_thousands(sides.left.items)), value(_thousands(sides.right.items)))
+
+
+def _spellings(items: list[Token]) -> Iterator[list[Token]]:
+    """Yields the items with a fraction put together: 14 / (1 / 4), 5 + 1/2."""
+    for at in range(1, len(items) - 3):
+        sign, above, over, below = items[at : at + 4]
+        if over.text != "/" or above.kind != "number" or not below.value:
+            continue
+        fraction = above._replace(value=above.value / below.value, text="1/1")
+        if sign.text == "/":
+            yield [*items[:at], sign, fraction, *items[at + 4 :]]
+        elif sign.text == "-" and items[at - 1].end == sign.start and fraction.value < 1:
+            yield [*items[:at], sign._replace(text="+"), fraction, *items[at + 4 :]]
+
+
+def _thousands(items: list[Token]) -> list[Token]:
+    """Returns the items with a point before three digits read as a comma."""
+    return [
+        item._replace(value=item.value * 1000, text="")
+        if item.kind == "number" and decimals(item) == 3
+        else item
+        for item in items
+    ]
 
 
 def _is_joined(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
@@ -215,6 +247,8 @@ def _is_joined(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     close = len(left.before) <= _LINKS and _APART.isdisjoint(left.before)
     if previous is None or not close or not previous.items:
         return False
+    if previous.items[-1].kind == "%" or units.are_units(left.before):
+        return True  # 20% off 50 + 10, 5 feet 6 inches + 2 inches
     number, signs = value(previous.items), (Token("sign", 0, 0, sign) for sign in "+-*/")
     if number is None:
         return False
