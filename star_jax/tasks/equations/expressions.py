@@ -135,6 +135,8 @@ class _Finder:
         if run is not None and not run.expects:
             last = run.items[-1]
             if token.kind != "number" and last.end == token.start and last.kind in ("number", ")"):
+                if token.kind == "frac":  # 2\frac{1}{2}
+                    run.unknown = True
                 if not (last.text == "}" and token.text == "{"):  # 5(3), but not \frac{5}{3}
                     run.joints.append(len(run.items))
                     self.append(run, Token("sign", token.start, token.start, "*"))
@@ -168,21 +170,18 @@ class _Finder:
         elif token.text in ("-", "+"):
             run = self.begin(index)
             run.bullet = after is not None and after.start > token.end
-            run.doubtful |= self._goes_on(index)
+            run.doubtful |= self._goes_on(index) or token.text == "+"
             self.append(run, token)
         elif token.text != "*":
             self.begin(index).unknown = True
 
     def _is_range(self, index: int) -> bool:
-        """Returns whether a sign may mean "to", as in 5-6 * 2 = 10-12."""
-        run, token = self.run, self.tokens[index]
-        return run is not None and len(run.items) == 1 and token.text == "-" == self._around(index)
-
-    def _around(self, index: int) -> str:
-        """Returns a token's text if it touches those on both sides."""
-        before, token, *after = self.tokens[index - 1 : index + 2]
-        touches = before.end == token.start and after and after[0].start == token.end
-        return token.text if touches else ""
+        """Returns whether a minus sign may be none, as in 5-6 * 2 and, on a line, "1 - 5 * 2"."""
+        run, (before, token) = self.run, self.tokens[index - 1 : index + 1]
+        if run is None or len(run.items) != 1 or token.text != "-":
+            return False
+        begins = not run.first or self.tokens[run.first - 1].text == "\n"
+        return begins or before.end == token.start
 
     def _goes_on(self, index: int) -> bool:
         """Returns whether the sign that begins a line goes on with the sum of the line before."""

@@ -25,7 +25,7 @@ _FRACTION = "[¼-¾⅐-⅞↉]"
 _TOKEN = re.compile(
     rf"""
       (?P<bad>\.{{2,}}|…)
-    | (?P<break>\n|[,:;?`"“”„«»\#]|\.(?![0-9])|\\[\[\]()\\]|[-=]{{1,9}}>|[!<>=]=+|=<|[<>~≈≠→⇒]
+    | (?P<break>\n|[,:;?"“”„«»\#]|\.(?![0-9])|\\[\[\]()\\]|[-=]{{1,9}}>|[!<>=]=+|=<|[<>~≈≠→⇒]
         |\\(?:approx|neq?|leq?|geq?|[rR]ightarrow|to|implies|therefore|quad)(?![a-z]))
     | (?P<mixed>(?:{_MONEY}\s?)?[0-9]{{1,6}}(?:\ |\ and\ )[0-9]{{1,4}}/[0-9]{{1,4}}(?![0-9/.,:^]))
     | (?P<halves>(?:{_MONEY}\s?)?(?:[0-9]{{1,6}}\ ?)?{_FRACTION})
@@ -43,7 +43,7 @@ _TOKEN = re.compile(
         |[^\W\d_](?:[^\W_]|'(?=[^\W\d_])|-(?=[^\W\d_]))*(?:\^[23]|[²³])?
         |(?<=[0-9])-[^\W\d_](?:[^\W_]|['-](?=[^\W\d_]))*
         |(?<![0-9A-Za-z])\([A-Za-z][A-Za-z'\ -]{{1,60}}\))
-    | (?P<space>\s+|\\(?:left|right|q?quad|displaystyle)(?![a-z])|\\[,;:!\ $]
+    | (?P<space>[\s`]+|\\(?:left|right|q?quad|displaystyle)(?![a-z])|\\[,;:!\ $]
         |{_MONEY}|\\boxed\s?\{{|&(?=\s?=)|\*\*)
     | (?P<sign>[-+*/])
     | (?P<open>[([{{])
@@ -165,7 +165,7 @@ def _word(text: str, plain: str, start: int, end: int, last: Token | None) -> To
     """Returns a word, or the sign that it stands for ("times 5"); a function is a "bad" token."""
     before = last is not None and last.kind in _OPERANDS
     if text.lower() in _SIGN_WORDS and before and re.match(r"\s[$(]?[0-9]", plain[end : end + 3]):
-        return Token("sign", start, end, _SIGN_WORDS[text.lower()])
+        return Token("sign", start, end, _SIGN_WORDS[text.lower()], loose=True)
     if plain[end : end + 1] in tuple("([{"):
         return Token("bad", start, end, text)
     return Token("word", start, end, text.strip("()"))

@@ -20,7 +20,7 @@ _MULTIPLES = {
         "multiplied",
         "divided",
     ),
-    *("half", "plus", "minus", "square", "cube", "root", "off"),
+    *("half", "plus", "minus", "square", "cube", "root", "off", "sqrt", "log", "ln", "sin", "cos"),
 }
 _CHANGED = {  # after a number: the number is not all of the quantity
     *("half", "halves", "third", "thirds", "fourths", "fifths", "tenths", "squared", "cubed"),
@@ -101,7 +101,7 @@ def changes(before: Sequence[str], words: Collection[str]) -> bool:
     near = set(before[-3:])
     multiples = near & _MULTIPLES or "of" in near and near & _NUMBERS
     last = before[-1:] and before[-1].split("-")[-1] in _FRACTIONS | _NUMBERS
-    return bool(shares or multiples or last) or not _CHANGED.isdisjoint(words)
+    return bool(shares or multiples or last) or not (_CHANGED | _NUMBERS).isdisjoint(words)
 
 
 def are_units(words: Collection[str]) -> bool:

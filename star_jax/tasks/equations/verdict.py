@@ -102,7 +102,7 @@ def _may_mean(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     near = abs(ours - theirs) <= _NEAR * max(abs(ours), abs(theirs))
     if near and units.is_rounded({*words, *left.before}):
         return True
-    if _is_time(sides, ours - theirs) or _is_percentage(sides, ours, theirs):
+    if _is_time(sides, ours, theirs) or _is_percentage(sides, ours, theirs):
         return True
     sums = any(sign in ("+", "-") for side in sides for sign in side.signs)
     measures = [{*side.words, *("$" for item in side.items if "$" in item.text)} for side in sides]
@@ -119,10 +119,11 @@ def _may_mean(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     )
 
 
-def _is_time(sides: _Sides, difference: Fraction) -> bool:
+def _is_time(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     """Returns whether a difference is one of clock times: "9 - 5 = 8 hours"."""
     words = {*sides.left.words, *sides.right.words}
-    return abs(difference) in (12, 24) and not words.isdisjoint(("hour", "hours", "hrs"))
+    halves = abs(ours - theirs), ours + theirs
+    return not {12, 24}.isdisjoint(halves) and not words.isdisjoint(("hour", "hours", "hrs"))
 
 
 def _is_percentage(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
@@ -200,8 +201,12 @@ def _percent_differs(sides: _Sides) -> bool:
 def _respelt(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     """Returns whether the equation holds in a spelling that is not the usual one.
 
-    Those are 14 / 1 / 4 for 14 / (1/4), 5-1/2 for 5 1/2, and 1.500 for 1,500.
+    Those are 14 / 1 / 4 and 12 / 2 * 3 without their brackets, 5-1/2 for 5 1/2, 1.500 for 1,500,
+    and 10-12 for a range.
     """
+    right_ = sides.right.items
+    if len(right_) == 3 and right_[1].text == "-" and right_[0].end == right_[1].start:
+        return True
     left, right = ([value(items) for items in _spellings(side.items)] for side in sides)
     if any(_same(sides, found, theirs) for found in left):
         return True
@@ -211,9 +216,11 @@ def _respelt(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
 
 
 def _spellings(items: list[Token]) -> Iterator[list[Token]]:
-    """Yields the items with a fraction put together: 14 / (1 / 4), 5 + 1/2."""
+    """Yields the items with two numbers put together: 14 / (1 / 4), 12 / (2 * 3), 5 + 1/2."""
     for at in range(1, len(items) - 3):
         sign, above, over, below = items[at : at + 4]
+        if over.text == "*" and above.kind == "number" and sign.text == "/":
+            yield _grouped(items, at + 1)
         if over.text != "/" or above.kind != "number" or not below.value:
             continue
         fraction = above._replace(value=above.value / below.value, text="1/1")
@@ -221,6 +228,18 @@ def _spellings(items: list[Token]) -> Iterator[list[Token]]:
             yield [*items[:at], sign, fraction, *items[at + 4 :]]
         elif sign.text == "-" and items[at - 1].end == sign.start and fraction.value < 1:
             yield [*items[:at], sign._replace(text="+"), fraction, *items[at + 4 :]]
+
+
+def _grouped(items: list[Token], at: int) -> list[Token]:
+    """Returns the items with brackets around the product that begins at an index."""
+    opens, closes = Token("(", 0, 0, "("), Token(")", 0, 0, ")")
+    depth, end = 0, at + 2
+    while end < len(items):
+        depth += (items[end].kind == "(") - (items[end].kind == ")")
+        end += 1
+        if not depth:
+            break
+    return [*items[:at], opens, *items[at:end], closes, *items[end:]]
 
 
 def _thousands(items: list[Token]) -> list[Token]:
