@@ -41,6 +41,7 @@ class Expression:
         previous: the expression before it in its clause.
         dangling: the sign after it that joins it to something other than a number; "" without one.
         unknown: True if its value cannot be told.
+        variable: True if the words after it end in a variable: "and so x".
         doubtful: True if it may be a part of something else.
         bullet: True if it begins with a sign that may mark an item of a list.
     """
@@ -59,6 +60,7 @@ class Expression:
     previous: "Expression | None" = None
     dangling: str = ""
     unknown: bool = False
+    variable: bool = False
     doubtful: bool = False
     bullet: bool = False
 
@@ -151,7 +153,7 @@ class _Finder:
         after = self.tokens[index + 1] if index + 1 < len(self.tokens) else None
         if run is not None and run.expects:
             spaced = run.items and run.items[-1].end < token.start  # 5 - -3
-            if token.text == "-" and run.items and (run.items[-1].text != "-" or spaced):
+            if token.text == "-" and run.items and (spaced or run.items[-1].text != "-"):
                 self.append(run, token)
             else:
                 run.unknown = True
@@ -199,6 +201,7 @@ class _Finder:
         if run is not None and run.expects:
             if text in _DETERMINERS and run.items and run.items[-1].text == "of":
                 return  # of the
+            run.unknown |= len(text) == 1 and text not in ("a", "i")
             self.close(index)
         elif run is not None:
             if text == "of" and not self.gap and self._is_share(run) and self._counts(index + 1):
@@ -209,9 +212,11 @@ class _Finder:
             self.rate = self.rate or text in _ENDS_UNIT
             if self.gap <= _UNIT and not self.rate:
                 run.words.extend(re.split("[ -]", text.strip("-")))
-            followed = index + 1 < len(self.tokens) and self.tokens[index + 1].kind in ("sign", "=")
-            if _is_variable(token, run.end) and (self.gap <= 2 or followed):
-                run.unknown = True
+            if _is_variable(token, run.end):
+                after = self.tokens[index + 1].kind if index + 1 < len(self.tokens) else "break"
+                times = self.tokens[index - 1].text in ("of", "times", "/")
+                run.unknown |= self.gap == 1 or times or after == "sign"
+                run.variable |= after == "="
             if re.search("[0-9]", text):
                 run.unknown = self.swallow = True
         self.context.append(text)
@@ -259,6 +264,7 @@ class _Finder:
         if not run.unknown:
             while run.items and run.expects:
                 run.dangling = run.items.pop().text
+                run.end = run.items[-1].end if run.items else run.end
             if not run.items:
                 return
         parts = _divided(run) if self.depth else [run]

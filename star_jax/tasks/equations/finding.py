@@ -97,7 +97,7 @@ def _spelling(item: Token) -> str:
     if item.kind == "number":
         digits = item.text.removeprefix("$")
         return number_text.canonical(digits) or digits
-    return {"(": "(", ")": ")"}.get(item.kind, item.text)
+    return {"(": "(", ")": ")", "frac": "frac"}.get(item.kind) or item.text.replace("of", "*")
 
 
 def _annotated(text: str) -> Iterator[Equation]:

@@ -143,7 +143,7 @@ def _unrounded(number: Token, percent: bool) -> Fraction:
     written, places = number.value / scale, decimals(number) + 2 * percent
     if "/" in number.text or not places:
         return number.value
-    for parts in _PARTS:
+    for parts in _PARTS if places > 1 else _PARTS[:1]:
         near = Fraction(round(written * parts), parts)
         cut = Fraction(int(near * 10**places), 10**places)
         if written != near and written in (cut, round(near, places)):

@@ -12,9 +12,10 @@ from fractions import Fraction
 from star_jax.tasks.equations import units
 from star_jax.tasks.equations.expressions import Expression
 from star_jax.tasks.equations.tokens import Token
-from star_jax.tasks.equations.values import decimals, half_unit, value
+from star_jax.tasks.equations.values import HUNDREDTH, decimals, half_unit, value
 
 _ONE = Fraction(1)
+_JOINTS = 6  # joints of a side that are tried
 _LINKS = 3  # most words between numbers that may belong together: "5 apples and 3 + 2"
 _APART = {"so", "because", "is", "was", "are", "means", "total", "has", "have", "had", "then"}
 _SO = {"so", "thus", "therefore", "hence", "then", "and", "is", "because", "that", "since"}
@@ -44,6 +45,8 @@ def holds(left: Expression, right: Expression, again: bool = False) -> bool | No
         again: True if the left side is the right side of the equation before.
     """
     if left.unknown or right.unknown or left.dangling or right.dangling not in ("", "-", "*", "("):
+        return None
+    if left.variable or right.dangling == "*" and right.closed == "word":
         return None
     ours, theirs = value(left.items), value(right.items)
     if ours is None or theirs is None:
@@ -110,8 +113,7 @@ def _may_mean(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
         _is_cut(sides, ours, theirs)
         or _is_share(left, right, theirs)
         or _is_share(right, left, ours)
-        or sides.has("%")
-        and _percent_differs(sides)
+        or _percent_differs(sides)
         or _same(sides, value(left.items, unrounded=True), value(right.items, unrounded=True))
         or _respelt(sides, ours, theirs)
         or _is_joined(sides, ours, theirs)
@@ -184,8 +186,9 @@ def _is_share(side: Expression, other: Expression, amount: Fraction) -> bool:
 
 def _percent_differs(sides: _Sides) -> bool:
     """Returns whether an equation holds if some percent signs say nothing, or if 5 + 10% is."""
-    hundredth = _ONE / 100
-    for ours, theirs in ((_ONE, _ONE), (_ONE, hundredth), (hundredth, _ONE)):
+    if not sides.has("%"):
+        return False
+    for ours, theirs in ((_ONE, _ONE), (_ONE, HUNDREDTH), (HUNDREDTH, _ONE)):
         left, right = value(sides.left.items, ours), value(sides.right.items, theirs)
         if left is not None and right is not None:
             if _same(sides, left, right) or _is_cut(sides, left, right):
@@ -204,8 +207,8 @@ def _respelt(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     Those are 14 / 1 / 4 and 12 / 2 * 3 without their brackets, 5-1/2 for 5 1/2, 1.500 for 1,500,
     and 10-12 for a range.
     """
-    right_ = sides.right.items
-    if len(right_) == 3 and right_[1].text == "-" and right_[0].end == right_[1].start:
+    first, *rest = sides.right.items
+    if len(rest) == 2 and rest[0].text == "-" and first.end == rest[0].start:
         return True
     left, right = ([value(items) for items in _spellings(side.items)] for side in sides)
     if any(_same(sides, found, theirs) for found in left):
@@ -255,12 +258,10 @@ def _thousands(items: list[Token]) -> list[Token]:
 def _is_joined(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     """Returns whether the equation holds with less, or more, of the text around it."""
     left, right = sides
-    starts = [left.items]
-    for joint in left.joints[-6:]:
-        starts += [left.items[joint:], left.items[joint + 1 :]]
-    starts = starts[:1] + [items for items in starts[1:] if len(items) > 2]
-    rights = {value(items) for items in itertools.islice(_beginnings(right), 6)} | {theirs}
-    if any(value(items) in rights - {None} for items in starts[1:]) or ours in rights - {theirs}:
+    ends = [left.items[at:] for joint in left.joints[-_JOINTS:] for at in (joint, joint + 1)]
+    lefts = {value(items) for items in ends if len(items) > 2} | {ours}
+    rights = {value(items) for items in itertools.islice(_beginnings(right), _JOINTS)} | {theirs}
+    if (lefts & rights) - {None}:
         return True
     previous = left.previous
     close = len(left.before) <= _LINKS and _APART.isdisjoint(left.before)
@@ -272,15 +273,8 @@ def _is_joined(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     if number is None:
         return False
     together = {value([*previous.items, sign, *left.items]) for sign in signs}
-    inverse = {number / ours} if ours else set()
-    return theirs in {
-        number + ours,
-        number - ours,
-        ours - number,
-        number * ours,
-        *together,
-        *inverse,
-    }
+    either = {number + ours, number - ours, ours - number, number * ours}
+    return theirs in together | either or bool(ours) and theirs == number / ours
 
 
 def _beginnings(side: Expression) -> Iterator[list[Token]]:
