@@ -101,6 +101,15 @@ def test_a_missing_or_repeated_line_is_a_wrong_step(problem: Problem, data: st.D
         assert TASK.wrong_step(problem, TASK.completion("\n".join(some), problem.answer)) is True
 
 
+def test_steps_are_the_lines_of_the_scratchpad():
+    sum_ = problem("62", "25")
+    steps = ("6 2 + 2 5 , C: 0", "6 + 2 , 7 C: 0", ", 8 7 C: 0", "0 8 7")
+    assert TASK.steps(sum_, gold(sum_)) == TASK.steps(sum_, f" {gold(sum_)}\n") == steps
+    assert TASK.steps(sum_, gold(problem("62", "26"))) != steps
+    assert TASK.steps(sum_, TASK.direct(sum_)) is None
+    assert TASK.steps(sum_, "<scratch>\n</scratch>\n8 7") is None
+
+
 @pytest.mark.parametrize(
     ("completion", "wrong"),
     [

@@ -61,7 +61,7 @@ def test_a_module_is_found_by_its_dotted_name(
 
 def test_a_task_need_not_say_how_a_device_grades_it(tmp_path: pathlib.Path):
     make: Any = custom.load(write(tmp_path, WHOLE.format(name="One")))
-    assert make().byte_rule() is None
+    assert make().byte_rule() is None and make().steps(None, "2 + 3 = 5") is None
     own = WHOLE.format(name="Two") + "    def byte_rule(self):\n        return 'own'\n"
     make = custom.load(write(tmp_path, own))
     assert make().byte_rule() == "own"

@@ -82,6 +82,17 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path: pathlib.Path):
         task.train(0, 1, 0)
 
 
+def test_equations_of_a_rationale_are_checked(tmp_path: pathlib.Path):
+    task = Capitals(write(tmp_path))
+    problem = task.test(1)[0]
+    for text, wrong, steps in (
+        ("It has 2 + 3 = 5 letters.", False, ("2+3=5",)),
+        ("It has 2 + 3 = 6 letters.", True, ("2+3=6",)),
+        ("It is Paris.", None, None),
+    ):
+        assert (task.wrong_step(problem, text), task.steps(problem, text)) == (wrong, steps)
+
+
 def test_rows_left_out_are_told_of_by_split(tmp_path: pathlib.Path):
     folder = write(tmp_path)
     with (tmp_path / "train.jsonl").open("a") as file:

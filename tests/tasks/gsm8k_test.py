@@ -210,7 +210,13 @@ def test_direct_answers(completion: str, answer: str | None):
         ("<<48/2=24>>24", False),
         ("<<48/2=25>>25", True),
         ("<<48/2=24>>24\n<<24+24=49>>49", True),
-        ("48/2 = 25", None),
+        ("48/2 = 24", False),
+        ("48/2 = 25", True),
+        ("48/2 = <<48/2=24>>24", False),
+        ("48/2 = <<48/2=24>>25", True),
+        ("48/2 = <<48/2=25>>24", True),
+        ("<<48/2=24>>24 and 24 + 24 = 49", True),
+        ("<<eggs=36>> and 3 boxes x 12 = 36", False),
         ("", None),
         ("<<>>", None),
         ("<<36>>", None),
@@ -241,8 +247,8 @@ def test_direct_answers(completion: str, answer: str | None):
         ("<<5-8=3>>", True),
         ("<<(2+3)*4=20>>", False),
         ("<<2+3*4=20>>", True),
-        ("<<48/2=24", None),
-        ("<48/2=25>", None),
+        ("<<48/2=24", False),
+        ("<48/2=25>", True),
     ],
 )
 def test_wrong_steps(completion: str, wrong: bool | None):
@@ -252,13 +258,26 @@ def test_wrong_steps(completion: str, wrong: bool | None):
 @given(st.text("<>()0123456789+-*/=.,% x", max_size=60))
 def test_no_completion_breaks_the_check_of_steps(completion: str):
     assert TASK.wrong_step(PROBLEM, completion) in (True, False, None)
-    assert "<<" in completion or TASK.wrong_step(PROBLEM, completion) is None
+    assert isinstance(TASK.steps(PROBLEM, completion), tuple)
+
+
+def test_steps_are_annotations_or_plain_equations():
+    steps = {
+        "He had 3*12 = << 3 * 12 = 36 >>36, then 36-6 = <<36-6=30>>30.": ("3*12=36", "36-6=30"),
+        "He had <<3*12=36>>36, then 36 - 6 = 30.": ("3*12=36",),  # as RFT counts them
+        "He had 3 boxes x 12 = 36 eggs, then 36 − 6 = 30.": ("3*12=36", "36-6=30"),
+        "He had 12 x 3 = 36 eggs.": ("12*3=36",),
+        "He had some.": (),
+    }
+    for rationale, found in steps.items():
+        assert TASK.steps(PROBLEM, TASK.completion(rationale, "30")) == found
 
 
 def test_gold_text_is_right_without_a_wrong_step_or_a_leak(task: GSM8K):
     every = everything(task)
     steps = Counter(task.wrong_step(problem, gold(problem)) for problem in every)
-    assert steps[True] == 0 and steps[None] <= 0.02 * len(every)
+    wrong = 23 if texts.GSM8K.exists() else 0  # slips of the data: see equations/finding_test.py
+    assert steps[True] == wrong and steps[None] <= 0.01 * len(every)
     for problem in every:
         assert task.answer(gold(problem)) == problem.answer == number_text.canonical(problem.answer)
         assert task.direct_answer(task.direct(problem)) == problem.answer

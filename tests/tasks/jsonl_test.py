@@ -405,9 +405,20 @@ def test_an_empty_split_is_refused(tmp_path: pathlib.Path, dev: float, message: 
         assert task.train(0, 1, 0) and task.evaluation(0, 0, 0)
 
 
+def test_equations_are_checked_and_are_the_steps(gsm8k: Jsonl):
+    for text, wrong, steps in (
+        ("3 + 4 = 7\n#### 7", False, ("3+4=7",)),
+        ("3 + 4 = 8\n#### 7", True, ("3+4=8",)),
+        ("<<3+4=7>>7 and 3 + 4 = 8\n#### 7", True, ("3+4=7",)),
+        ("x + 4 = 7\n#### 7", None, ("+4=7",)),
+        ("It is seven.\n#### 7", None, None),
+    ):
+        assert gsm8k.wrong_step(problem("7"), text) is wrong
+        assert gsm8k.steps(problem("7"), text) == steps
+
+
 def test_what_it_cannot_know(gsm8k: Jsonl):
     assert gsm8k.in_distribution("all") and gsm8k.longest("all") == ""
-    assert gsm8k.wrong_step(problem("7"), "3 + 4 = 8\n#### 7") is None
     assert gsm8k.corpus(0, 5, 0.5, 0.5) == []
     assert {p.group for p in gsm8k.train(0, 1, 0)} == {"all"}
     assert Jsonl("not read yet").flaws == {}

@@ -168,7 +168,11 @@ class _Finder:
             self.append(run, token)
         elif self.context or index and self.tokens[index - 1].kind == ")":  # "total - 5"
             self.close(index)
-            self.begin(index).unknown = True
+            run = self.begin(index)
+            run.unknown = not self._is_unary(index)
+            if not run.unknown:
+                run.doubtful = True
+                self.append(run, token)
         elif token.text in ("-", "+"):
             run = self.begin(index)
             run.bullet = after is not None and after.start > token.end
@@ -184,6 +188,12 @@ class _Finder:
             return False
         begins = not run.first or self.tokens[run.first - 1].text == "\n"
         return begins or before.end == token.start
+
+    def _is_unary(self, index: int) -> bool:
+        """Returns whether a minus sign after a word belongs to the number: "that is -5 + 3"."""
+        before, token, *after = self.tokens[max(index - 1, 0) : index + 2]
+        touches = bool(after) and after[0].start == token.end and after[0].kind == "number"
+        return touches and token.text == "-" and before.kind == "word" and before.end < token.start
 
     def _goes_on(self, index: int) -> bool:
         """Returns whether the sign that begins a line goes on with the sum of the line before."""

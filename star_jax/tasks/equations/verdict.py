@@ -270,8 +270,8 @@ def _is_joined(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     if previous.items[-1].kind == "%" or units.are_units(left.before):
         return True  # 20% off 50 + 10, 5 feet 6 inches + 2 inches
     number, signs = value(previous.items), (Token("sign", 0, 0, sign) for sign in "+-*/")
-    if number is None:
-        return False
+    if number is None or "and" in left.before:
+        return number is not None and theirs == number + ours
     together = {value([*previous.items, sign, *left.items]) for sign in signs}
     either = {number + ours, number - ours, ours - number, number * ours}
     return theirs in together | either or bool(ours) and theirs == number / ours

@@ -27,6 +27,7 @@ def test_it_is_a_task(tmp_path: pathlib.Path):
     assert task.in_distribution(problem.group)
     assert task.longest(problem.group) == ""
     assert task.corpus(0, 10, 0.5, 0.5) == []
+    assert task.steps(problem, "2 + 3 = 5") is None
     assert (task.unit, task.separator, task.markup) == ("kind", "\n\n", ())
 
 

@@ -70,3 +70,25 @@ def test_a_bad_row(change: dict[str, Any], kind: str):
 
 def test_its_worked_examples_are_not_from_the_data():
     assert MathQA("").few_shot(0, 10) == list(math_qa.WORKED)
+
+
+@pytest.mark.parametrize(
+    ("rationale", "letter", "wrong", "steps"),
+    [
+        ("2 * 3 = 6 , so it is 8", "a", False, ("2*3=6",)),
+        ("2 * 3 = 7 , so it is 8", "a", True, ("2*3=7",)),
+        ("2 * 3 = 6 , so it is 8", "b", True, ("2*3=6",)),  # 8 is (a)
+        ("it is 8", "a", False, None),
+        ("who knows", "a", None, None),
+    ],
+)
+def test_equations_are_checked(
+    tmp_path: pathlib.Path, rationale: str, letter: str, wrong: bool | None, steps: object
+):
+    task = MathQA(str(choice_data.write(tmp_path, "test", [ROW])))
+    (problem,) = task.test(0)
+    concluded = f"{rationale}. Therefore, the answer is ({letter})."
+    if "8" in rationale:
+        concluded = f"{rationale}. Therefore, the answer is 8 ({letter})."
+    assert task.wrong_step(problem, concluded) is wrong
+    assert task.steps(problem, concluded) == steps
