@@ -120,7 +120,16 @@ def check_ids(documents: Iterable[Sequence[int] | NDArray[np.int32]], rows: int)
 
 
 def pack(examples: Sequence[Example], length: int) -> Packed:
-    """Puts every example whole into a row of `length` tokens: first fit, longest first.
+    """Puts every example whole into a row of `length` tokens, in the rows of `first_fit`.
+
+    Raises:
+        ValueError: an example is longer than `length`.
+    """
+    return fill(examples, first_fit(examples, length), length)
+
+
+def first_fit(examples: Sequence[Example], length: int) -> list[list[int]]:
+    """Returns the indices of the examples in each row of `length` tokens: longest first.
 
     Examples of the same length keep their order, so the same examples give the same rows.
 
@@ -133,26 +142,6 @@ def pack(examples: Sequence[Example], length: int) -> Packed:
             f"example {sizes.argmax()} has {sizes.max()} tokens and a packed sequence only "
             f"{length}: raise the packed length, or leave the example out"
         )
-    rows = _first_fit(sizes, length)
-    packed = Packed(
-        tokens=np.zeros((len(rows), length), np.int32),
-        segments=np.zeros((len(rows), length), np.int32),
-        positions=np.zeros((len(rows), length), np.int32),
-        weights=np.zeros((len(rows), length), np.float32),
-    )
-    for row, members in enumerate(rows):
-        start = 0
-        for segment, index in enumerate(members, 1):
-            here = slice(start, start := start + int(sizes[index]))
-            packed.tokens[row, here] = examples[index].tokens
-            packed.segments[row, here] = segment
-            packed.positions[row, here] = np.arange(sizes[index])
-            packed.weights[row, here] = examples[index].weights
-    return packed
-
-
-def _first_fit(sizes: NDArray[np.int64], length: int) -> list[list[int]]:
-    """Returns the indices of the examples in each row."""
     free = np.full(len(sizes) + 1, length)  # free tokens of each row, opened or not
     rows: list[list[int]] = []
     for index in np.argsort(-sizes, kind="stable").tolist():
@@ -162,6 +151,26 @@ def _first_fit(sizes: NDArray[np.int64], length: int) -> list[list[int]]:
         rows[row].append(index)
         free[row] -= sizes[index]
     return rows
+
+
+def fill(examples: Sequence[Example], rows: Sequence[Sequence[int]], length: int) -> Packed:
+    """Returns rows of `length` tokens that hold the examples at these indices, in their order."""
+    packed = Packed(
+        tokens=np.zeros((len(rows), length), np.int32),
+        segments=np.zeros((len(rows), length), np.int32),
+        positions=np.zeros((len(rows), length), np.int32),
+        weights=np.zeros((len(rows), length), np.float32),
+    )
+    for row, members in enumerate(rows):
+        start = 0
+        for segment, index in enumerate(members, 1):
+            size = len(examples[index].tokens)
+            here = slice(start, start := start + size)
+            packed.tokens[row, here] = examples[index].tokens
+            packed.segments[row, here] = segment
+            packed.positions[row, here] = np.arange(size)
+            packed.weights[row, here] = examples[index].weights
+    return packed
 
 
 def batches(

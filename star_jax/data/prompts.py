@@ -170,18 +170,37 @@ class Prompter:
         """Returns a training example of the baseline without rationales: the gold answer alone."""
         return self._example(problem, False, self.task.direct(problem), with_few_shot)
 
+    def completion_ids(self, problem: Problem, hint: bool, completion: str) -> list[int]:
+        """Returns the token ids of a completion after the prompt of `problem`, `end` included.
+
+        They are the targets of a training example, after the few-shot prompt or without it.
+
+        Args:
+            problem: problem with the question.
+            hint: whether the prompt gives the answer away.
+            completion: text that follows the prompt.
+        """
+        return self._completion(self.prompt_ids(problem, hint), problem, hint, completion)
+
     def _example(
         self, problem: Problem, hint: bool, completion: str, with_few_shot: bool
     ) -> packing.Example:
         row = self.prompt_ids(problem, hint)
-        if self.chat:
-            ids = self._reply(row, problem, hint, completion.strip())
-        else:
-            prompt = self.task.prompt(problem, hint)
-            ids = packing.continued(self.tokenizer, row, prompt, completion)
+        ids = self._completion(row, problem, hint, completion)
         if with_few_shot:
             row = self.prompt_ids(problem, hint, with_few_shot)
-        return packing.example(row, [*ids, self.end])
+        return packing.example(row, ids)
+
+    def _completion(
+        self, before: list[int], problem: Problem, hint: bool, completion: str
+    ) -> list[int]:
+        """Returns the ids of a completion after its prompt, whose ids are `before`, with `end`."""
+        if self.chat:
+            ids = self._reply(before, problem, hint, completion.strip())
+        else:
+            prompt = self.task.prompt(problem, hint)
+            ids = packing.continued(self.tokenizer, before, prompt, completion)
+        return [*ids, self.end]
 
     def _reply(self, before: list[int], problem: Problem, hint: bool, text: str) -> list[int]:
         """Returns the ids of a reply in a chat after the prompt `before`.

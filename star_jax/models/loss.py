@@ -1,4 +1,4 @@
-"""Cross-entropy of the next token, from the residual stream, without all logits at once.
+"""Cross-entropy and log-probabilities of the next token, from the residual stream.
 
 The logits of a batch are the largest array of an update: vocabulary times tokens, in float32. Here
 the logits of one chunk of tokens exist at a time, and the chunk's gradient is computed with them:
@@ -82,6 +82,38 @@ def _backward(
 
 
 cross_entropy.defvjp(_forward, _backward)
+
+
+def token_log_probs(
+    config: ModelConfig,
+    head: Head,
+    x_BxTxE: jax.Array,
+    targets_BxT: jax.Array,
+    weights_BxT: jax.Array,
+) -> jax.Array:
+    """Returns the log-probability of each target that has weight; it has no gradient.
+
+    Args:
+        config: configuration of the decoder.
+        head: weights of the head.
+        x_BxTxE: residual stream.
+        targets_BxT: int32, the next tokens.
+        weights_BxT: float32; predictions of weight 0 are left out.
+
+    Returns:
+        Log-probabilities in nats, float32 [B, T]; 0 where the weight is 0.
+    """
+    chunks = _chunks(config, x_BxTxE, targets_BxT, weights_BxT)
+
+    def put(chunk: jax.Array, found: jax.Array) -> jax.Array:
+        x, targets, weights = chunks.take(chunk)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits(config, head, x), targets)
+        part = jnp.where(weights != 0, -loss, 0.0)
+        return jax.lax.dynamic_update_index_in_dim(found, part, chunk, 0)
+
+    found = jnp.zeros(chunks.targets.shape, jnp.float32)
+    found = jax.lax.fori_loop(0, chunks.weighted, put, found)
+    return chunks.joined(found[..., None], targets_BxT[..., None])[..., 0]
 
 
 def _zero_sums() -> Sums:

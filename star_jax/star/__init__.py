@@ -5,6 +5,7 @@ generate.py        sampling and grading of problems; finetune.py: training; weig
 fused_step.py      a round's work as one pure function of a batch
 fused_programs.py  the compiled programs of that function; fused_round.py: the loop around it
 run.py             everything that a run works with; build.py: makes it from the settings
+leak_score.py      how much more likely the hint makes a rationalization
 capacity.py        the number of rows that are decoded at a time
 evaluation.py      a run without rounds, which only evaluates
 finite.py          errors for NaN and infinities

@@ -24,6 +24,7 @@ from star_jax.star.fused_programs import FusedPrograms
 from star_jax.storage import run_dir
 from star_jax.tasks import Problem, Task
 from star_jax.training.programs import InitProgram, UpdatePrograms
+from star_jax.training.scoring import ScorePrograms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,7 @@ class RunPrograms:
         pretrain: updates of the base model; None for a run that makes none.
         train: updates of mode "rounds"; None in other runs.
         fused: fused step of mode "fused"; None in other runs.
+        score: log-probabilities of completions; None in a run that needs none.
     """
 
     compiler: Compiler
@@ -45,6 +47,7 @@ class RunPrograms:
     pretrain: UpdatePrograms | None = None
     train: UpdatePrograms | None = None
     fused: FusedPrograms | None = None
+    score: ScorePrograms | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,10 +16,11 @@ from jax.sharding import Mesh
 from star_jax.data.packing import Packed
 from star_jax.models import kv_cache
 from star_jax.models.attention import attend_segments, segment_starts
+from star_jax.models.kv_cache import Prefix
 from star_jax.models.loss import cross_entropy
 from star_jax.models.params import Params
 from star_jax.models.prefix_tokens import PrefixTokens
-from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
+from star_jax.models.transformer import ANY_LAYOUT, Decoder, Keep, Layout
 from star_jax.runtime import sharding
 from star_jax.training.state import StarState
 
@@ -64,20 +65,43 @@ def token_loss(
     Returns:
         Summed weighted cross-entropy in nats, [], and summed weight of correct predictions, [].
     """
-    attend, positions, given = attend_segments(batch.segments, mesh), batch.positions, ()
+    prefix = None
     if few_shot is not None:
-        positions = positions + few_shot.length
         prefix = kv_cache.make_prefix(model, few_shot.tokens, few_shot.length)
-        begun_T = segment_starts(batch.segments, mesh)
-        attend = kv_cache.attend_segments(batch.segments, positions, prefix, begun_T)
-        given = (prefix.keys, prefix.values)
-
     layout = split_layout(mesh) if mesh and remat else ANY_LAYOUT
     keep = "inputs" if remat else "products"
-    x, _ = model.hidden(batch.tokens, positions, attend, given=given, keep=keep, layout=layout)
+    x = packed_hidden(model, batch, prefix, mesh=mesh, keep=keep, layout=layout)
     return cross_entropy(
         model.config, model.last, x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:]
     )
+
+
+def packed_hidden(
+    model: Decoder,
+    batch: Packed,
+    prefix: Prefix | None = None,
+    *,
+    mesh: Mesh | None = None,
+    keep: Keep = "everything",
+    layout: Layout = ANY_LAYOUT,
+) -> jax.Array:
+    """Returns the normalised residual stream [B, T, E] of packed sequences.
+
+    Args:
+        model: decoder.
+        batch: packed sequences.
+        prefix: keys and values of the few-shot prompt that precedes every segment; None: no prompt.
+        mesh: devices that the program will run on (`token_loss`).
+        keep: activations of each block that are stored for the gradient.
+        layout: sharding of the activations.
+    """
+    attend, positions, given = attend_segments(batch.segments, mesh), batch.positions, ()
+    if prefix is not None:
+        positions = positions + prefix.length
+        begun_T = segment_starts(batch.segments, mesh)
+        attend = kv_cache.attend_segments(batch.segments, positions, prefix, begun_T)
+        given = (prefix.keys, prefix.values)
+    return model.hidden(batch.tokens, positions, attend, given=given, keep=keep, layout=layout)[0]
 
 
 def split_layout(mesh: Mesh) -> Layout:

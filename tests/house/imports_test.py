@@ -33,8 +33,9 @@ COMMANDS = {"main", "evaluate", "export", "inspect_model", "star_step"}  # above
 # What knows strings and numpy, and never jax, not even by way of another module.
 TEXT_SIDE = {"config", "data", "tasks"}
 TEXT_MODULES = {
-    *("grading.evaluation", "grading.grade", "grading.ledger", "grading.statistics"),
-    *("grading.summary", "reporting.console", "reporting.metrics", "reporting.plot"),
+    *("grading.auc", "grading.evaluation", "grading.grade", "grading.leak_scores"),
+    *("grading.ledger", "grading.statistics", "grading.summary"),
+    *("reporting.console", "reporting.metrics", "reporting.plot"),
     *("reporting.result", "storage.files", "storage.gguf_header", "storage.hub"),
     *("storage.run_dir", "storage.versions"),
 }
