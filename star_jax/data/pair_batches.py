@@ -108,11 +108,11 @@ class PairData:
         """
         for groups in self._groups(shape.parts, start):
             parts = [_pack(examples, shape) for _, examples in groups]
-            names = ("tokens", "segments", "positions", "weights")
+            arrays = zip(*(vars(packed).values() for packed, _ in parts), strict=True)
             yield PairBatch(
-                Packed(*(np.stack([getattr(packed, name) for packed, _ in parts]) for name in names)),
-                np.stack([sequences for _, sequences in parts]),
-                np.stack([reference[index] for index, _ in groups]),
+                packed=Packed(*map(np.stack, arrays)),
+                sequences=np.stack([sequences for _, sequences in parts]),
+                reference=np.stack([reference[index] for index, _ in groups]),
             )
 
     def _groups(

@@ -159,13 +159,6 @@ class Prompter:
             )
         return self._example(sample.problem, hint, sample.completion, with_few_shot)
 
-    def scored_example(self, problem: Problem, completion: str) -> packing.Example:
-        """Returns any completion after its prompt without hint, right or wrong, with its end.
-
-        What a verifier is trained on and scores; the few-shot prompt is left out.
-        """
-        return self._example(problem, False, completion, with_few_shot=False)
-
     def direct_example(self, problem: Problem, with_few_shot: bool = False) -> packing.Example:
         """Returns a training example of the baseline without rationales: the gold answer alone."""
         return self._example(problem, False, self.task.direct(problem), with_few_shot)
