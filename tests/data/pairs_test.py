@@ -3,7 +3,6 @@ import itertools
 import json
 import pathlib
 
-import datasets
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,6 +105,7 @@ def test_a_question_is_held_out_with_all_its_pairs():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_file_opens_as_a_data_set_of_trls_explicit_prompts(tmp_path: pathlib.Path):
+    datasets = pytest.importorskip("datasets")
     written = [
         Pair(PROBLEMS[0], "right\u2028é\n", 'a "wrong"\tone'),
         Pair(PROBLEMS[1], "right", ""),
