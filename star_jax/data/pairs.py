@@ -61,15 +61,15 @@ def make_pairs(samples: Iterable[Sample], most: int, seed: int) -> list[Pair]:
     for sample in samples:
         if sample.hint and not (sample.kept and sample.correct):
             continue
-        asked = _asked(sample)
-        problems.setdefault(asked, sample.problem)
+        key = asked(sample)
+        problems.setdefault(key, sample.problem)
         # Keys of dicts: sets whose order does not change.
-        (right if sample.correct else wrong).setdefault(asked, {})[sample.completion] = None
+        (right if sample.correct else wrong).setdefault(key, {})[sample.completion] = None
     pairs = []
-    for asked, problem in problems.items():
-        chosen = list(right.get(asked, {}))
-        rejected = [text for text in wrong.get(asked, {}) if text not in right.get(asked, {})]
-        draws = np.random.default_rng([seed, _CHOSEN, _hash(asked)])
+    for key, problem in problems.items():
+        chosen = list(right.get(key, {}))
+        rejected = [text for text in wrong.get(key, {}) if text not in right.get(key, {})]
+        draws = np.random.default_rng([seed, _CHOSEN, _hash(key)])
         pairs += [Pair(problem, *texts) for texts in _combine(chosen, rejected, most, draws)]
     return pairs
 
@@ -98,7 +98,7 @@ def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], l
     """
     parts: tuple[list[Pair], list[Pair]] = ([], [])
     for pair in pairs:
-        drawn = np.random.default_rng([seed, _HELD_OUT, _hash(_asked(pair.problem))]).random()
+        drawn = np.random.default_rng([seed, _HELD_OUT, _hash(asked(pair.problem))]).random()
         parts[int(drawn < share)].append(pair)
     return parts
 
@@ -125,11 +125,11 @@ def _line(pair: Pair, task: Task, chat: bool) -> dict[str, Any]:
     return {name: [{"role": role, "content": text}] for name, (role, text) in texts.items()}
 
 
-def _asked(question: Sample | Problem) -> tuple[str, ...]:
+def asked(question: Sample | Problem) -> tuple[str, ...]:
     """Returns what equal questions have in common."""
     return (question.question, question.answer, *question.choices)
 
 
-def _hash(asked: tuple[str, ...]) -> int:
-    text = json.dumps(asked).encode()
+def _hash(key: tuple[str, ...]) -> int:
+    text = json.dumps(key).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
