@@ -8,27 +8,29 @@ The same command goes on where it was stopped. Over several hosts it is started 
 """
 
 import argparse
-import math
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import logging
 
 from star_jax.config.flags import refuse
+from star_jax.config.schema import Allowed
 from star_jax.config.validation import SettingsError
 from star_jax.runtime import distributed
 
 
-def _number(kind: type, low: float, high: float = math.inf) -> Callable[[str], float]:
-    """Returns a parser of numbers in (low, high]; whole ones where `kind` is int."""
+def _in(interval: str, kind: type = int) -> Callable[[str], Any]:
+    """Returns a parser of the numbers in an interval such as "(0, 1]"."""
+    allowed = Allowed(kind, interval)
 
-    def number(text: str) -> float:
-        value = kind(text)
-        if not low < value <= high:
-            raise argparse.ArgumentTypeError(f"{text}: must be above {low} and at most {high}")
+    def read(text: str) -> Any:
+        value = allowed.read(text)
+        if not allowed.admits(value):
+            raise argparse.ArgumentTypeError(f"{text}: must be {allowed}")
         return value
 
-    return number
+    return read
 
 
 def _folder(text: str) -> str:
@@ -48,20 +50,24 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add, count, share = parser.add_argument, _number(int, 0), _number(float, -1e-9, 0.9)
-    positive = _number(float, 0)
+    add, count, positive = parser.add_argument, _in("[1, inf)"), _in("(0, inf)", float)
     add("--run", required=True, type=_folder, help="the run's folder, with finished rounds")
     add("--workdir", type=_folder, help="the verifier's folder (the run's name and -verifier)")
-    add("--round", type=_number(int, -1), help="whose model is reference and start (the best one)")
+    add("--round", type=_in("[0, inf)"), help="whose model is reference and start (the best one)")
     add("--beta", type=positive, default=0.1, help="DPO's pull towards the reference (0.1)")
     add("--learning_rate", type=positive, help="Adam's highest (a tenth of the run's)")
     add("--steps", type=count, default=2000, help="updates (2000)")
     add("--batch_pairs", type=count, default=16, help="pairs in an update (16)")
     add("--pairs_per_question", type=count, default=8, help="most pairs of a question (8)")
-    add("--held_out", type=share, default=0.1, help="share of questions to measure on (0.1)")
+    add(
+        "--held_out",
+        type=_in("[0, 1)", float),
+        default=0.1,
+        help="share of questions to measure on (0.1)",
+    )
     add("--rationalized", action=argparse.BooleanOptionalAction, default=True,
         help="whether kept rationalizations may be chosen texts")  # fmt: skip
-    add("--seed", type=_number(int, -1), default=0, help="of pairs and their order (0)")
+    add("--seed", type=_in("[0, inf)"), default=0, help="of pairs and their order (0)")
     add("--mesh", type=_sizes, default=(), help="devices: data,fsdp,tensor (those of the run)")
     add("--coordinator", help="host:port of process 0")
     add("--processes", type=int, help="how many processes share the training")
