@@ -9,11 +9,13 @@ from rich.console import Console
 
 from star_jax.config.validation import Settings, SettingsError, check_samples
 from star_jax.conversion import run_checkpoint
+from star_jax.data.sample import Sample
 from star_jax.grading.evaluation import summarize
 from star_jax.runtime import multihost
 from star_jax.star import build, generate, phase, ranking, weights
-from star_jax.star.run import announce
+from star_jax.star.run import Run, announce
 from star_jax.storage import files, versions
+from star_jax.tasks import Problem
 
 T = TypeVar("T")
 
@@ -64,15 +66,7 @@ def evaluate(
     multihost.on_primary(lambda: _check_folder(of, settings.model.source, split, samples))
     announce(run)
     run.programs.compiler.start()
-    repeated = [problem for problem in problems for _ in range(samples)]
-    # The policy is bound to no variable: a verifier needs its memory.
-    graded = generate.sample(
-        run,
-        0,
-        phase.VOTE,
-        weights.restore_policy(run, weights.open_weights(run), 0),
-        repeated,
-    )
+    graded = _sample(run, [problem for problem in problems for _ in range(samples)])
     scores = ranking.score(run, verifier, graded) if verifier else []
     run.programs.compiler.stop()
     result = {
@@ -84,6 +78,12 @@ def evaluate(
     }
     multihost.on_primary(lambda: files.write_json(run.folder / RESULT, result))
     return result
+
+
+def _sample(run: Run, problems: Sequence[Problem]) -> list[Sample]:
+    """Samples and grades; the model's memory is free afterwards, as a verifier may need it."""
+    policy = weights.restore_policy(run, weights.open_weights(run), 0)
+    return generate.sample(run, 0, phase.VOTE, policy, problems)
 
 
 def _questions(every: Sequence[T], samples: int) -> list[Sequence[T]]:
