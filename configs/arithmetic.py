@@ -3,7 +3,9 @@
 command   python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/arithmetic
           --config=configs/arithmetic.py:study is an arm of the study in experiments/arithmetic
           :fused and :online are the demo in mode 'fused', its policy frozen for a round or the
-          learner itself; --config.pretrain.base=runs/arithmetic takes the demo's base
+          learner itself; :no_rationalization, :rest_em, :rft, :expert_iteration, :label_free and
+          :v_star are other methods, with the demo's updates and about as many rationales a round;
+          --config.pretrain.base=runs/arithmetic takes the demo's base
 hardware  a CPU with 2 cores
 time      12 min 23 s on a Zen 4, half of that on newer ones; the study 79 min; from the demo's base
           :fused about 7 min and :online 8
@@ -17,9 +19,9 @@ the format, can follow a hint and has a rough sense of what digits add up to, bu
 
 from ml_collections import ConfigDict
 
-from star_jax.config import validation
+from star_jax.config import methods, validation
 
-VARIANTS = ("demo", "study", "fused", "online")
+VARIANTS = ("demo", "study", "fused", "online", "no_rationalization", *methods.METHODS)
 
 
 def get_config(variant: str = "demo") -> ConfigDict:
@@ -50,4 +52,11 @@ def get_config(variant: str = "demo") -> ConfigDict:
         # What it writes is what it learns next: at 3e-4 its slips in copying became a habit.
         config.policy_refresh_every, config.train.learning_rate = 1, 1.5e-4
         config.rounds.problems, config.rounds.count = 5000, 6
+    if variant == "no_rationalization":
+        config.rationalize.update(enabled=False, rehearsal=0.0)
+    if variant in methods.METHODS:
+        count = config.rounds.count
+        methods.apply(config, variant)
+        # As many rationales a round as the demo, which tries failures twice: 8 for 625 questions.
+        config.sampler.samples, config.rounds.problems, config.rounds.count = 8, 625, count
     return config

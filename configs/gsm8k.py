@@ -2,7 +2,9 @@
 
 command   python -m star_jax.main --config=configs/gsm8k.py --workdir=runs/gsm8k
           --config=configs/gsm8k.py:smollm2 is SmolLM2-135M-Instruct on a subset, :paper is the
-          default, :released_code samples as the released code does
+          default, :released_code samples as the released code does; :rest_em, :rft,
+          :expert_iteration, :label_free and :v_star are other methods (star_jax/config/methods.py),
+          of GPT-J or, as in :smollm2,rest_em, of SmolLM2
 hardware  8 devices of 16 GiB, such as a TPU v3-8, by the compiler for TPUs (not tried; see
           experiments/tpu_compile/table.md); :smollm2 a CPU with 2 cores
 time      GPT-J was not run; :smollm2 not timed; the study of 128 questions about an hour
@@ -17,18 +19,19 @@ transformers where you trust it, save_pretrained it to a folder, and give that.
 
 from ml_collections import ConfigDict
 
-from star_jax.config import validation
+from star_jax.config import methods, validation
 
-VARIANTS = ("paper", "gpt_j", "released_code", "smollm2")
+VARIANTS = ("paper", "gpt_j", "released_code", "smollm2", *methods.METHODS)
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
-    """The experiment; `variant` is what follows the colon.
+    """The experiment; `variant` is what follows the colon: some of `VARIANTS`, with commas.
 
     Raises:
         ValueError: there is no such variant.
     """
-    if variant not in VARIANTS:
+    chosen = variant.split(",")
+    if not set(chosen) <= set(VARIANTS):
         raise ValueError(f"configs/gsm8k.py:{variant}: the variants are {', '.join(VARIANTS)}")
     config = validation.defaults()
     config.task.update(name="gsm8k", data="hf:openai/gsm8k:main", dev=0.05)
@@ -44,9 +47,9 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.train.save_every = 500  # 73 GB at a time
     config.train.remat = "blocks"
     config.train.update(first_steps=40, growth=1.2, max_steps=7912)
-    if variant == "released_code":
+    if "released_code" in chosen:
         config.sampler.update(temperature=0.01, top_p=0.9)
-    if variant == "smollm2":
+    if "smollm2" in chosen:
         config.model.update(source="HuggingFaceTB/SmolLM2-135M-Instruct", dtype="float32")
         config.mesh.update(data=-1, tensor=1)
         config.train.remat = "none"
@@ -59,4 +62,8 @@ def get_config(variant: str = "paper") -> ConfigDict:
         )
         config.train.save_every = 100
         config.train.update(first_steps=20, growth=1.5)
+    for method in (name for name in chosen if name in methods.METHODS):
+        methods.apply(config, method)
+        config.rounds.patience = 0  # the method says how many rounds
+        config.train.few_shot = method == "rest_em"
     return config

@@ -1,6 +1,6 @@
 """Runs the arithmetic study, after STaR's Figure 4: a base model, three arms, several seeds, plots.
 
-    python experiments/arithmetic/study.py [--runs=runs/study] [--seeds=3] [--jobs=2]
+    python -m experiments.arithmetic.study [--runs=runs/study] [--seeds=3] [--jobs=2]
         [--output=FOLDER] [--config.NAME=VALUE ...]
 
 All start from one base model (RUNS/base), with the same problems, updates and examples an update:
@@ -9,14 +9,12 @@ not done again, and one that was stopped goes on, so the same command resumes th
 """
 
 import argparse
-import concurrent.futures
-import itertools
-import os
 import pathlib
-import queue
 import subprocess
 import sys
 from collections.abc import Sequence
+
+from experiments import runs
 
 HERE = pathlib.Path(__file__).resolve().parent
 CONFIG = HERE.parents[1] / "configs" / "arithmetic.py"
@@ -28,35 +26,20 @@ ARMS = {
 }
 
 
-def base_command(runs: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
+def base_command(folder: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
     """The command line that makes the base model: a run without a round."""
-    return _command(runs / "base", *more, "--config.rounds.count=0")
+    return _command(folder / "base", *more, "--config.rounds.count=0")
 
 
-def arm_command(arm: str, seed: int, runs: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
+def arm_command(arm: str, seed: int, folder: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
     """The command line of one arm with one seed, with `more` arguments at its end."""
-    own = [f"--config.seed={seed}", f"--config.pretrain.base={runs / 'base'}", *ARMS[arm]]
-    return _command(runs / f"{arm}-seed{seed}", *own, *more)
+    own = [f"--config.seed={seed}", f"--config.pretrain.base={folder / 'base'}", *ARMS[arm]]
+    return _command(folder / f"{arm}-seed{seed}", *own, *more)
 
 
 def _command(workdir: pathlib.Path, *flags: str) -> list[str]:
     program = (sys.executable, "-m", "star_jax.main", f"--config={CONFIG}:study")
     return [*program, f"--workdir={workdir}", *flags]
-
-
-def run(line: Sequence[str]) -> int:
-    """Runs a command to its end, its output in a log beside its --workdir."""
-    (workdir,) = (flag.partition("=")[2] for flag in line if flag.startswith("--workdir="))
-    name = pathlib.Path(workdir).name
-    _say(f"{name}: started")
-    with pathlib.Path(f"{workdir}.log").open("a") as log:
-        status = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    _say(f"{name}: {'FAILED, see its log' if status else 'done'}")
-    return status
-
-
-def _say(line: str) -> None:
-    print(f"{line}\n", end="", flush=True)  # in one piece: the runs speak from threads
 
 
 def main() -> int:
@@ -68,26 +51,12 @@ def main() -> int:
     parser.add_argument("--output", type=pathlib.Path, default=HERE, help="folder of the plots")
     chosen, more = parser.parse_known_args()
     chosen.runs.mkdir(parents=True, exist_ok=True)
-    if run(base_command(chosen.runs, more)):
+    if runs.run(base_command(chosen.runs, more)):
         return 1
-    cores: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-    def pin() -> None:
-        """Keeps the calling thread, and the processes it starts, on a core of their own."""
-        if sys.platform == "linux" and chosen.jobs > 1:
-            os.sched_setaffinity(0, {cores.get()})
-
-    if sys.platform == "linux":
-        mine = itertools.cycle(sorted(os.sched_getaffinity(0)))
-        for core in itertools.islice(mine, chosen.jobs):
-            cores.put(core)
-    with concurrent.futures.ThreadPoolExecutor(chosen.jobs, initializer=pin) as pool:
-        todo = [
-            arm_command(arm, seed, chosen.runs, more)
-            for seed in range(chosen.seeds)
-            for arm in ARMS
-        ]
-        statuses = list(pool.map(run, todo))
+    todo = [
+        arm_command(arm, seed, chosen.runs, more) for seed in range(chosen.seeds) for arm in ARMS
+    ]
+    statuses = runs.run_all(todo, chosen.jobs)
     if any(statuses):
         return 1  # what an earlier run has left in an arm's folder is not drawn
     plot = [sys.executable, HERE / "plot.py", chosen.runs, "--output", chosen.output]

@@ -32,6 +32,7 @@ from star_jax.config import validation
 from star_jax.config.validation import Settings
 from star_jax.data import packing
 from star_jax.data.sample import Sample
+from star_jax.grading import filtering
 from star_jax.grading import ledger as ledger_lib
 from star_jax.star import rounds
 from star_jax.star.build import Run, make_run
@@ -115,10 +116,10 @@ class Loop:
         problems, held_out = self._context.problems.train(1), self._context.problems.held_out
         begun = time.perf_counter()
         first = self._sample(sampler, problems, hint=False)
-        wrong = {sample.id for sample in ledger_lib.failures(first)}
+        wrong = set(filtering.failed(first))
         second = self._sample(sampler, [p for p in problems if p.id in wrong], hint=True)
         trained = 0
-        for batch in batches(self._context, ledger_lib.filter_samples(first, second)):
+        for batch in batches(self._context, filtering.filter_samples(first, second)):
             trainer.update(batch)
             trained += int((batch.segments > 0).sum())
         sampler.model.load_state_dict(trainer.model.state_dict())
@@ -132,7 +133,7 @@ class Loop:
         sampled = sampler.run(questions(self._context, problems, hint=hint))
         budget = self._context.buckets[-1].max_new_tokens
         return [
-            ledger_lib.make_sample(
+            filtering.make_sample(
                 self._context.task,
                 problem,
                 1,

@@ -93,7 +93,9 @@ class Task:
     max_digits: int = _number(5, "[1, 20]", "most digits of a number to add in training")
     ood_digits: int = _number(10, "[0, 40]", "most digits out of distribution; 0 = none")
     question_field: str = _text("question", "jsonl: a field, or a template with {field}s")
-    answer_field: str = _text("answer", "jsonl: a field, or a template with {field}s")
+    answer_field: str = _text(
+        "answer", "jsonl: a field, or a template; empty = no answers are known"
+    )
     rule: str = _choice(
         "marker", ("marker", "number", "letter", "regex"), "jsonl: finds the answer"
     )
@@ -150,8 +152,11 @@ class FewShot:
 class Sampler:
     """How rationales are decoded."""
 
-    rows: int = _number(0, "[0, 65536]", "questions decoded at a time; 0 = as memory allows")
-    refills: int = _number(16, "[1, 65536]", "questions a slot answers before they go to disk")
+    samples: int = _number(
+        1, "[1, 2048]", "rationales a question; more than one need a temperature"
+    )
+    rows: int = _number(0, "[0, 65536]", "rationales decoded at a time; 0 = as memory allows")
+    refills: int = _number(16, "[1, 65536]", "rationales a slot writes before they go to disk")
     temperature: float = _number(0.0, "[0, 10]", "of rationales; 0 = greedy, as evaluation is")
     top_k: int = _number(0, "[0, inf)", "sample from so many likeliest tokens; 0 = all")
     top_p: float = _number(1.0, "(0, 1]", "sample from the likeliest tokens of this mass")
@@ -164,8 +169,35 @@ class Rationalize:
     """A second try, with the answer as a hint, at what failed."""
 
     enabled: bool = _switch(True, "whether to try again")
-    drop_leaks: bool = _switch(False, "whether to drop rationales that give the hint away")
     rehearsal: float = _number(0.0, "[0, 1]", "share of what is kept trained on with its hint too")
+    score_leaks: bool = _switch(False, "measure how far the hint made each kept one likelier")
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """The answers that rationales are kept by."""
+
+    source: Literal["gold", "majority"] = _choice(
+        "gold", ("gold", "majority"), "the data's answers, or the most frequent of the samples'"
+    )
+    threshold: float = _number(0.0, "[0, 1]", "majority: least share of a question's samples")
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """Which of the rationales with the right answer are trained on."""
+
+    cap: int = _number(0, "[0, inf)", "most kept a question; 0 = all")
+    dedupe: Literal["none", "text", "steps"] = _choice(
+        "none",
+        ("none", "text", "steps"),
+        "of a question's equal texts, or lists of steps, keep one",
+    )
+    wrong_steps: bool = _switch(
+        False, "drop rationales with a step that is wrong, where one can tell"
+    )
+    leaks: bool = _switch(False, "drop rationales whose words give the hint away")
+    max_leak: float = _number(0.0, "[0, inf)", "highest mean leak score (nats a token); 0 = any")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +206,12 @@ class Rounds:
 
     count: int = _number(8, "[0, 1000]", "most rounds")
     problems: int = _number(2000, "[0, inf)", "training problems a round; 0 = all there are")
+    start: Literal["base", "previous"] = _choice(
+        "base", ("base", "previous"), "the weights that a round's training starts from"
+    )
+    data: Literal["round", "all"] = _choice(
+        "round", ("round", "all"), "whose kept rationales: the round's, or those of all so far"
+    )
     keep_weights: str = _choice("all", ("all", "best"), "of which rounds: all, or best and last")
     patience: int = _number(0, "[0, 1000]", "stop after so many rounds without gain; 0 = never")
 
@@ -245,7 +283,25 @@ class Settings:
     few_shot: FewShot = FewShot()
     sampler: Sampler = Sampler()
     rationalize: Rationalize = Rationalize()
+    labels: Labels = Labels()
+    filter: Filter = Filter()
     rounds: Rounds = Rounds()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     mesh: Mesh = Mesh()
+
+
+SECTIONS: dict[str, type] = {
+    field.name: type(field.default)
+    for field in dataclasses.fields(Settings)
+    if dataclasses.is_dataclass(field.default)
+}
+
+# Every setting by its path, as in 'train.clip'; its metadata holds 'allowed' and 'help'.
+SETTINGS: dict[str, dataclasses.Field[Any]] = {
+    field.name: field for field in dataclasses.fields(Settings) if field.name not in SECTIONS
+} | {
+    f"{name}.{field.name}": field
+    for name, section in SECTIONS.items()
+    for field in dataclasses.fields(section)
+}

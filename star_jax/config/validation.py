@@ -6,168 +6,19 @@ validates the result once. Its error names every problem, not only the first.
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from star_jax.config.schema import Allowed, Settings
+from star_jax.config.rules import MADE_RULES, RULES
+from star_jax.config.schema import SECTIONS, SETTINGS, Allowed, Settings
+
+MOVED = {"rationalize.drop_leaks": "filter.leaks"}  # former name of a setting -> its name
 
 
 class SettingsError(ValueError):
     """Settings no run can have; one line per problem, each naming the setting."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rule:
-    """A rule between settings.
-
-    Attributes:
-        paths: settings that the rule compares; messages name the first one.
-        holds: function of the values at `paths`; returns whether the rule is kept.
-        must: text of the message, formatted with the values at `paths`.
-    """
-
-    paths: tuple[str, ...]
-    holds: Callable[..., bool]
-    must: str
-
-
-def _at_most(path: str, limit: str) -> _Rule:
-    return _Rule(
-        (path, limit), lambda value, most: value <= most, f"must be at most {limit} = {{1}}"
-    )
-
-
-def _multiple(path: str, parts: str) -> _Rule:
-    # A mesh axis of -1 is known only once there are devices.
-    return _Rule(
-        (path, parts),
-        lambda value, n: n < 0 or value % n == 0,
-        f"must be a multiple of {parts} = {{1}}",
-    )
-
-
-def _sampling(path: str, neutral: float) -> _Rule:
-    return _Rule(
-        (path, "sampler.temperature"),
-        lambda value, temperature: value == neutral or temperature > 0,
-        "changes nothing at sampler.temperature = {1}; set that above 0 as well",
-    )
-
-
-SECTIONS: dict[str, type] = {
-    field.name: type(field.default)
-    for field in dataclasses.fields(Settings)
-    if dataclasses.is_dataclass(field.default)
-}
-
-
-def _fused(path: str, needed: object, why: str) -> _Rule:
-    """A rule that fixes a setting in mode "fused"."""
-    return _Rule(
-        (path, "mode"),
-        lambda value, mode: mode != "fused" or value == needed,
-        f"must be {needed!r} in mode 'fused': {why}",
-    )
-
-
-# Every setting by its path, as in 'train.clip'; its metadata holds 'allowed' and 'help'.
-SETTINGS: dict[str, dataclasses.Field[Any]] = {
-    field.name: field for field in dataclasses.fields(Settings) if field.name not in SECTIONS
-} | {
-    f"{name}.{field.name}": field
-    for name, section in SECTIONS.items()
-    for field in dataclasses.fields(section)
-}
-
-_RULES = (
-    _Rule(
-        ("task.data", "task.name", "task.module"),
-        lambda data, name, module: bool(data or module) or name == "arithmetic",
-        "must say where the data of {1} lies: a folder, a .jsonl file, tfds:NAME or hf:OWNER/NAME",
-    ),
-    _Rule(
-        ("sampler.max_new_tokens", "task.name", "task.module"),
-        lambda most, name, module: most > 0 or bool(module) or name == "arithmetic",
-        "must be above 0: only arithmetic knows how long its answers are",
-    ),
-    _Rule(
-        ("model.source", "task.name", "task.module"),
-        lambda source, name, module: bool(source or module) or name == "arithmetic",
-        "must name a pretrained model: only arithmetic has a corpus to make one from",
-    ),
-    _Rule(
-        ("model.chat", "model.source"),
-        lambda chat, source: bool(source) or not chat,
-        "needs the tokenizer of a pretrained model: set model.source",
-    ),
-    *(
-        _Rule(
-            (path, "task.name", "task.module"),
-            lambda count, name, module: count > 0 or bool(module) or name != "arithmetic",
-            "must be above 0: there is no end of sums",
-        )
-        for path in ("rounds.problems", "evaluate.problems")
-    ),
-    _at_most("task.min_digits", "task.max_digits"),
-    _Rule(
-        ("task.ood_digits", "task.max_digits"),
-        lambda beyond, most: beyond == 0 or beyond > most,
-        "must be 0 (none) or above task.max_digits = {1}",
-    ),
-    _sampling("sampler.top_k", 0),
-    _sampling("sampler.top_p", 1),
-    _at_most("train.first_steps", "train.max_steps"),
-    _Rule(
-        ("train.few_shot", "rationalize.rehearsal"),
-        lambda few_shot, rehearsal: not few_shot or rehearsal == 0,
-        "cannot go with rationalize.rehearsal = {1}, whose examples have hints",
-    ),
-    _Rule(
-        ("policy_refresh_every", "mode"),
-        lambda every, mode: every == 0 or mode == "fused",
-        "must be 0 in mode {1!r}: there the policy is the round's",
-    ),
-    _Rule(
-        ("sampler.rows", "mode"),
-        lambda rows, mode: mode != "fused" or rows > 0,
-        "must be above 0 in mode 'fused': it is how many questions an update is of",
-    ),
-    _Rule(
-        ("rationalize.rehearsal", "sampler.rows", "mode"),
-        lambda share, rows, mode: mode != "fused" or share == 0 or not 0 < rows * share < 1,
-        "is none of the sampler.rows = {1} questions of a step in mode 'fused'",
-    ),
-    _fused("method", "rationale", "it learns what it has written"),
-    _fused("grading", "exact", "it grades on the device"),
-    _fused("rationalize.drop_leaks", False, "it grades on the device"),
-    _Rule(
-        ("mesh.data", "mesh.fsdp", "mesh.tensor"),
-        lambda *sizes: sizes.count(-1) <= 1,
-        "only one of mesh.data, mesh.fsdp, mesh.tensor can be -1",
-    ),
-)
-
-# Rules for a model that is trained from scratch; a pretrained model's config.json has its shape.
-_MADE_RULES = (
-    _Rule(
-        ("model.width", "model.heads", "model.head_dim"),
-        lambda width, heads, head_dim: width == heads * head_dim,
-        "must be model.heads x model.head_dim = {1} x {2}",
-    ),
-    _Rule(("model.rotary",), lambda rotary: rotary % 2 == 0, "must be even"),
-    _at_most("model.rotary", "model.head_dim"),
-    _multiple("model.heads", "mesh.tensor"),
-    _Rule(
-        ("pretrain.warmup_steps", "pretrain.steps"),
-        lambda warmup, steps: steps == 0 or warmup <= steps,
-        "must be at most pretrain.steps = {1}",
-    ),
-    _at_most("pretrain.length", "model.context"),
-    _at_most("sampler.max_new_tokens", "model.context"),
-    _at_most("train.length", "model.context"),
-)
 
 
 def defaults() -> ConfigDict:
@@ -194,7 +45,7 @@ def from_config(config: ConfigDict) -> Settings:
     }
     conflicts = [
         f"config.{rule.paths[0]} = {used[0]!r}: {rule.must.format(*used)}"
-        for rule in (*_RULES, *(() if values["model.source"] else _MADE_RULES))
+        for rule in (*RULES, *(() if values["model.source"] else MADE_RULES))
         if problems.keys().isdisjoint(rule.paths)
         and not rule.holds(*(used := [values[path] for path in rule.paths]))
     ]
@@ -210,6 +61,20 @@ def from_config(config: ConfigDict) -> Settings:
 def to_dict(settings: Settings) -> dict[str, Any]:
     """Returns the settings as nested plain values, fit for JSON."""
     return dataclasses.asdict(settings)
+
+
+def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings that any version has stored, as this version would store them.
+
+    Settings that are newer than the folder get their defaults, which change nothing.
+    """
+    values = _flatten(to_dict(Settings()))
+    values |= {MOVED.get(path, path): value for path, value in _flatten(stored).items()}
+    nested: dict[str, Any] = {}
+    for path, value in values.items():
+        section, _, name = path.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[name] = value
+    return nested
 
 
 def differences(
@@ -245,6 +110,8 @@ def problem(path: str, value: object) -> str | None:
 
 def _nearest(path: str) -> str:
     """Returns a hint at the setting that was probably meant by a name that does not exist."""
+    if path in MOVED:
+        return f"it is 'config.{MOVED[path]}' now"
     section, _, name = path.rpartition(".")
     names = [known.removeprefix(f"{section}.") for known in SETTINGS if section in SECTIONS]
     close = difflib.get_close_matches(name, [known for known in names if "." not in known], n=1)

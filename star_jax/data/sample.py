@@ -5,7 +5,10 @@ from typing import Literal
 
 from star_jax.tasks.task import Problem
 
-Reason = Literal["kept", "wrong answer", "no answer", "truncated", "hint leak"]
+Reason = Literal[
+    "kept", "wrong answer", "no answer", "truncated", "hint leak", "wrong step",
+    "duplicate", "over the cap", "outvoted", "tied vote", "weak vote",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class Sample:
         reason: "kept", or the reason why the sample was dropped.
         wrong_step: whether the rationale has a wrong step; None if the task cannot tell.
         tokens: number of generated tokens, end-of-text included.
+        sample: index among the question's samples of the phase, from 0.
+        label: answer that it was kept or dropped by if the samples vote; None where the data's
+            answer decides, or the vote has no winner.
     """
 
     id: str
@@ -50,6 +56,8 @@ class Sample:
     reason: Reason
     wrong_step: bool | None
     tokens: int
+    sample: int = 0
+    label: str | None = None
 
     @property
     def problem(self) -> Problem:

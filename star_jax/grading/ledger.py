@@ -1,114 +1,27 @@
-"""The ledger: samples as JSON lines, each with its grade and the reason why it was dropped."""
+"""The ledger: samples as JSON lines, each with its grade and the reason why it was dropped.
+
+A field at its default is left out of a line, so older ledgers can be read.
+"""
 
 import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from etils import epath
 
-from star_jax.data.sample import Reason, Sample
-from star_jax.grading.grade import Rule, Verdict, grade
+from star_jax.data.sample import Sample
 from star_jax.storage import files
-from star_jax.tasks.task import Problem, Task
 
 _KEPT = "kept.jsonl"
 _FIELDS = get_type_hints(Sample)  # field -> the type its value must have in a stored line
-
-
-def make_sample(
-    task: Task,
-    problem: Problem,
-    round: int,
-    hint: bool,
-    completion: str,
-    *,
-    truncated: bool,
-    tokens: int,
-    direct: bool = False,
-    rule: Rule = "exact",
-    drop_leaks: bool = False,
-) -> Sample:
-    """Returns the ledger's line for one completion of `problem`.
-
-    The arguments are those of `grade` and the fields of `Sample`. With `drop_leaks`, a rationale
-    that reveals its hint is not kept.
-    """
-    verdict = grade(task, problem, completion, truncated=truncated, direct=direct, rule=rule)
-    completion, truncated = verdict.completion, verdict.truncated
-    leaks = task.leaks(problem, completion) if hint else []
-    leaking = drop_leaks and bool(leaks)
-    return Sample(
-        id=problem.id,
-        round=round,
-        group=problem.group,
-        hint=hint,
-        question=problem.question,
-        choices=list(problem.choices),
-        prompt=task.prompt(problem, hint),
-        completion=completion,
-        predicted=verdict.predicted,
-        answer=problem.answer,
-        correct=verdict.correct,
-        exact=verdict.exact,
-        flexible=verdict.flexible,
-        truncated=truncated,
-        leaks=leaks,
-        kept=verdict.correct and not leaking,
-        reason=_reason(verdict, truncated, leaking),
-        wrong_step=task.wrong_step(problem, completion),
-        tokens=tokens,
-    )
-
-
-def _reason(verdict: Verdict, truncated: bool, leaking: bool) -> Reason:
-    if verdict.correct:
-        return "hint leak" if leaking else "kept"
-    if truncated:
-        return "truncated"
-    return "no answer" if verdict.predicted is None else "wrong answer"
-
-
-def failures(samples: Iterable[Sample]) -> list[Sample]:
-    """The samples to rationalize (Algorithm 1, line 4): those that are not correct."""
-    return [sample for sample in samples if not sample.correct]
-
-
-def filter_samples(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> list[Sample]:
-    """Returns the samples that the round trains on: Algorithm 1's filter (lines 5 and 6).
-
-    These are the kept ones of `samples`, then the kept ones of `rationalized` whose first attempt
-    in `samples` failed. A rationalized sample is stored as if there had been no hint, with the
-    prompt of the first attempt. Its field `hint` still says where it came from.
-
-    Raises:
-        ValueError: two samples have one id, or a rationalized one has no first attempt.
-    """
-    first = _by_id(samples)
-    for sample in _by_id(rationalized).values():
-        if sample.id not in first:
-            raise ValueError(
-                f"rationalized sample {sample.id!r} has no sample without the hint in this round: "
-                "the two files are of different runs"
-            )
-    return [sample for sample in samples if sample.kept] + [
-        dataclasses.replace(sample, prompt=first[sample.id].prompt)
-        for sample in rationalized
-        if sample.kept and not first[sample.id].correct
-    ]
-
-
-def _by_id(samples: Sequence[Sample]) -> dict[str, Sample]:
-    by_id: dict[str, Sample] = {}
-    for sample in samples:
-        if sample.id in by_id:
-            raise ValueError(
-                f"two samples of one round have the id {sample.id!r}: the task's ids must be unique"
-            )
-        by_id[sample.id] = sample
-    return by_id
+_DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(Sample)
+    if field.default is not dataclasses.MISSING
+}
 
 
 def write_shard(
@@ -128,7 +41,11 @@ def write_part(
 
 
 def join_parts(
-    folder: epath.PathLike, phase: str, index: int, owners: Sequence[int]
+    folder: epath.PathLike,
+    phase: str,
+    index: int,
+    owners: Sequence[int],
+    judge: Callable[[list[Sample]], list[Sample]] = list,
 ) -> list[Sample]:
     """Joins the parts of a shard, writes the shard as `write_shard` does, and removes the parts.
 
@@ -137,6 +54,7 @@ def join_parts(
         phase: name of the shard's phase; see `star/phase.py`.
         index: index of the shard.
         owners: process in whose part each sample is, in the samples' order.
+        judge: function that judges all samples of the shard together, before they are written.
 
     Returns:
         The samples of the shard.
@@ -152,7 +70,7 @@ def join_parts(
             "must share --workdir, on a filesystem that shows at once what another has written"
         )
     readers = {owner: iter(_read(part)) for owner, part in parts.items()}
-    samples = [next(readers[owner]) for owner in owners]
+    samples = judge([next(readers[owner]) for owner in owners])
     _write(path, samples)
     for part in parts.values():
         part.unlink()
@@ -195,7 +113,7 @@ def _shard(folder: epath.PathLike, phase: str, index: int) -> epath.Path:
 
 
 def write_kept(folder: epath.PathLike, samples: Sequence[Sample]) -> None:
-    """Writes folder/kept.jsonl in one piece: the samples from `filter_samples`."""
+    """Writes folder/kept.jsonl in one piece: the samples from `filtering.filter_samples`."""
     _write(epath.Path(folder) / _KEPT, samples)
 
 
@@ -211,8 +129,14 @@ def read_kept(folder: epath.PathLike) -> list[Sample]:
 
 def _write(path: epath.Path, samples: Sequence[Sample]) -> None:
     # json escapes everything but ASCII, so no character of a completion can end a line early.
-    lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
+    lines = [json.dumps(_record(sample)) + "\n" for sample in samples]
     files.write_atomic(path, "".join(lines))
+
+
+def _record(sample: Sample) -> dict[str, Any]:
+    """Returns the fields of a line: all that have no default, and others unless they are at it."""
+    record = dataclasses.asdict(sample)
+    return {k: v for k, v in record.items() if k not in _DEFAULTS or v != _DEFAULTS[k]}
 
 
 def _read(path: epath.Path) -> list[Sample]:
@@ -231,6 +155,7 @@ def _parse(path: epath.Path, number: int, line: bytes) -> Sample:
         raise _damaged(path, number, f"not an object but {record!r}")
     for name in record.keys() - _FIELDS.keys():
         raise _damaged(path, number, f"unknown field {name!r}")
+    record = _DEFAULTS | record
     for name, expected in _FIELDS.items():
         if name not in record:
             raise _damaged(path, number, f"no {name!r}")

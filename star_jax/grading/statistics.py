@@ -12,6 +12,17 @@ from typing import Any
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile: two-sided 95 %
 
 
+# `accuracy_summary` of answers to questions whose answers are not known.
+NO_ACCURACY: dict[str, Any] = {
+    "accuracy": None,
+    "accuracy_interval": None,
+    "evaluated": 0,
+    "accuracy_by_class": {},
+    "out_of_distribution": {},
+    "interval_by_class": {},
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
     """The number of right answers among `total`.

@@ -5,20 +5,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from star_jax.data.sample import Sample
-from star_jax.grading.ledger import filter_samples
+from star_jax.grading import filtering
+from star_jax.grading.statistics import Score
 
 
-def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
+def summarize(
+    samples: Sequence[Sample], rationalized: Sequence[Sample], kept: Sequence[Sample]
+) -> dict[str, Any]:
     """Summarizes a round.
 
     Args:
         samples: samples without the hint.
         rationalized: samples with the hint.
+        kept: samples that the round trains on.
 
     Returns:
         A dict that JSON can hold, with
-        tried, correct: number of problems sampled without the hint, and of those that are right.
-        hinted, rationalized: number of failures sampled again with the hint, and of those kept.
+        tried, correct: number of samples without the hint, and of those that are right.
+        hinted, rationalized: number of samples of failures with the hint, and of those kept.
         kept: number of samples that the round trains on.
         wrong_step_share {generated, rationalized}: share of the kept rationales that have a wrong
             step although their answer is right; None if none is kept or the task cannot know.
@@ -32,7 +36,7 @@ def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict
     """
     groups = dict.fromkeys(sample.group for sample in samples)
     return {
-        **_counts(samples, rationalized),
+        **_counts(samples, rationalized, kept),
         "truncated": _both(samples, rationalized, _truncated_share),
         "unparsable": _both(samples, rationalized, _unparsable_share),
         "disagreement": _both(samples, rationalized, _disagreement_share),
@@ -40,16 +44,16 @@ def summarize(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict
         "dropped": _dropped(samples, rationalized),
         "by_class": {
             group: _counts(
-                [sample for sample in samples if sample.group == group],
-                [sample for sample in rationalized if sample.group == group],
+                *([s for s in part if s.group == group] for part in (samples, rationalized, kept))
             )
             for group in groups
         },
     }
 
 
-def _counts(samples: Sequence[Sample], rationalized: Sequence[Sample]) -> dict[str, Any]:
-    kept = filter_samples(samples, rationalized)
+def _counts(
+    samples: Sequence[Sample], rationalized: Sequence[Sample], kept: Sequence[Sample]
+) -> dict[str, Any]:
     generated = [sample for sample in kept if not sample.hint]
     with_hint = [sample for sample in kept if sample.hint]
     return {
@@ -101,6 +105,37 @@ def _dropped(
         return dict(sorted(counts.items()))
 
     return {"generated": reasons(samples), "rationalized": reasons(rationalized)}
+
+
+def labels(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Summarizes the labels that the samples of each question have voted for.
+
+    Returns:
+        A dict with
+        labelled: number of questions that have a label.
+        tied, weak, unparsable: number of questions without one: two answers were as frequent, the
+            most frequent was below `labels.threshold`, or no sample had an answer.
+        share: mean share of a labelled question's samples that have the label; None without one.
+        accuracy, accuracy_interval: share of the labels that are the data's answer, where the data
+            has one, and its 95 % interval; None without any.
+    """
+    questions = filtering.by_question(samples).values()
+    labelled = [group for group in questions if group[0].label is not None]
+    rest = [group for group in questions if group[0].label is None]
+    reasons = [{sample.reason for sample in group} for group in rest]
+    known = [group[0] for group in labelled if group[0].answer]
+    right = sum(sample.label == sample.answer for sample in known)
+    score = Score(right, len(known)) if known else None
+    shares = [filtering.vote(group).share for group in labelled]
+    return {
+        "labelled": len(labelled),
+        "tied": sum("tied vote" in found for found in reasons),
+        "weak": sum("weak vote" in found for found in reasons),
+        "unparsable": sum(not found & {"tied vote", "weak vote"} for found in reasons),
+        "share": sum(shares) / len(shares) if shares else None,
+        "accuracy": score.accuracy if score else None,
+        "accuracy_interval": list(score.interval) if score else None,
+    }
 
 
 def agreement(samples: Sequence[Sample]) -> dict[str, float | None]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from star_jax.grading.diversity import has_collapsed
 from star_jax.reporting.metrics import METRICS
 from star_jax.reporting.plot import PLOT
 from star_jax.reporting.result import RESULT
@@ -139,7 +140,9 @@ def print_round(console: Console, record: dict[str, Any], unit: str = "class") -
         unit: noun that a group of problems counts, such as "digits".
     """
     name = f"round {record['round']}" if record["round"] else "base model"
-    console.rule(f"[bold]{name}[/bold]: {100 * record['accuracy']:.1f} % right", align="left")
+    right = record["accuracy"]
+    said = "the data has no answers" if right is None else f"{100 * right:.1f} % right"
+    console.rule(f"[bold]{name}[/bold]: {said}", align="left")
     if record["round"]:
         console.print(_work_table([record]))
     console.print(_accuracy_table([record], unit))
@@ -156,6 +159,28 @@ def print_rounds(console: Console, rounds: Sequence[dict[str, Any]], unit: str =
     console.rule("[bold]all rounds[/bold]", align="left")
     console.print(_work_table(rounds))
     console.print(_accuracy_table(rounds, unit))
+
+
+def print_diversity(console: Console, round_: int, measures: dict[str, Any]) -> None:
+    """Prints how different the samples of a question were, and warns if they were not.
+
+    Args:
+        console: console to print to.
+        round_: number of the round.
+        measures: result of `diversity.summarize`.
+    """
+    console.print(
+        f"round {round_}: of {measures['samples']} samples a question "
+        f"{measures['distinct_rationales']:.1f} are different texts with "
+        f"{measures['distinct_answers']:.1f} different answers; "
+        f"{measures['never_solved']} questions were never solved"
+    )
+    if has_collapsed(measures):
+        console.print(
+            f"[yellow]round {round_}: for {100 * measures['collapsed']:.0f} % of the questions not "
+            "always solved, all samples are one text: sampling more finds nothing new. Raise "
+            "config.sampler.temperature, or train less (config.train.first_steps)[/yellow]"
+        )
 
 
 def print_test(console: Console, score: dict[str, Any]) -> None:
@@ -242,10 +267,11 @@ def _accuracy_table(rounds: Sequence[dict[str, Any]], unit: str) -> Table:
     for group in outside:
         table.add_column(f"\n{group}*", justify="right", min_width=4, style="dim")
     for record in rounds:
-        low, high = record.get("accuracy_interval", (None, None))
+        low, high = record.get("accuracy_interval") or (None, None)
+        right = record["accuracy"]
         table.add_row(
             str(record["round"]),
-            f"{100 * record['accuracy']:.1f}",
+            DASH if right is None else f"{100 * right:.1f}",
             DASH if low is None else f"{100 * low:.0f}–{100 * high:.0f}",
             *(_percent(record["accuracy_by_class"][group]) for group in inside),
             *(_percent(record["out_of_distribution"][group]) for group in outside),

@@ -79,6 +79,9 @@ def _plot_accuracy(axes: Axes, rounds: Sequence[dict[str, Any]], unit: str) -> N
         ys = [100 * record["out_of_distribution"][group] for record in rounds]
         axes.plot(xs, ys, color="#8A8A8A", linewidth=1.0, linestyle=(0, (4, 2)))
         labels.append(Label((xs[-1], ys[-1]), group_label(group, unit) + " (unseen)", MUTED))
+    if any(record["accuracy"] is None for record in rounds):
+        axes.text(0.5, 0.5, "the data has no answers", transform=axes.transAxes, ha="center")
+        return
     ys = [100 * record["accuracy"] for record in rounds]
     axes.plot(xs, ys, color=INK, linewidth=3.2, marker="o", markersize=5)
     labels.insert(0, Label((xs[-1], ys[-1]), f"overall {ys[-1]:.1f} %", INK, bold=True))

@@ -16,12 +16,12 @@ def result(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Returns the content of `result.json`.
 
     Args:
-        rounds: rounds so far in order, each with at least `round` and `accuracy` (0..1); the first
-            is round 0, the base model.
+        rounds: rounds so far in order, each with at least `round` and `accuracy` (0..1, or None
+            if the data has no answers); the first is round 0, the base model.
 
     Returns:
-        A dict with base_accuracy, accuracy (the last round's), best_round (the earliest best) and
-        rounds.
+        A dict with base_accuracy, accuracy (the last round's), best_round (the earliest best; the
+        last if no accuracy is known) and rounds.
 
     Raises:
         ValueError: the rounds are not 0, 1, 2, ...
@@ -29,7 +29,9 @@ def result(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     numbers = [record["round"] for record in rounds]
     if not numbers or numbers != list(range(len(numbers))):
         raise ValueError(f"a result needs the rounds 0, 1, 2, ... in order; got {numbers}")
-    best = max(rounds, key=lambda record: (record["accuracy"], -record["round"]))
+    known = [record for record in rounds if record["accuracy"] is not None]
+    earliest = max(known, key=lambda record: (record["accuracy"], -record["round"]), default=None)
+    best = earliest or rounds[-1]
     return {
         "base_accuracy": rounds[0]["accuracy"],
         "accuracy": rounds[-1]["accuracy"],

@@ -22,7 +22,7 @@ from star_jax.inference.stop_rule import make_stop_rule
 from star_jax.models.config import ModelConfig, for_mesh
 from star_jax.runtime import multihost, sharding
 from star_jax.runtime.compile import Compiler
-from star_jax.star import capacity
+from star_jax.star import capacity, leak_score
 from star_jax.star.capacity import round_up
 from star_jax.star.fused_programs import FusedPrograms, FusedSpec
 from star_jax.star.run import Run, RunPrograms
@@ -45,8 +45,8 @@ def make_run(
         settings: settings of the run.
         workdir: folder of the run.
         console: console for tables and progress.
-        samples: completions of every question; with the number of questions, it bounds the rows
-            that are decoded at a time.
+        samples: completions of every question that is evaluated; with the number of questions, it
+            bounds the rows that are decoded at a time.
 
     Raises:
         SettingsError: the folder is of another configuration, a batch does not fit the mesh, a
@@ -127,13 +127,15 @@ def _programs(
 ) -> RunPrograms:
     """Returns the programs that the run needs, added in the order of their first use."""
     compiler = Compiler()
-    init = pretrain = train = fused = None
+    init = pretrain = train = fused = score = None
     if not (settings.model.source or settings.pretrain.base):
         init = InitProgram(compiler, model, mesh)
     if _pretrains(settings):
         spec = _pretrain_spec(settings.pretrain)
         pretrain = UpdatePrograms(compiler, model, mesh, spec, name="pretrain")
     sampling = SamplingPrograms(compiler, model, mesh, sampling_spec)
+    if settings.rounds.count and settings.rationalize.score_leaks:
+        score = leak_score.make_score_programs(compiler, model, mesh, settings, sampling_spec)
     if settings.rounds.count:
         spec = _train_spec(settings.train, fused_spec)
         few_shot = settings.train.few_shot
@@ -149,6 +151,7 @@ def _programs(
         pretrain=pretrain,
         train=train,
         fused=fused,
+        score=score,
     )
 
 

@@ -41,12 +41,13 @@ def choose(
         model: configuration of the model that samples.
         grid: mesh of the devices.
         prefix: length of the few-shot prompt, in tokens.
-        samples: rows of every problem.
+        samples: rows of every problem that is evaluated.
         workdir: folder of the run; its file `ROWS`, if present, has the number of rows.
     """
     inside = [p for p in problems.seen if prompter.task.in_distribution(p.group)]
     outside = [p for p in problems.seen if not prompter.task.in_distribution(p.group)]
-    most = samples * max(map(len, (problems.first, problems.held_out, problems.test)))
+    evaluated = samples * max(len(problems.held_out), len(problems.test))
+    most = max(settings.sampler.samples * len(problems.first), evaluated)
     sizes = [_lengths(settings, prompter, part) for part in (inside, outside) if part]
     multiple = math.lcm(MULTIPLE, sharding.batch_multiple(grid))
 

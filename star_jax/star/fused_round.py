@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from star_jax.data import packing, prompts
 from star_jax.data.sample import Sample
-from star_jax.grading import device, ledger
+from star_jax.grading import device, filtering, ledger
 from star_jax.inference.buckets import Bucket
 from star_jax.inference.scheduler import left_padded
 from star_jax.models.params import Params
@@ -110,7 +110,7 @@ def _write(
     for phase_, attempt, indices in zip(_PHASES, attempts, (rows, retried), strict=True):
         local = [index for index in indices if owners[index] == multihost.index()]
         samples = _grade(run, round_, questions, attempt, local, hint=phase_.hinted)
-        generate.write(folder, phase_, step - 1, samples, [owners[index] for index in indices])
+        generate.write(run, folder, phase_, step - 1, samples, [owners[index] for index in indices])
 
 
 def _metrics(metrics: StarMetrics) -> dict[str, float]:
@@ -133,7 +133,7 @@ def _grade(
     """Grades the rows of an attempt that are in `indices`."""
     generated, samples = attempt.generated, []
     for index in indices:
-        sample = ledger.make_sample(
+        sample = filtering.make_sample(
             run.task,
             questions[index],
             round_,

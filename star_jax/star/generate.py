@@ -3,12 +3,13 @@
 Chunks in the ledger are not sampled again, so an interrupted phase resumes.
 """
 
+import functools
 from collections.abc import Sequence
 
 from etils import epath
 
 from star_jax.data.sample import Sample
-from star_jax.grading import ledger
+from star_jax.grading import filtering, ledger
 from star_jax.inference import scheduler
 from star_jax.inference.programs import Policy
 from star_jax.inference.slot_batch import DeviceSlots
@@ -21,9 +22,14 @@ from star_jax.tasks import Problem
 
 
 def sample(
-    run: Run, round_: int, phase: Phase, params: Params, problems: Sequence[Problem]
+    run: Run,
+    round_: int,
+    phase: Phase,
+    params: Params,
+    problems: Sequence[Problem],
+    samples: int = 1,
 ) -> list[Sample]:
-    """Samples a completion of every problem, grades it and writes it to the round's ledger.
+    """Samples completions of every problem, grades them and writes them to the round's ledger.
 
     Args:
         run: the run.
@@ -31,9 +37,10 @@ def sample(
         phase: phase that says how to prompt and draw.
         params: weights of the model, laid out for sampling.
         problems: problems to complete.
+        samples: completions of every problem.
 
     Returns:
-        One sample per problem, in the order of `problems`.
+        The samples of every problem, in the order of `problems`.
     """
     folder = run.round_folder(round_)
     few_shot = run.shows_few_shot(round_ - 1 if phase.previous_policy else round_)
@@ -42,15 +49,16 @@ def sample(
             number,
             run.prompter.prompt_ids(problem, phase.hinted, few_shot),
             run.max_new_tokens(problem),
+            samples,
         )
         for number, problem in enumerate(problems)
     ]
     chunks = scheduler.plan(requests, run.buckets, run.settings.sampler.refills)
     done = multihost.on_primary(lambda: ledger.shard_count(folder, phase.name))
-    completed = sum(len(chunk.requests) for chunk in chunks[:done])
+    completed = samples * sum(len(chunk.requests) for chunk in chunks[:done])
     right = 0
     title = f"round {round_} {phase.name}"
-    with console.progress(run.console, title, len(requests), completed) as advance:
+    with console.progress(run.console, title, samples * len(requests), completed) as advance:
         prefix = run.prompter.few_shot(phase.hinted) if few_shot else ()
         programs = run.programs.sampling
         policy: Policy | None = None
@@ -66,9 +74,9 @@ def sample(
             process_of_slot = programs.owners(chunk.bucket.rows)
             owners = [process_of_slot[completion.slot] for completion in completions]
             local = [c for c in completions if process_of_slot[c.slot] == multihost.index()]
-            samples = _grade(run, round_, phase, local, problems)
-            samples = write(folder, phase, index, samples, owners)
-            right += sum(sample.correct for sample in samples)
+            graded = _grade(run, round_, phase, local, problems)
+            written = write(run, folder, phase, index, graded, owners)
+            right += sum(sample.correct for sample in written)
             advance(0, right=right)
     multihost.barrier()  # waits for the last shard
     return _read(folder, phase, chunks, problems)
@@ -81,16 +89,21 @@ def _read(
     problems: Sequence[Problem],
 ) -> list[Sample]:
     """Reads the samples of a finished phase, in the order of the problems."""
-    order = [request.number for chunk in chunks for request in chunk.requests]
+    order = [
+        (request.number, index)
+        for chunk in chunks
+        for request in chunk.requests
+        for index in range(request.samples)
+    ]
     by_number = dict(zip(order, ledger.read_shards(folder, phase.name), strict=True))
-    samples = [by_number[number] for number in range(len(problems))]
-    for sample_, problem in zip(samples, problems, strict=True):
-        if sample_.id != problem.id:
+    for (number, index), sample_ in by_number.items():
+        if (sample_.id, sample_.sample) != (due := problems[number].id, index):
             raise ValueError(
-                f"{folder}: a {phase.name} sample is of problem {sample_.id!r}, {problem.id!r} is "
-                "due; has the data changed? Put it back, or delete that folder"
+                f"{folder}: a {phase.name} line is sample {sample_.sample} of problem "
+                f"{sample_.id!r}, and sample {index} of {due!r} is due; has the data changed? Put "
+                "it back, or delete that folder"
             )
-    return samples
+    return [by_number[key] for key in sorted(by_number)]
 
 
 def _grade(
@@ -101,7 +114,7 @@ def _grade(
     problems: Sequence[Problem],
 ) -> list[Sample]:
     return [
-        ledger.make_sample(
+        filtering.make_sample(
             run.task,
             problems[completion.number],
             round_,
@@ -109,20 +122,27 @@ def _grade(
             run.text(completion.tokens),
             truncated=completion.truncated,
             tokens=len(completion.tokens),
+            sample=completion.sample,
             direct=run.direct,
             rule=run.settings.grading,
-            drop_leaks=run.settings.rationalize.drop_leaks,
+            filter=run.settings.filter,
         )
         for completion in completions
     ]
 
 
 def write(
-    folder: epath.Path, phase: Phase, index: int, graded: list[Sample], owners: Sequence[int]
+    run: Run,
+    folder: epath.Path,
+    phase: Phase,
+    index: int,
+    graded: list[Sample],
+    owners: Sequence[int],
 ) -> list[Sample]:
-    """Writes a chunk to the ledger.
+    """Writes a chunk to the ledger, the samples of each question judged together.
 
     Args:
+        run: the run.
         folder: folder of the round.
         phase: phase of the chunk.
         index: index of the chunk in its phase.
@@ -132,15 +152,18 @@ def write(
     Returns:
         All samples of the chunk in process 0; `graded` in other processes.
     """
+    rule = filtering.FilterRule(run.settings.filter, run.settings.labels)
+    judge = functools.partial(filtering.judge, run.task, rule=rule) if phase.trained_on else list
     if multihost.count() == 1:
-        ledger.write_shard(folder, phase.name, index, graded)
-        return graded
+        judged = judge(graded)
+        ledger.write_shard(folder, phase.name, index, judged)
+        return judged
     if graded:
         ledger.write_part(folder, phase.name, index, multihost.index(), graded)
     multihost.barrier()
     if not multihost.is_primary():
         return graded
-    return ledger.join_parts(folder, phase.name, index, owners)
+    return ledger.join_parts(folder, phase.name, index, owners, judge)
 
 
 def questions(run: Run, round_: int) -> list[Problem]:

@@ -21,6 +21,11 @@ class Phase:
     drawn: bool = False
     previous_policy: bool = False
 
+    @property
+    def trained_on(self) -> bool:
+        """True if the round is trained on what the filter keeps of the samples."""
+        return self.previous_policy
+
 
 GENERATE = Phase("samples", stream=0, drawn=True, previous_policy=True)
 RATIONALIZE = Phase("rationalized", stream=1, hinted=True, drawn=True, previous_policy=True)

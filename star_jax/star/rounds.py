@@ -18,15 +18,14 @@ from etils import epath
 from rich.console import Console
 
 from star_jax.config.validation import Settings
-from star_jax.data.packing import Example
 from star_jax.data.sample import Sample
-from star_jax.grading import ledger, statistics, summary
+from star_jax.grading import filtering, ledger, statistics, summary
 from star_jax.models.params import Params
 from star_jax.reporting import console, plot
 from star_jax.reporting.meter import Meter
 from star_jax.reporting.result import RESULT, result
 from star_jax.runtime import multihost
-from star_jax.star import build, finetune, fused_round, generate, phase
+from star_jax.star import bootstrap, build, finetune, fused_round, generate, phase
 from star_jax.star import weights as models
 from star_jax.star.run import Run, announce
 from star_jax.storage import files, run_dir, versions
@@ -131,10 +130,13 @@ def _round(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
 
 def _learn_at_once(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Record:
     """Generates for all problems, filters, then fine-tunes: mode "rounds"."""
-    examples, counts = _gold(run, n) if run.direct else _bootstrap(run, n, weights, meter)
+    examples, counts = (
+        bootstrap.gold(run, n) if run.direct else bootstrap.bootstrap(run, n, weights, meter)
+    )
     examples = finetune.drop_too_long(run, n, examples)
     cfg = run.settings.train
     steps = steps_of_round(n, cfg.first_steps, cfg.growth, cfg.max_steps)
+    start = n - 1 if run.settings.rounds.start == "previous" else 0
     if not examples:
         why = ", ".join(
             f"{count} {reason}"
@@ -142,16 +144,17 @@ def _learn_at_once(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Reco
             for reason, count in tries.items()
         )
         run.console.print(
-            f"round {n}: nothing was kept to train on ({why}); M_{n} is the base model"
+            f"round {n}: nothing was kept to train on ({why}); M_{n} is "
+            + ("the base model" if start == 0 else f"M_{start}")
         )
         steps = 0
     with meter.watch.phase("train"):
         if not weights.has(n):
-            base = functools.partial(models.restore, run, weights, 0)
+            load = functools.partial(models.restore, run, weights, start)
             if steps:
-                params, loss = finetune.fine_tune(run, n, base, examples, steps)
+                params, loss = finetune.fine_tune(run, n, load, examples, steps)
             else:
-                params, loss = base(), None
+                params, loss = load(), None
             _save(run, n, weights, params, loss, steps)
     return counts
 
@@ -168,9 +171,9 @@ def _learn_in_steps(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Rec
             outcome = fused_round.learn(run, n, lambda: load(start), lambda: load(n - 1))
             _save(run, n, weights, outcome.params, outcome.loss, outcome.steps)
     generated, rationalized = fused_round.read(run, n)
-    kept = ledger.filter_samples(generated, rationalized)
+    kept = filtering.filter_samples(generated, rationalized)
     multihost.on_primary(lambda: ledger.write_kept(run.round_folder(n), kept))
-    return summary.summarize(generated, rationalized)
+    return summary.summarize(generated, rationalized, kept)
 
 
 def _save(
@@ -185,36 +188,6 @@ def _training_file(run: Run, n: int) -> epath.Path:
     return run.round_folder(n) / "train.json"
 
 
-def _bootstrap(
-    run: Run, n: int, weights: Checkpoints, meter: Meter
-) -> tuple[list[Example], Record]:
-    """Generates rationales, rationalizes and filters (lines 3 to 6); returns training examples."""
-    settings = run.settings
-    problems = generate.questions(run, n)
-    policy = models.restore_policy(run, weights, n - 1)
-    with meter.watch.phase("generate"):
-        generated = generate.sample(run, n, phase.GENERATE, policy, problems)
-    rationalized: list[Sample] = []
-    if settings.rationalize.enabled:
-        wrong = {sample.id for sample in ledger.failures(generated)}
-        failed = [problem for problem in problems if problem.id in wrong]
-        with meter.watch.phase("rationalize"):
-            rationalized = generate.sample(run, n, phase.RATIONALIZE, policy, failed)
-    kept = ledger.filter_samples(generated, rationalized)
-    multihost.on_primary(lambda: ledger.write_kept(run.round_folder(n), kept))
-    with_shots = run.trains_on_few_shot(n)
-    examples = run.prompter.training_examples(kept, settings.rationalize.rehearsal, with_shots)
-    return examples, summary.summarize(generated, rationalized)
-
-
-def _gold(run: Run, n: int) -> tuple[list[Example], Record]:
-    """Returns the examples of the baseline without rationales: problems with gold answers."""
-    with_shots = run.trains_on_few_shot(n)
-    problems = generate.questions(run, n)
-    examples = [run.prompter.direct_example(problem, with_shots) for problem in problems]
-    return examples, summary.summarize([], []) | {"tried": 0, "kept": len(examples)}
-
-
 def _evaluate(run: Run, n: int, policy: Params, meter: Meter) -> Record:
     """Returns accuracies on the held-out problems, prompted as in round n + 1."""
     with meter.watch.phase("evaluate"):
@@ -223,6 +196,8 @@ def _evaluate(run: Run, n: int, policy: Params, meter: Meter) -> Record:
 
 
 def _score(run: Run, samples: list[Sample]) -> Record:
+    if not any(sample.answer for sample in samples):  # the data has no answers
+        return statistics.NO_ACCURACY | {"evaluation": summary.agreement([])}
     groups = [(sample.group, sample.correct) for sample in samples]
     inside = [sample for sample in samples if run.task.in_distribution(sample.group)]
     score = statistics.accuracy_summary(groups, run.task.in_distribution)
@@ -247,7 +222,7 @@ def _evaluate_base(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Reco
         "round": 0,
         **score,
         "hinted_accuracy_by_class": by_class,
-        **summary.summarize([], []),
+        **summary.summarize([], [], []),
         "train_steps": 0,
         "train_loss": None,
     }

@@ -4,7 +4,7 @@ import pathlib
 
 from etils import epath
 
-from star_jax.config.validation import Settings, SettingsError, differences, to_dict
+from star_jax.config.validation import Settings, SettingsError, differences, to_dict, upgrade
 from star_jax.storage import files, versions
 
 TEST = "test.json"  # results on the test problems
@@ -22,7 +22,8 @@ def check(settings: Settings, workdir: epath.PathLike) -> None:
     if settings.pretrain.base and not (weights(workdir) / "0").exists():
         _check_base(settings)
     config = epath.Path(workdir) / _CONFIG
-    if config.exists() and (different := differences(files.read_json(config), to_dict(settings))):
+    stored = upgrade(files.read_json(config)) if config.exists() else to_dict(settings)
+    if different := differences(stored, to_dict(settings)):
         raise SettingsError(
             f"{workdir} holds a run with other settings; choose another --workdir, delete it, "
             "or set these back:\n" + "\n".join(different)

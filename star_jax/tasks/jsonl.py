@@ -72,7 +72,8 @@ class Jsonl(DataSet):
         elif not self.pattern.strip():
             raise ValueError(f"pattern = {self.pattern!r}: must be a marker, such as '####'")
         _fields("question_field", self.question_field)
-        _fields("answer_field", self.answer_field)
+        if self.answer_field:
+            _fields("answer_field", self.answer_field)
         if "{" not in self.hint or _fields("hint", self.hint) != ["answer"]:
             raise ValueError(
                 f"hint = {self.hint!r}: must have {{answer}} in it, and no other field"
@@ -81,7 +82,10 @@ class Jsonl(DataSet):
     def fields(self) -> Sequence[str]:
         """Returns the fields that the templates name."""
         question = _fields("question_field", self.question_field)
-        return [*question, *_fields("answer_field", self.answer_field)]
+        return [
+            *question,
+            *(_fields("answer_field", self.answer_field) if self.answer_field else ()),
+        ]
 
     def worked(self) -> Sequence[Problem]:
         """The rows of `few_shot_file`."""
@@ -189,7 +193,9 @@ class Jsonl(DataSet):
         question = _text(self.question_field, row.values)
         if not question:
             return Flaw(row.line, "no question", f"nothing in {self.question_field!r}")
-        field = _text(self.answer_field, row.values)
+        if not self.answer_field and split != "few_shot":
+            return Problem(f"{split}:{row.line}", question, "", "", group="all")
+        field = _text(self.answer_field or "answer", row.values)
         if not field:
             return Flaw(row.line, "no answer", f"nothing in {self.answer_field!r}")
         answer = self._gold(field)

@@ -5,7 +5,7 @@ from types import ModuleType
 import pytest
 from ml_collections import ConfigDict
 
-from star_jax.config import validation
+from star_jax.config import methods, validation
 
 ROOT = pathlib.Path(__file__).parents[2]
 GIVEN = (("task", "data"), ("model", "source"))
@@ -66,6 +66,19 @@ class TestArithmetic:
     def test_refuses_other_variants(self, get_config, variant: str):
         with pytest.raises(ValueError, match="the variants are demo, study, fused, online"):
             get_config(variant)
+
+    @pytest.mark.parametrize("method", methods.METHODS)
+    def test_methods_have_the_demos_base_updates_and_number_of_rationales(
+        self, get_config, method: str
+    ):
+        demo, chosen = (validation.from_config(get_config(v)) for v in ("demo", method))
+        assert (chosen.model, chosen.pretrain, chosen.train) == (
+            demo.model,
+            demo.pretrain,
+            demo.train,
+        )
+        rationales = chosen.rounds.problems * chosen.sampler.samples
+        assert rationales == 2 * demo.rounds.problems
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "commonsense_qa"])

@@ -96,6 +96,20 @@ def test_whole_numbers_become_floats_where_floats_are_meant():
         ({"evaluate__problems": 0}, "config.evaluate.problems = 0: must be above 0: there is no end of sums"),
         ({"sampler__top_k": 40}, "config.sampler.top_k = 40: changes nothing at sampler.temperature = 0.0; set that above 0 as well"),
         ({"sampler__top_p": 0.9}, "config.sampler.top_p = 0.9: changes nothing at sampler.temperature = 0.0; set that above 0 as well"),
+        ({"sampler__samples": 8}, "config.sampler.samples = 8: are all the same at sampler.temperature = 0.0; set that above 0, such as 0.7"),
+        ({"labels__source": "majority", "rationalize__enabled": False}, "config.labels.source = 'majority': needs sampler.samples of at least 3 to vote, not 1"),
+        ({"labels__source": "majority", "sampler__samples": 2, "sampler__temperature": 1.0, "rationalize__enabled": False}, "config.labels.source = 'majority': needs sampler.samples of at least 3 to vote, not 2"),
+        ({"labels__source": "majority", "sampler__samples": 3, "sampler__temperature": 1.0}, "config.labels.source = 'majority': cannot go with rationalize.enabled = True: a question without a majority has no hint"),
+        ({"labels__threshold": 0.5}, "config.labels.threshold = 0.5: changes nothing with labels.source = 'gold'"),
+        ({"task__answer_field": ""}, "config.task.answer_field = '': leaves no answers to grade by; set labels.source=majority too"),
+        ({"filter__max_leak": 1.0}, "config.filter.max_leak = 1.0: needs the scores: set rationalize.score_leaks=true"),
+        ({"rationalize__score_leaks": True, "rationalize__enabled": False}, "config.rationalize.score_leaks = True: scores rationalizations, and rationalize.enabled = False"),
+        ({"method": "direct", "rounds__data": "all"}, "config.rounds.data = 'all': changes nothing with method = 'direct', which samples no rationales"),
+        ({"mode": "fused", "sampler__rows": 8, "rounds__data": "all"}, "config.rounds.data = 'all': must be 'round' in mode 'fused': it learns each batch once"),
+        ({"mode": "fused", "sampler__rows": 8, "rounds__start": "previous"}, "config.rounds.start = 'previous': must be 'base' in mode 'fused': policy_refresh_every says where a round starts"),
+        ({"mode": "fused", "sampler__rows": 8, "filter__cap": 2}, "config.filter.cap = 2: must be 0 in mode 'fused': a step decodes one rationale a question"),
+        ({"mode": "fused", "sampler__rows": 8, "sampler__samples": 4, "sampler__temperature": 1.0}, "config.sampler.samples = 4: must be 1 in mode 'fused': a step decodes one rationale a question"),
+        ({"rationalize__drop_leaks": True}, "config.rationalize.drop_leaks: no such setting; it is 'config.filter.leaks' now"),
         ({"mode": "fused", "rationalize__rehearsal": 0.2, "sampler__rows": 4}, "config.rationalize.rehearsal = 0.2: is none of the sampler.rows = 4 questions of a step in mode 'fused'"),
     ],
 )  # fmt: skip
@@ -113,6 +127,22 @@ def test_refuses(values: dict[str, object], line: str):
         {"mesh__tensor": -1, "mesh__data": 1, "model__heads": 3, "model__width": 96},
         {"rationalize__enabled": False, "method": "direct"},
         {"rounds__count": 0},
+        {
+            "sampler__samples": 8,
+            "sampler__temperature": 0.7,
+            "filter__cap": 4,
+            "filter__dedupe": "steps",
+        },
+        {
+            "labels__source": "majority",
+            "labels__threshold": 0.5,
+            "sampler__samples": 3,
+            "sampler__temperature": 1.0,
+            "rationalize__enabled": False,
+            "rounds__data": "all",
+            "rounds__start": "previous",
+        },
+        {"rationalize__score_leaks": True, "filter__max_leak": 0.5},
         {"mode": "fused", "rationalize__rehearsal": 0.25, "sampler__rows": 4},
     ],
 )
@@ -131,6 +161,24 @@ def test_refuses_everything_at_once_and_blames_nothing_twice():
         "config.rounds.cuont",
         "config.seed",
         "config.train.micro_batch",
+    ]
+
+
+def test_settings_of_an_older_folder_are_read_as_they_were_meant():
+    stored = validation.to_dict(Settings())
+    del stored["filter"], stored["labels"], stored["sampler"]["samples"]
+    stored["rationalize"] = {"enabled": False, "drop_leaks": True}
+    upgraded = validation.upgrade(stored)
+    assert upgraded == validation.to_dict(
+        dataclasses.replace(
+            Settings(),
+            rationalize=schema.Rationalize(enabled=False),
+            filter=schema.Filter(leaks=True),
+        )
+    )
+    same = validation.to_dict(Settings())
+    assert validation.differences(validation.upgrade(same | {"gone": 3}), same) == [
+        "gone: 3 in the folder, absent now"
     ]
 
 

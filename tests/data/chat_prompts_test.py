@@ -14,7 +14,7 @@ import smollm2
 from star_jax import tasks
 from star_jax.data.prompts import Prompter
 from star_jax.data.tokenizer import HuggingFaceTokenizer
-from star_jax.grading import ledger
+from star_jax.grading import filtering
 from star_jax.tasks.gsm8k import GSM8K
 
 TASK = GSM8K("nowhere")
@@ -58,7 +58,7 @@ def test_a_reply_goes_on_from_what_the_prompt_has_begun(
     template = (TURNS + OPENED).replace("TURN", names[0]).replace("END", names[1])
     tokenizer = chat_of(tmp_path, template, prefix, eos_token="<s>" if prefix else "<|endoftext|>")
     prompter, problem = Prompter(tokenizer, TASK, chat=True), PROBLEM
-    kept = ledger.make_sample(
+    kept = filtering.make_sample(
         TASK, dataclasses.replace(problem, answer="5"), 1, False, f" {text}\n",
         truncated=False, tokens=9,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from star_jax.data import packing, prompts
 from star_jax.data.prompts import Prompter
 from star_jax.data.sample import Sample
 from star_jax.data.tokenizer import ByteTokenizer, HuggingFaceTokenizer
-from star_jax.grading import ledger
+from star_jax.grading import filtering
 from star_jax.tasks.arithmetic import Arithmetic
 from star_jax.tasks.gsm8k import GSM8K
 from texts import questions, solutions
@@ -25,7 +25,9 @@ BOS, EOS = [TOKENIZER.bos_id], [TOKENIZER.eos_id]
 
 def kept_sample(problem: tasks.Problem, hint: bool) -> Sample:
     gold = TASK.completion(problem.rationale, problem.answer)
-    return ledger.make_sample(TASK, problem, 1, hint, gold, truncated=False, tokens=len(gold) + 1)
+    return filtering.make_sample(
+        TASK, problem, 1, hint, gold, truncated=False, tokens=len(gold) + 1
+    )
 
 
 @pytest.mark.parametrize("hint", [False, True])
@@ -91,7 +93,7 @@ def test_training_reads_the_prompt_without_hint_and_learns_the_rest(
 def test_a_rationale_with_colons_keeps_its_head_in_the_loss(completion: str):
     # the released code learns only what follows the last colon
     problem = tasks.Problem("6+2", "6 + 2", "8", rationale="", group="1")
-    sample = ledger.make_sample(TASK, problem, 1, False, completion, truncated=False, tokens=9)
+    sample = filtering.make_sample(TASK, problem, 1, False, completion, truncated=False, tokens=9)
     example = PROMPTER.training_example(sample)
     assert TOKENIZER.decode(example.tokens[example.weights == 1]) == completion
     assert example.weights.sum() == len(completion) + 1
@@ -105,8 +107,8 @@ def test_training_on_what_the_filter_dropped_is_refused():
 
 def test_the_prompt_stored_with_what_is_kept_is_the_one_trained_on():
     problem = PROBLEMS[3]
-    failed = ledger.make_sample(TASK, problem, 1, False, "", truncated=False, tokens=1)
-    (kept,) = ledger.filter_samples([failed], [kept_sample(problem, hint=True)])
+    failed = filtering.make_sample(TASK, problem, 1, False, "", truncated=False, tokens=1)
+    (kept,) = filtering.filter_samples([failed], [kept_sample(problem, hint=True)])
     example = PROMPTER.training_example(kept)
     assert TOKENIZER.decode(example.tokens) == kept.prompt + kept.completion
 
@@ -147,7 +149,7 @@ class TestPretrained:
 
     def test_training_ends_with_the_end_of_the_text(self):
         gold = self.TASK.completion("4 + 1 = 5", "5")
-        kept = ledger.make_sample(
+        kept = filtering.make_sample(
             self.TASK, self.PROBLEMS[2], 1, True, gold, truncated=False, tokens=9
         )
         example = self.prompter().training_example(kept)
@@ -199,7 +201,7 @@ class TestPretrained:
     @pytest.mark.parametrize("shown", [False, True])
     def test_a_hint_is_not_trained_on_in_a_chat(self, shown: bool):
         gold = self.TASK.completion("4 + 1 = 5", "5")
-        kept = ledger.make_sample(
+        kept = filtering.make_sample(
             self.TASK, self.PROBLEMS[2], 1, True, f"\n{gold} ", truncated=False, tokens=9
         )
         prompter = self.prompter(chat=True)
@@ -264,7 +266,9 @@ class TestWholeText:
             # what a model writes there is read, graded and trained on again, token by token
             said = tokenizer().decode(document[given:])
             assert said == text
-            kept = ledger.make_sample(self.TASK, problem, 1, hint, said, truncated=False, tokens=9)
+            kept = filtering.make_sample(
+                self.TASK, problem, 1, hint, said, truncated=False, tokens=9
+            )
             example = prompter.training_example(kept, hint)
             assert example.tokens.tolist() == [*document, tokenizer().eos_id]
             assert example.weights.tolist() == [0] * given + [1] * (len(document) + 1 - given)
@@ -286,7 +290,7 @@ def test_a_reply_has_the_tokens_that_the_template_gives_it(
     tokenizer = HuggingFaceTokenizer.open(tmp_path)
     problem, task = GSM8K_PROBLEMS[0], GSM8K("nowhere")
     text = task.completion(problem.rationale, problem.answer)
-    kept = ledger.make_sample(task, problem, 1, False, text, truncated=False, tokens=9)
+    kept = filtering.make_sample(task, problem, 1, False, text, truncated=False, tokens=9)
     example = Prompter(tokenizer, task, chat=True).training_example(kept)
     learnt = example.tokens[example.weights == 1].tolist()
     assert tokenizer.decode(learnt).strip() == text.strip(), "whole, whatever the template leaves"
@@ -338,7 +342,7 @@ def test_all_completions_of_a_document_are_learned_and_no_prompt():
 def test_a_share_of_what_is_kept_is_trained_on_with_its_hint_too(rehearsal: float, again: int):
     problems = TASK.train(seed=0, round=1, count=10)
     kept = [
-        ledger.make_sample(
+        filtering.make_sample(
             TASK, p, 1, True, TASK.completion(p.rationale, p.answer), truncated=False, tokens=1
         )
         for p in problems

@@ -1,5 +1,5 @@
 from star_jax.tasks.task import Problem
-from tests.grading.ledger_test import sample
+from tests.support.samples import sample
 
 
 def test_a_sample_names_its_problem_without_the_gold_rationale():

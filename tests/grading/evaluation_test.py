@@ -6,7 +6,7 @@ import pytest
 from star_jax.data.sample import Sample
 from star_jax.grading import statistics
 from star_jax.grading.evaluation import summarize
-from tests.grading.ledger_test import sample
+from tests.support.samples import sample
 
 
 def test_majority_and_pass_over_the_first_samples():

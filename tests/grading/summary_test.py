@@ -1,7 +1,9 @@
 import json
 
+from star_jax.grading import filtering
 from star_jax.grading.summary import summarize
-from tests.grading.ledger_test import CUT_OFF, sample
+from tests.grading.filtering_test import CUT_OFF
+from tests.support.samples import sample
 
 
 def test_summary():
@@ -17,7 +19,7 @@ def test_summary():
         sample("d", correct=True, hint=True, wrong_step=None, leaks=["mark"]),
         sample("e", correct=False, hint=True, leaks=["mark"], wrong_step=True, reason="no answer"),
     ]
-    summary = summarize(samples, hinted)
+    summary = summarize(samples, hinted, filtering.filter_samples(samples, hinted))
     assert summary == {
         "tried": 5,
         "correct": 2,
@@ -56,7 +58,7 @@ def test_summary():
 
 
 def test_summary_of_nothing_has_no_shares():
-    summary = summarize([], [])
+    summary = summarize([], [], [])
     assert (summary["tried"], summary["kept"], summary["by_class"]) == (0, 0, {})
     for name in ("wrong_step_share", "truncated", "unparsable", "disagreement"):
         assert summary[name] == {"generated": None, "rationalized": None}

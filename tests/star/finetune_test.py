@@ -11,7 +11,7 @@ from rich.console import Console
 import fakes
 from star_jax.config.validation import SettingsError
 from star_jax.data import packing
-from star_jax.grading import ledger
+from star_jax.grading import filtering
 from star_jax.reporting import metrics
 from star_jax.star import build, finetune
 from star_jax.star.run import Run
@@ -39,7 +39,7 @@ class Fit:
 
 def train(tiny: Run, round_: int, steps: int) -> float:
     problem = tiny.task.train(0, 1, 1)[0]
-    graded = ledger.make_sample(
+    graded = filtering.make_sample(
         *(tiny.task, problem, 1, False, tiny.task.completion(problem.rationale, problem.answer)),
         truncated=False,
         tokens=1,

@@ -14,6 +14,7 @@ import fakes
 from star_jax import tasks
 from star_jax.config.validation import SettingsError
 from star_jax.data.sample import Sample
+from star_jax.grading import filtering
 from star_jax.grading import ledger as ledger_lib
 from star_jax.reporting import result as results
 from star_jax.reporting.metrics import METRICS
@@ -190,14 +191,14 @@ def _stop(*given: Any) -> None:
 def test_a_grader_that_errs_ends_the_run(
     frozen: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ):
-    grade = ledger_lib.make_sample
+    grade = filtering.make_sample
 
     def contradict(*args: Any, **options: Any) -> Sample:
         sample = grade(*args, **options)
         return sample if not sample.correct else _wrong(sample)
 
     shutil.copytree(frozen, tmp_path / "base")
-    monkeypatch.setattr("star_jax.star.fused_round.ledger.make_sample", contradict)
+    monkeypatch.setattr("star_jax.star.fused_round.filtering.make_sample", contradict)
     with pytest.raises(ValueError, match=r"grading/grade\.py False: .*config\.mode='rounds'"):
         rounds.run_rounds(
             fakes.tiny(FUSED | {"pretrain.base": str(tmp_path / "base")}), tmp_path / "run"
