@@ -36,13 +36,16 @@ class Pair:
     rejected: str
 
 
-def make_pairs(samples: Iterable[Sample], most: int, seed: int) -> list[Pair]:
+def make_pairs(
+    samples: Iterable[Sample], most: int, seed: int, *, voted: bool = False
+) -> list[Pair]:
     """Returns pairs from right x wrong completions of the same question.
 
-    A sample without a hint is right or wrong by its answer. One with a hint (a rationalization) may
-    be chosen if it was kept, as the run trains on it; else it makes no pair, because the model did
-    not write it for this prompt. Equal texts of a question count once, and a text that is right
-    once is never rejected.
+    A sample without a hint is right or wrong by its answer; where the run's labels are votes, by
+    its question's label in that round, and neither without one. One with a hint (a rationalization)
+    may be chosen if it was kept and is right, as the run trains on it; else it makes no pair,
+    because the model did not write it for this prompt. Equal texts of a question count once, and a
+    text that is right once is never rejected.
 
     Samples are of the same question if question, choices and answer are equal, in whatever round.
     The pairs of a question depend on (its samples, `most`, `seed`) alone, and use its texts evenly.
@@ -51,6 +54,7 @@ def make_pairs(samples: Iterable[Sample], most: int, seed: int) -> list[Pair]:
         samples: samples of all rounds; rationalizations among them have their hint-free prompts.
         most: most pairs of a question.
         seed: seed of the choice.
+        voted: whether a vote of the samples decides what is right, and not the data's answer.
 
     Returns:
         The pairs, in the order in which their questions first come.
@@ -59,12 +63,13 @@ def make_pairs(samples: Iterable[Sample], most: int, seed: int) -> list[Pair]:
     right: dict[tuple[str, ...], dict[str, None]] = {}
     wrong: dict[tuple[str, ...], dict[str, None]] = {}
     for sample in samples:
-        if sample.hint and not (sample.kept and sample.correct):
+        is_right = _is_right(sample, voted)
+        if is_right is None:
             continue
         key = asked(sample)
         problems.setdefault(key, sample.problem)
         # Keys of dicts: sets whose order does not change.
-        (right if sample.correct else wrong).setdefault(key, {})[sample.completion] = None
+        (right if is_right else wrong).setdefault(key, {})[sample.completion] = None
     pairs = []
     for key, problem in problems.items():
         chosen = list(right.get(key, {}))
@@ -72,6 +77,16 @@ def make_pairs(samples: Iterable[Sample], most: int, seed: int) -> list[Pair]:
         draws = np.random.default_rng([seed, _CHOSEN, _hash(key)])
         pairs += [Pair(problem, *texts) for texts in _combine(chosen, rejected, most, draws)]
     return pairs
+
+
+def _is_right(sample: Sample, voted: bool) -> bool | None:
+    """Returns whether a sample is a right completion of its question; None to leave it out."""
+    if voted:
+        right = sample.predicted == sample.label and not sample.truncated
+        return None if sample.hint or sample.label is None else right
+    if sample.hint:
+        return True if sample.kept and sample.correct else None
+    return sample.correct
 
 
 def _combine(

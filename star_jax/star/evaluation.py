@@ -66,7 +66,7 @@ def evaluate(
     multihost.on_primary(lambda: _check_folder(of, settings.model.source, split, samples))
     announce(run)
     run.programs.compiler.start()
-    graded = _sample(run, [problem for problem in problems for _ in range(samples)])
+    graded = _sample(run, problems, samples)
     scores = ranking.score(run, verifier, graded) if verifier else []
     run.programs.compiler.stop()
     result = {
@@ -80,10 +80,10 @@ def evaluate(
     return result
 
 
-def _sample(run: Run, problems: Sequence[Problem]) -> list[Sample]:
+def _sample(run: Run, problems: Sequence[Problem], samples: int) -> list[Sample]:
     """Samples and grades; the model's memory is free afterwards, as a verifier may need it."""
     policy = weights.restore_policy(run, weights.open_weights(run), 0)
-    return generate.sample(run, 0, phase.VOTE, policy, problems)
+    return generate.sample(run, 0, phase.VOTE, policy, problems, samples)
 
 
 def _questions(every: Sequence[T], samples: int) -> list[Sequence[T]]:

@@ -59,7 +59,7 @@ class PastRun:
             raise SettingsError(
                 f"{flag}={folder}: holds a verifier; name the run that it was trained from"
             )
-        settings = validation.from_config(ConfigDict(values))
+        settings = validation.from_config(ConfigDict(validation.upgrade(values)))
         found = files.read_json(result) if result.exists() else {"rounds": [], "best_round": 0}
         rounds = len(found["rounds"]) - 1
         if rounds < 1:

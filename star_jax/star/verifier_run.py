@@ -131,7 +131,9 @@ def make(settings: VerifierSettings, folder: epath.Path, mesh_sizes: Sequence[in
     )
     model = load.check(past.source(settings.round or 0), mesh, dtype=config.model.dtype)
     samples = [one for one in past.samples(rounds) if settings.rationalized or not one.hint]
-    every = preferences.make_pairs(samples, settings.pairs_per_question, settings.seed)
+    voted = config.labels.source == "majority"
+    most = settings.pairs_per_question
+    every = preferences.make_pairs(samples, most, settings.seed, voted=voted)
     prompter = past.prompter()
     encoded, every = _encode(prompter, every, model.context, where)
     trained, held_out = preferences.split(every, settings.held_out, settings.seed)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samples import sample
 from star_jax.data import pairs
 from star_jax.data.pairs import Pair
 from star_jax.data.sample import Sample
 from star_jax.tasks.arithmetic import Arithmetic
-from tests.grading.ledger_test import sample
 
 TASK = Arithmetic()
 PROBLEMS = TASK.train(seed=0, round=1, count=40)
@@ -66,6 +66,24 @@ def test_only_kept_rationalizations_are_chosen_and_none_is_rejected():
         said("a", "hinted and wrong", False, hint=True),
     ]
     assert texts(pairs.make_pairs(samples, 8, seed=0)) == {("a", "hinted", "alone")}
+
+
+def test_where_the_samples_vote_their_label_decides_and_the_answer_is_not_read():
+    samples = [
+        said("a", "outvoted", True, predicted="1", label="2"),
+        said("a", "won", False, predicted="2", label="2"),
+        said("a", "cut off", False, predicted="2", label="2", truncated=True),
+        said("a", "of another round", False, predicted="3", label="3", round=2),
+        said("a", "hinted", True, hint=True),
+        said("b", "of a tie", True),
+        said("b", "also", False),
+    ]
+    found = {
+        (chosen, rejected)
+        for _, chosen, rejected in texts(pairs.make_pairs(samples, 8, 0, voted=True))
+    }
+    wrong = {"outvoted", "cut off"}
+    assert found == {(right, other) for right in ("won", "of another round") for other in wrong}
 
 
 @settings(deadline=None)

@@ -12,7 +12,7 @@ import fakes
 from star_jax.config import validation
 from star_jax.data.sample import Sample
 from star_jax.data.tokenizer import ByteTokenizer
-from star_jax.grading import ledger
+from star_jax.grading import filtering, ledger
 from star_jax.models.config import ModelConfig
 from star_jax.models.params import Params, init_params
 from star_jax.storage import files, run_dir
@@ -36,7 +36,7 @@ def weights() -> Params:
 
 def sample(problem: Problem, text: str, **fields: Any) -> Sample:
     """The line of the ledger for a completion; with `hint`, as it is in kept.jsonl."""
-    made = ledger.make_sample(
+    made = filtering.make_sample(
         TASK, problem, 1, fields.get("hint", False), text, truncated=False, tokens=len(text)
     )
     return dataclasses.replace(made, prompt=TASK.prompt(problem, False), **fields)
