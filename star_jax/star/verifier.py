@@ -33,6 +33,7 @@ from star_jax.training import optimizer
 from star_jax.training.dpo import DpoPrograms, DpoSpec
 from star_jax.training.loop import fit
 from star_jax.training.scoring import ScorePrograms
+from star_jax.training.state import StarState
 
 NUMBER = 1  # of the verifier's weights: checkpoints/rounds/1
 _REFERENCE = "reference.json"  # log-likelihoods of the texts by the reference model
@@ -141,7 +142,7 @@ def _fit(
     rate = settings.learning_rate or 0.0
     of_pairs = reference[made.texts.trained].astype(np.float32)
 
-    def begin() -> Any:
+    def begin() -> StarState:
         dtype = made.past.settings.model.dtype
         return programs.begin(load.load(made.source, made.mesh, dtype=dtype).params)
 

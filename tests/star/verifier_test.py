@@ -135,6 +135,12 @@ def test_the_margin_of_the_first_step_is_0_and_micro_batches_change_nothing(
     assert heard[0] == pytest.approx(heard[1], abs=1e-4)
 
 
+def test_training_that_diverges_names_the_flag_and_saves_nothing(run, tmp_path: pathlib.Path):
+    with pytest.raises(SettingsError, match="training has diverged.*a lower --learning_rate"):
+        train(run, tmp_path / "verifier", learning_rate=1e30)
+    assert not (tmp_path / "verifier/checkpoints/rounds/1").exists()
+
+
 def test_errors_of_the_mesh_are_errors_of_settings(run: pathlib.Path, tmp_path: pathlib.Path):
     settings = VerifierSettings(str(run))
     with pytest.raises(SettingsError, match="does not multiply to the"):
