@@ -87,8 +87,8 @@ def begin(given: argparse.Namespace) -> Started:
     class First(DeviceSlots):
         """Slots that stop there."""
 
-        def admit(self, requests: Sequence[scheduler.Request], slots: Sequence[int]) -> None:
-            super().admit(requests, slots)
+        def admit(self, rows: Sequence[scheduler.Row], slots: Sequence[int]) -> int:
+            super().admit(rows, slots)
             raise AdmittedError
 
     with contextlib.suppress(AdmittedError):

@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 
 from experiments.tpu_compile import hlo
 from experiments.tpu_compile.chips import DEVICES, OPTIONS, Device
-from star_jax.inference import buckets, decode
+from star_jax.inference import abstract, buckets, decode
 from star_jax.inference.buckets import Bucket
 from star_jax.inference.programs import SamplingPrograms
 from star_jax.inference.sampling import SamplingParams
@@ -234,7 +234,7 @@ def _lower_decode(sampling: SamplingPrograms, work: Work) -> Any:
             layout=sampling.layout(work.rows),
         )
 
-    prompts = sampling.abstract_prompts(work.rows, work.prompt)
+    prompts = abstract.prompts(sampling.mesh, work.rows, work.prompt)
     arguments = (sampling.weights, prompts, sampling.abstract_prefix())
     return lower(run, Signature(arguments))
 

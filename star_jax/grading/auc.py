@@ -41,7 +41,7 @@ class Auc:
     def standard_error(self, area: float) -> float:
         """Returns the standard error of a value whose true area is `area`.
 
-        It is by Hanley & McNeil (1982, eq. 1 and 2), who derive it for exponential scores.
+        It is by the formula of Hanley & McNeil (1982), who derive it for exponential scores.
         """
         one, two = area / (2 - area), 2 * area * area / (1 + area)
         square = area * area

@@ -1,11 +1,11 @@
 """The decoding loop: pure functions of static shapes.
 
-Rows live in slots. `admit` puts new rows into some slots while the others are at any position;
-`advance` writes tokens until a number of slots have ended. `decode` does all of it in one program,
-for rows that start together.
+Rows live in slots. New rows are put into some slots (`inference/admission.py`) while the others are
+at any position; `advance` writes tokens until a number of slots have ended. `decode` does all of it
+in one program, for rows that start together.
 
 Shapes: B rows, P prompt positions, N max_new_tokens, V vocabulary, K bytes of the stop text but
-one, R new rows.
+one.
 """
 
 import dataclasses
@@ -69,32 +69,6 @@ class Generated:
     tokens: jax.Array
     length: jax.Array
     finished: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class PrefillBatch:
-    """Prompts packed into G groups of T tokens, at most N prompts in each; R = G N.
-
-    Attributes:
-        tokens: token ids [G, T] int32, padded on the right.
-        segments: segment ids [G, T] int32, different in every prompt of a group.
-        positions: positions [G, T] int32, from 0 in every prompt.
-        end: index [G, N] int32 after a prompt's last token; 0: there is no such prompt.
-        start: first position [G, N] int32 when padded on the left to P; P: an empty row.
-        number: number [G, N] int32 of each row, as in `Prompts`.
-        slot: slot [G, N] int32 of each row; B or more for none.
-        seed: random seed [3] uint32, as in `Prompts`.
-    """
-
-    tokens: jax.Array
-    segments: jax.Array
-    positions: jax.Array
-    end: jax.Array
-    start: jax.Array
-    number: jax.Array
-    slot: jax.Array
-    seed: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -188,11 +162,11 @@ def empty_slots(
 ) -> SlotState:
     """Returns slots without rows, with one empty page in the ring."""
     number, finished = jnp.zeros((rows,), jnp.int32), jnp.ones((rows,), bool)
-    unwritten = _unwritten(number, finished, max_new_tokens=max_new_tokens, stop=stop)
+    empty = unwritten(number, finished, max_new_tokens=max_new_tokens, stop=stop)
     cache = kv_cache.empty_cache(
         model, rows, prompt_length, buckets.page_ring(max_new_tokens).page_length
     )
-    return SlotState(unwritten, cache, jnp.int32(0))
+    return SlotState(empty, cache, jnp.int32(0))
 
 
 def prefill_slots(
@@ -206,9 +180,9 @@ def prefill_slots(
 ) -> SlotState:
     """Prefills one row a slot (rows may be empty) and writes the first token of each."""
     finished = prompts.start >= prompts.tokens.shape[1]
-    rows = _unwritten(prompts.number, finished, max_new_tokens=max_new_tokens, stop=stop)
+    rows = unwritten(prompts.number, finished, max_new_tokens=max_new_tokens, stop=stop)
     logits, prompt = kv_cache.prefill(model, prompts.tokens, prompts.start, prefix)
-    rows = _write(rows, logits, row_keys(prompts.seed, rows.number), stop, selection)
+    rows = write(rows, logits, row_keys(prompts.seed, rows.number), stop, selection)
     return SlotState(
         rows,
         kv_cache.init(model, prompt, buckets.page_ring(max_new_tokens).page_length),
@@ -216,34 +190,8 @@ def prefill_slots(
     )
 
 
-def admit(
-    model: Decoder,
-    slots: SlotState,
-    new: PrefillBatch,
-    prefix: kv_cache.Prefix | None,
-    *,
-    stop: StopRule,
-    selection: SamplingParams,
-) -> SlotState:
-    """Prefills new rows, puts them into their slots and writes the first token of each."""
-    length = slots.cache.prompt.positions
-    number, slot = new.number.reshape(-1), new.slot.reshape(-1)
-    logits, prompt = kv_cache.prefill_packed(
-        model, new.tokens, new.segments, new.positions, new.end, new.start, length, prefix
-    )
-    max_new_tokens = slots.rows.generated.tokens.shape[1]
-    rows = _unwritten(number, prompt.start >= length, max_new_tokens=max_new_tokens, stop=stop)
-    rows = _write(rows, logits, row_keys(new.seed, number), stop, selection)
-
-    def put(old: jax.Array, x: jax.Array) -> jax.Array:
-        return old.at[slot].set(x, mode="drop")
-
-    rows = jax.tree.map(put, slots.rows, rows)
-    return dataclasses.replace(slots, rows=rows, cache=kv_cache.admit(slots.cache, prompt, slot))
-
-
 def with_ring(slots: SlotState, ring: tuple[kv_cache.KVPage, ...]) -> SlotState:
-    """Returns the slots with other pages in the ring; `admit` needs none."""
+    """Returns the slots with other pages in the ring; `admission.admit` needs none."""
     return dataclasses.replace(slots, cache=dataclasses.replace(slots.cache, ring=ring))
 
 
@@ -308,19 +256,27 @@ def _step(
 ) -> SlotState:
     """Writes one token in every row that has not ended."""
     logits, cache = kv_cache.step(model, slots.rows.token, slots.cache, prefix, layout)
-    rows = _write(slots.rows, logits, keys_B, stop, selection)
+    rows = write(slots.rows, logits, keys_B, stop, selection)
     running = jnp.sum(~slots.rows.ended())
     return SlotState(rows, cache, slots.busy + running)
 
 
-def _write(
+def write(
     rows: RowState,
     logits_BxV: jax.Array,
     keys_B: jax.Array,
     stop: StopRule,
     selection: SamplingParams,
 ) -> RowState:
-    """Draws a token for each row that has not ended, and appends it."""
+    """Draws a token for each row that has not ended, and appends it.
+
+    Args:
+        rows: state of the rows.
+        logits_BxV: logits of the next token.
+        keys_B: keys of the rows (`row_keys`), the same for all tokens of a row.
+        stop: rule that ends rows.
+        selection: how tokens are drawn.
+    """
     old, done = rows.generated, rows.ended()
     keys = jax.vmap(jax.random.fold_in)(keys_B, old.length)
     real = logits_BxV
@@ -339,10 +295,10 @@ def _write(
     return RowState(token=token, generated=generated, tail=tail, number=rows.number)
 
 
-def _unwritten(
+def unwritten(
     number_B: jax.Array, finished_B: jax.Array, *, max_new_tokens: int, stop: StopRule
 ) -> RowState:
-    """Returns rows that have written nothing yet."""
+    """Returns rows that have written nothing yet, with these numbers; finished ones are empty."""
     zeros_B = jnp.zeros_like(number_B)
     tokens = jnp.zeros((*zeros_B.shape, max_new_tokens), jnp.int32)
     tail = jnp.zeros((*zeros_B.shape, max(len(stop.text) - 1, 0)), jnp.uint8)

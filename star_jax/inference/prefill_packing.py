@@ -1,7 +1,7 @@
 """Packs prompts of different lengths into one prefill batch.
 
 The prompts are packed one after the other, as examples are in training (`data/packing.py`): one
-program runs all of them, and little of the batch is padding.
+program runs all of them, and little of the batch is padding. Rows of them are then admitted.
 """
 
 import bisect
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from star_jax.inference.buckets import Bucket
-from star_jax.inference.scheduler import Request
+from star_jax.inference.scheduler import Request, Row
 
 _WAVES = 32  # slots of a shard for each prompt that a prefill batch is sized for
 _LEAST = 4  # prompts that a prefill batch is sized for at least
@@ -26,12 +26,17 @@ class PrefillBudget:
     Attributes:
         groups: number of groups, G; one a shard.
         tokens: number of tokens in a group, T.
-        rows: most prompts in a group, N.
+        rows: most prompts in a group, N, and most rows of a group that are admitted together.
     """
 
     groups: int
     tokens: int
     rows: int
+
+    @property
+    def wave(self) -> int:
+        """Number of prompts of half the bucket's length that the batch is sized for."""
+        return self.groups * -(-self.rows // 2)
 
     def assign(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
         """Chooses prompts to prefill together.
@@ -76,37 +81,71 @@ def prefill_budget(shape: Bucket, shards: int, most: int) -> PrefillBudget:
 
 
 def pack(
-    requests: Sequence[Request], slots: Sequence[int], bucket: Bucket, budget: PrefillBudget
-) -> dict[str, NDArray[np.int32]]:
-    """Returns the arrays of a `decode.PrefillBatch`, without the seed.
+    requests: Sequence[Request], bucket: Bucket, budget: PrefillBudget
+) -> tuple[dict[str, NDArray[np.int32]], list[tuple[int, int]]]:
+    """Packs the prompts of a prefill batch.
 
     Args:
         requests: requests to prefill, in the order in which `PrefillBudget.assign` chose them.
-        slots: slot of each request.
         bucket: bucket of the slots.
         budget: shape of the batch.
+
+    Returns:
+        The arrays of an `admission.PrefillBatch`, and the place of each prompt: its group and its
+        index there.
     """
     tokens, segments, positions = np.zeros((3, budget.groups, budget.tokens), np.int32)
-    end, start, number, slot = np.zeros((4, budget.groups, budget.rows), np.int32)
-    start[:], slot[:] = bucket.prompt_length, bucket.rows
+    end, start = np.zeros((2, budget.groups, budget.rows), np.int32)
+    start[:] = bucket.prompt_length
     filled, prompts = [0] * budget.groups, [0] * budget.groups
+    places: list[tuple[int, int]] = []
     groups = budget.assign([len(request.tokens) for request in requests])
-    for request, own_slot, (_, group) in zip(requests, slots, groups, strict=True):
-        length = len(request.tokens)
+    for request, (_, group) in zip(requests, groups, strict=True):
+        length, place = len(request.tokens), (group, prompts[group])
         inside = group, slice(filled[group], filled[group] + length)
-        tokens[inside], segments[inside] = request.tokens, 1 + prompts[group]
+        prompts[group] += 1
+        tokens[inside], segments[inside] = request.tokens, prompts[group]
         positions[inside] = np.arange(length)
         filled[group] += length
-        own = group, prompts[group]
-        prompts[group] += 1
-        end[own], start[own] = filled[group], bucket.prompt_length - length
-        number[own], slot[own] = request.number, own_slot
-    return {
+        end[place], start[place] = filled[group], bucket.prompt_length - length
+        places.append(place)
+    arrays = {
         "tokens": tokens,
         "segments": segments,
         "positions": positions,
         "end": end,
         "start": start,
-        "number": number,
-        "slot": slot,
     }
+    return arrays, places
+
+
+def seat(
+    rows: Sequence[Row],
+    places: Sequence[tuple[int, int]],
+    slots: Sequence[int],
+    bucket: Bucket,
+    budget: PrefillBudget,
+) -> tuple[dict[str, NDArray[np.int32]], int]:
+    """Chooses rows to admit together: the first, as many as there are slots and room for.
+
+    Args:
+        rows: rows that wait.
+        places: place of each row's prompt, from `pack`.
+        slots: free slots.
+        bucket: bucket of the slots.
+        budget: shape of the prefill batch, and of a batch of new rows.
+
+    Returns:
+        The arrays of an `admission.NewRows`, without the seed, and the number of rows.
+    """
+    seats, number, slot = np.zeros((3, budget.groups, budget.rows), np.int32)
+    slot[:] = bucket.rows
+    taken, count = [0] * budget.groups, 0
+    for row, (group, prompt), free in zip(rows, places, slots, strict=False):
+        if taken[group] == budget.rows:
+            break
+        own = group, taken[group]
+        seats[own], number[own], slot[own] = prompt, row.number, free
+        taken[group] += 1
+        count += 1
+    return {"seat": seats, "number": number, "slot": slot}, count

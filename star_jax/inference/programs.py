@@ -1,12 +1,12 @@
-"""The compiled programs of sampling: the pure functions of `inference/decode.py`, for each bucket.
+"""The compiled programs of sampling: the pure functions of `decode.py` and `admission.py`.
 
-`inference/slot_batch.py` calls them.
+There is one of each for every bucket. `inference/slot_batch.py` calls them.
 """
 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +14,11 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from star_jax.inference import buckets, decode, prefill_packing
+from star_jax.inference import abstract, admission, buckets, decode, prefill_packing
+from star_jax.inference.admission import NewRows, PrefillBatch
 from star_jax.inference.buckets import Bucket
-from star_jax.inference.decode import PrefillBatch, Prompts, SlotState
+from star_jax.inference.decode import SlotState
+from star_jax.inference.prefill_packing import PrefillBudget
 from star_jax.inference.sampling import SamplingParams
 from star_jax.inference.spec import SamplingSpec
 from star_jax.models import kv_cache, prefix_tokens, stacking
@@ -25,12 +27,10 @@ from star_jax.models.config import ModelConfig
 from star_jax.models.kv_cache import KVPage, Prefix
 from star_jax.models.params import Params, as_policy
 from star_jax.models.prefix_tokens import PrefixTokens
+from star_jax.models.prompt_pool import PromptPool
 from star_jax.models.transformer import ANY_LAYOUT, Decoder, Layout
 from star_jax.runtime import sharding
 from star_jax.runtime.compile import Compiler, Program, Signature
-
-_KV = ("layers", "batch", "kv_heads", None, None)  # of a row: head_dim and length in either order
-_PREFIX = ("layers", "kv_heads", "head_dim", "length")
 
 Greedy = jax.Array | None  # [] bool, True overrides the temperature; None where that is 0
 
@@ -66,7 +66,8 @@ class Progress(NamedTuple):
     busy: jax.Array
 
 
-Admit = Program[[Params, SlotState, PrefillBatch, Prefix | None, Greedy], SlotState]
+Prefill = Program[[Params, PrefillBatch, Prefix | None], PromptPool]
+Admit = Program[[SlotState, PromptPool, NewRows, Greedy], SlotState]
 Advance = Program[
     [Params, SlotState, Prefix | None, jax.Array, jax.Array, Greedy], tuple[SlotState, Progress]
 ]
@@ -81,7 +82,8 @@ class SamplingPrograms:
         prefill_tokens: most prompt tokens that a shard prefills at a time.
         weights: shapes of the weights that rows are sampled with.
         open: programs that create empty slots, by bucket.
-        admit: programs that put prompts into slots, by bucket and "with a prefix".
+        prefill: programs that read prompts, by bucket and "with a prefix".
+        admit: programs that put rows of these prompts into slots, by bucket.
         advance: programs that write tokens, by bucket, number of pages and "with a prefix".
         empty_page: programs that create an empty page like their argument, by bucket.
         shrink: programs that move rows into fewer slots, by bucket and number of pages.
@@ -112,7 +114,8 @@ class SamplingPrograms:
         self.open: dict[Bucket, Program[[Params], SlotState]] = {}
         self.empty_page: dict[Bucket, Program[[KVPage], KVPage]] = {}
         self.shrink: dict[tuple[Bucket, int], Program[[SlotState, jax.Array], SlotState]] = {}
-        self.admit: dict[tuple[Bucket, bool], Admit] = {}
+        self.prefill: dict[tuple[Bucket, bool], Prefill] = {}
+        self.admit: dict[Bucket, Admit] = {}
         self.advance: dict[tuple[Bucket, int, bool], Advance] = {}
         for with_prefix, bucket in itertools.product(reversed(spec.with_prefix), spec.buckets):
             self._add_bucket(bucket, with_prefix)
@@ -121,7 +124,9 @@ class SamplingPrograms:
         first = bucket not in self.open
         if first:
             self.open[bucket] = self._add_open(bucket)
-        self.admit[bucket, with_prefix] = self._add_admit(bucket, with_prefix)
+        self.prefill[bucket, with_prefix] = self._add_prefill(bucket, with_prefix)
+        if first:
+            self.admit[bucket] = self._add_admit(bucket)
         most = buckets.page_ring(bucket.max_new_tokens).pages
         for pages in range(1, most + 1):
             if pages == 2 and first:
@@ -160,6 +165,10 @@ class SamplingPrograms:
         """Returns the process that reads the new tokens of each row of a batch."""
         return sharding.owners(self.mesh, rows)
 
+    def budget(self, bucket: Bucket) -> PrefillBudget:
+        """Returns the shape of the bucket's prefill batches."""
+        return prefill_packing.prefill_budget(bucket, self.shards, self.prefill_tokens)
+
     def model(self, weights: Params) -> Decoder:
         """Returns the decoder with weights from `lay_out`."""
         return nnx.merge(self._graph, weights)
@@ -183,34 +192,26 @@ class SamplingPrograms:
             return None
         tokens = prefix_tokens.abstract(self.mesh, self.spec.prefix_length)
         shapes = jax.eval_shape(self._prefill_prefix, self.weights, tokens)
-        return self._placed(shapes, lambda rank: _PREFIX[-rank:] if rank else ())
-
-    def abstract_prompts(self, rows: int, prompt_length: int) -> Prompts:
-        """Returns shapes and shardings of `rows` prompts, padded to `prompt_length`."""
-        each = self._abstract((rows,), np.int32, "batch")
-        tokens = self._abstract((rows, prompt_length), np.int32, "batch")
-        seed = self._abstract((3,), np.uint32)
-        return Prompts(tokens=tokens, start=each, number=each, seed=seed)
+        return abstract.prefix(self.mesh, shapes)
 
     def _abstract(self, shape: tuple[int, ...], dtype: Any, *axes: str | None) -> Any:
         return sharding.abstract(self.mesh, shape, dtype, *axes)
 
-    def _placed(self, tree: Any, axes: Callable[[int], tuple[str | None, ...]]) -> Any:
-        """Adds shardings to shapes; `axes` returns the axes of a leaf for its rank."""
-
-        def place(x: Any) -> Any:
-            layout = sharding.divisible_sharding(self.mesh, x.shape, axes(x.ndim))
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
-
-        return jax.tree.map(place, tree)
-
     def _abstract_slots(self, bucket: Bucket, pages: int = 1) -> SlotState:
-        def axes(rank: int) -> tuple[str | None, ...]:
-            return _KV[-rank:] if rank >= len(_KV) - 1 else ("batch", None)[:rank]
-
         empty = functools.partial(self._empty, bucket)
-        slots = self._placed(jax.eval_shape(empty, self.weights), axes)
+        slots = abstract.slots(self.mesh, jax.eval_shape(empty, self.weights))
         return decode.with_ring(slots, slots.cache.ring * pages)
+
+    def _abstract_pool(self, bucket: Bucket) -> PromptPool:
+        """Returns shapes and shardings of a pool; they do not depend on the few-shot prompt."""
+        batch = abstract.prefill_batch(self.mesh, self.budget(bucket))
+        prefill = functools.partial(self._prefill, bucket)
+        return abstract.pool(self.mesh, jax.eval_shape(prefill, self.weights, batch, None))
+
+    def _prefill(
+        self, bucket: Bucket, weights: Params, batch: PrefillBatch, prefix: Prefix | None
+    ) -> PromptPool:
+        return admission.prefill(self.model(weights), batch, prefix, bucket.prompt_length)
 
     def _empty(self, bucket: Bucket, weights: Params) -> SlotState:
         return decode.empty_slots(
@@ -281,37 +282,27 @@ class SamplingPrograms:
 
         return self._compiler.add(f"shrink {before} of {pages} pages", shrink, signature)
 
-    def _add_admit(self, bucket: Bucket, with_prefix: bool) -> Admit:
-        def admit(
-            weights: Params,
-            slots: SlotState,
-            new: PrefillBatch,
-            prefix: Prefix | None,
-            greedy: Greedy,
-        ) -> SlotState:
-            model, params = self.model(weights), self._params_at(greedy)
-            return decode.admit(model, slots, new, prefix, stop=self.spec.stop, selection=params)
+    def _add_prefill(self, bucket: Bucket, with_prefix: bool) -> Prefill:
+        def signature() -> Signature:
+            batch = abstract.prefill_batch(self.mesh, self.budget(bucket))
+            arguments = (self.weights, batch, self.abstract_prefix(with_prefix))
+            return Signature(arguments, self._abstract_pool(bucket))
+
+        prefill = functools.partial(self._prefill, bucket)
+        return self._compiler.add(f"prefill {bucket} {with_prefix=}", prefill, signature)
+
+    def _add_admit(self, bucket: Bucket) -> Admit:
+        def admit(slots: SlotState, pool: PromptPool, new: NewRows, greedy: Greedy) -> SlotState:
+            params = self._params_at(greedy)
+            return admission.admit(slots, pool, new, stop=self.spec.stop, selection=params)
 
         def signature() -> Signature:
             slots = decode.with_ring(self._abstract_slots(bucket), ())
-            budget = prefill_packing.prefill_budget(bucket, self.shards, self.prefill_tokens)
-            token = self._abstract((budget.groups, budget.tokens), np.int32, "batch")
-            each = self._abstract((budget.groups, budget.rows), np.int32, "batch")
-            seed = self._abstract((3,), np.uint32)
-            new = PrefillBatch(
-                tokens=token,
-                segments=token,
-                positions=token,
-                end=each,
-                start=each,
-                number=each,
-                slot=each,
-                seed=seed,
-            )
-            prefix, greedy = self.abstract_prefix(with_prefix), self._abstract_greedy()
-            return Signature((self.weights, slots, new, prefix, greedy), slots, donate=(1,))
+            new = abstract.new_rows(self.mesh, self.budget(bucket))
+            arguments = (slots, self._abstract_pool(bucket), new, self._abstract_greedy())
+            return Signature(arguments, slots, donate=(0,))
 
-        return self._compiler.add(f"admit {bucket} {with_prefix=}", admit, signature)
+        return self._compiler.add(f"admit {bucket}", admit, signature)
 
     def _add_advance(self, bucket: Bucket, pages: int, with_prefix: bool) -> Advance:
         def advance(
@@ -338,7 +329,7 @@ class SamplingPrograms:
 
         def signature() -> Signature:
             slots = self._abstract_slots(bucket, pages)
-            seed, count = self._abstract((3,), np.uint32), self._abstract((), np.int32)
+            seed, count = abstract.seed(self.mesh), self._abstract((), np.int32)
             length, finished = (self._abstract((bucket.rows,), t) for t in (np.int32, np.bool_))
             progress = Progress(length=length, finished=finished, steps=count, busy=count)
             prefix, greedy = self.abstract_prefix(with_prefix), self._abstract_greedy()

@@ -4,13 +4,15 @@ Shapes: B rows, V vocabulary.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 
+from star_jax.inference import draw_cpu
+from star_jax.inference.ranks import highest
+
 BROKEN = -1  # stands for a token whose logits are not finite
-_SMALLEST, _LARGEST = 64, 512  # sizes of a block that `highest` searches
-_SHARES = (64, 32, 16, 8, 4, 2, 1)  # numbers of devices that may share a vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +39,21 @@ def sample_tokens(logits_BxV: jax.Array, keys_B: jax.Array, selection: SamplingP
     if temperature == 0.0:
         return highest(logits_BxV)
 
-    def draw(logits_BxV: jax.Array) -> jax.Array:
+    def draw_plainly(logits_BxV: jax.Array) -> jax.Array:
         # This is `jax.random.categorical` of logits / temperature, with two differences: a small
         # temperature cannot overflow, and the noise is float32 whatever the logits are, because
         # bfloat16 is too coarse for rare tokens.
         logits = restrict(logits_BxV, selection.top_k, selection.top_p, temperature)
         noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:], jnp.float32))(keys_B)
         return jnp.argmax(logits + temperature * noise, axis=-1).astype(jnp.int32)
+
+    def draw(logits_BxV: jax.Array) -> jax.Array:
+        if selection.top_p < 1.0:
+            return draw_plainly(logits_BxV)
+        fast = functools.partial(
+            draw_cpu.draw, keys_B=keys_B, top_k=selection.top_k, temperature=temperature
+        )
+        return jax.lax.platform_dependent(logits_BxV, cpu=fast, default=draw_plainly)
 
     if selection.greedy is None:
         return draw(logits_BxV)
@@ -57,36 +67,6 @@ def is_broken(logits_BxV: jax.Array, token_B: jax.Array) -> jax.Array:
     is a CPU, whose maximum may skip a few NaNs among numbers, as a damaged row of the head causes.
     """
     return ~jnp.isfinite(jnp.take_along_axis(logits_BxV, token_B[:, None], axis=1)[:, 0])
-
-
-def highest(x_BxV: jax.Array) -> jax.Array:
-    """Returns the index of the highest value of each row, the first of equal ones, [B] int32.
-
-    `jnp.argmax` is not vectorized on CPUs, but `jnp.max` is. So the block that holds the highest
-    value is found first, then the index in the block.
-    """
-    rows, vocab = x_BxV.shape
-    size = block(vocab)
-    if not size:
-        return jnp.argmax(x_BxV, axis=-1).astype(jnp.int32)
-    blocks = x_BxV.reshape(rows, vocab // size, size)
-    first = jnp.argmax(blocks.max(-1), axis=-1)
-    own = jnp.arange(vocab // size) == first[:, None]
-    index = jnp.argmax(jnp.where(own[..., None], blocks, -jnp.inf).max(1), axis=-1)
-    return (first * size + index).astype(jnp.int32)
-
-
-def block(vocab: int) -> int:
-    """Returns the size of the blocks that `highest` searches; 0: the vocabulary has none.
-
-    The size divides a device's part of the vocabulary, for the largest possible number of devices
-    that is a power of two.
-    """
-    for shares in _SHARES:
-        for size in range(_LARGEST, _SMALLEST - 1, -1) if vocab % shares == 0 else ():
-            if vocab // shares % size == 0:
-                return size
-    return 0
 
 
 def restrict(

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from star_jax.inference import buckets, decode, prefill_packing
+from star_jax.inference import admission, buckets, decode, prefill_packing
 from star_jax.inference.buckets import Bucket
 from star_jax.inference.programs import Policy, SamplingPrograms
-from star_jax.inference.scheduler import Request, SlotUsage
+from star_jax.inference.scheduler import Request, Row, SlotUsage
+from star_jax.models.prompt_pool import PromptPool
 from star_jax.runtime import sharding
 
 
@@ -24,6 +25,8 @@ class DeviceSlots:
     Attributes:
         count: number of slots.
         order: all slots, in the order in which free ones are taken.
+        wave: number of slots that are to be free before more rows of prompts that have been read
+            are admitted, unless fewer rows are left.
         fewer: number of slots after the next `shrink`; 0 if they cannot shrink.
         usage: use of the slots so far.
 
@@ -42,9 +45,7 @@ class DeviceSlots:
         bucket: Bucket,
     ) -> None:
         self._programs, self._policy, self._bucket = programs, policy, bucket
-        self._budget = prefill_packing.prefill_budget(
-            bucket, programs.shards, programs.prefill_tokens
-        )
+        self._budget = programs.budget(bucket)
         self._seed = sharding.device_put(programs.mesh, np.asarray(seed, np.uint32))
         self._ring = buckets.page_ring(bucket.max_new_tokens)
         self._state = programs.open[bucket](policy.weights)
@@ -55,8 +56,10 @@ class DeviceSlots:
         self.count, self.fewer = bucket.rows, self._smaller[0].rows
         by_shard = np.arange(bucket.rows).reshape(programs.shards, -1)
         self.order: Sequence[int] = by_shard.T.ravel().tolist()  # fills shards evenly
-        self.usage = SlotUsage()
+        self.wave, self.usage = self._budget.wave, SlotUsage()
         self._steps = 0
+        self._pool: PromptPool | None = None
+        self._places: dict[int, tuple[int, int]] = {}  # of the pool's prompts, by request
 
     def shrink(self, slots: Sequence[int]) -> Sequence[int]:
         """Moves the rows in `slots` into fewer slots; returns the slot of each.
@@ -78,19 +81,32 @@ class DeviceSlots:
         return [remaining.index(slot) for slot in slots]
 
     def choose(self, requests: Sequence[Request]) -> list[int]:
-        """Returns the indices of the requests to admit next; see `scheduler.SlotBatch`."""
+        """Returns the indices of the requests to read next; see `scheduler.SlotBatch`."""
         return [one for one, _ in self._budget.assign([len(r.tokens) for r in requests])]
 
-    def admit(self, requests: Sequence[Request], slots: Sequence[int]) -> None:
-        """Puts requests into slots."""
-        policy = self._policy
-        packed = prefill_packing.pack(requests, slots, self._bucket, self._budget)
-        arrays = sharding.device_put(self._programs.mesh, packed, "batch")
-        new = decode.PrefillBatch(**arrays, seed=self._seed)
-        ring, state = self._state.cache.ring, decode.with_ring(self._state, ())
-        program = self._programs.admit[self._bucket, policy.prefix is not None]
-        state = program(policy.weights, state, new, policy.prefix, policy.greedy)
-        self._state = decode.with_ring(state, ring)
+    def prefill(self, requests: Sequence[Request]) -> None:
+        """Reads the prompts of requests; those that were read before are forgotten."""
+        programs, policy = self._programs, self._policy
+        packed, places = prefill_packing.pack(requests, self._bucket, self._budget)
+        self._places = dict(zip((one.number for one in requests), places, strict=True))
+        batch = admission.PrefillBatch(**sharding.device_put(programs.mesh, packed, "batch"))
+        program = programs.prefill[self._bucket, policy.prefix is not None]
+        self._pool = None  # its memory is free before the next is allocated
+        self._pool = program(policy.weights, batch, policy.prefix)
+
+    def admit(self, rows: Sequence[Row], slots: Sequence[int]) -> int:
+        """Puts the first rows into slots; returns their number. See `scheduler.SlotBatch`."""
+        programs, state = self._programs, self._state
+        places = [self._places[row.request.number] for row in rows]
+        arrays, count = prefill_packing.seat(rows, places, slots, self._bucket, self._budget)
+        arrays = sharding.device_put(programs.mesh, arrays, "batch")
+        new = admission.NewRows(**arrays, seed=self._seed)
+        assert self._pool is not None
+        state = programs.admit[self._bucket](
+            decode.with_ring(state, ()), self._pool, new, self._policy.greedy
+        )
+        self._state = decode.with_ring(state, self._state.cache.ring)
+        return count
 
     def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:
         """Writes tokens until `wanted` slots have ended; returns tokens, length and finished.

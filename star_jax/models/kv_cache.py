@@ -11,11 +11,10 @@ the oldest becomes the first, or an empty page does while rows need the oldest. 
 reads a page that no row has written, and written keys are never copied.
 
 Shapes: L layers, B rows, K heads of keys and values, D head_dim, S prefix tokens, P positions of
-the prompt, C positions of a page; R new rows, whose prompts come in G groups.
+the prompt, C positions of a page; packed prompts come in G groups of T tokens.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -121,17 +120,6 @@ def pick(cache: Cache, take: Callable[[jax.Array, int], jax.Array]) -> Cache:
     return jax.tree.map(take_rows, cache)
 
 
-def admit(cache: Cache, new: PromptCache, rows_R: jax.Array) -> Cache:
-    """Returns the cache with R new prompts in rows `rows_R`; indices from B on are dropped."""
-
-    def put(old: jax.Array, x: jax.Array) -> jax.Array:
-        rows = (slice(None),) * _row_axis(old) + (rows_R,)
-        return stacking.move_bits(lambda old, x: old.at[rows].set(x, mode="drop"), old, x)
-
-    written = cache.written.at[rows_R].set(0, mode="drop")
-    return dataclasses.replace(cache, prompt=jax.tree.map(put, cache.prompt, new), written=written)
-
-
 def _row_axis(x: jax.Array) -> int:
     """Returns the axis of the rows in a cache's array: after the layers, where it has them."""
     return max(x.ndim - 4, 0)
@@ -191,13 +179,13 @@ def prefill_packed(
     segments_GxT: jax.Array,
     positions_GxT: jax.Array,
     end_GxN: jax.Array,
-    start_GxN: jax.Array,
-    prompt_length: int,
+    padding: int,
     prefix: Prefix | None,
-) -> tuple[jax.Array, PromptCache]:
-    """Runs packed prompts; returns the last tokens' logits [R, V] and the prompts' KV cache.
+) -> tuple[jax.Array, KVPage]:
+    """Runs packed prompts; returns the last tokens' logits [G, N, V] and the sequences' KV cache.
 
-    The prompts lie in G sequences of T tokens, at most N in each; R = G N.
+    The prompts lie in G sequences of T tokens, at most N in each. The cache has a row for each
+    sequence.
 
     Args:
         model: decoder.
@@ -205,8 +193,7 @@ def prefill_packed(
         segments_GxT: segment ids, different in every prompt of a sequence.
         positions_GxT: positions, from 0 in every prompt.
         end_GxN: index in its sequence after each prompt's last token; 0 for an empty row.
-        start_GxN: first position of the prompt when it is padded on the left to P.
-        prompt_length: number of positions P of the resulting prompt cache.
+        padding: number of positions of the cache before a sequence's first token; they are zero.
         prefix: keys and values of the few-shot prompt before all prompts; None without one.
     """
     positions_GxT = _positions(positions_GxT, prefix)
@@ -215,29 +202,13 @@ def prefill_packed(
     def attend(
         layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: Carry
     ) -> tuple[jax.Array, Carry]:
-        return inside(layer, q, k, v, ())[0], _put(kept, layer, k, v)
-
-    def cut(transpose: bool, x: jax.Array) -> jax.Array:
-        """Cuts [.., G, K, T, D] to [.., R, K, P, D]; with `transpose` to [.., R, K, D, P]."""
-        if x.ndim > 4:
-            return jax.vmap(functools.partial(cut, transpose))(x)
-        return stacking.move_bits(functools.partial(cut_layer, transpose), x)
-
-    def cut_layer(transpose: bool, x: jax.Array) -> jax.Array:
-        x = jnp.pad(x, ((0, 0), (0, 0), (prompt_length, 0), (0, 0)))
-        one = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=prompt_length, axis=1)
-        prompts = jax.vmap(jax.vmap(one, (None, 0)))(x, end_GxN)
-        prompts = prompts.reshape(-1, *prompts.shape[2:])
-        return prompts.swapaxes(2, 3) if transpose else prompts
+        return inside(layer, q, k, v, ())[0], _put(kept, layer, k.swapaxes(2, 3), v, padding)
 
     groups, size = tokens_GxT.shape
-    page = (_zeros(model, groups, model.config.key_heads, size, model.config.head_dim),) * 2
+    page = _empty_page(model, groups, padding + size)
     x, (keys, values) = model.hidden(tokens_GxT, positions_GxT, attend, page, given=_stacks(prefix))
     last = jnp.take_along_axis(x, jnp.maximum(end_GxN - 1, 0)[..., None], axis=1)
-    logits = model.logits(last)
-    keys = jax.tree.map(functools.partial(cut, True), keys)
-    values = jax.tree.map(functools.partial(cut, False), values)
-    return logits.reshape(-1, logits.shape[-1]), PromptCache(keys, values, start_GxN.reshape(-1))
+    return model.logits(last), KVPage(keys, values)
 
 
 def step(

@@ -94,7 +94,7 @@ def score(run: Run, round_: int, params: Params, samples: Sequence[Sample]) -> l
     ]
 
 
-def scored(
+def score_round(
     run: Run, round_: int, load: Callable[[], Params], samples: Sequence[Sample]
 ) -> list[LeakScore]:
     """Returns the round's leak scores from their file, or scores `samples` and writes it.
@@ -114,6 +114,25 @@ def scored(
         found = score(run, round_, load(), samples)
         multihost.on_primary(lambda: leak_scores.write(folder, samples, found))
     return leak_scores.of_samples(folder, samples)
+
+
+def summarize(scores: Sequence[LeakScore]) -> dict[str, float | int | None]:
+    """Returns a round's leak scores in the form of `result.json`.
+
+    Args:
+        scores: scores of the round's rationalizations.
+
+    Returns:
+        scored: number of scores.
+        mean, worst: means of `LeakScore.mean` and `LeakScore.worst`, in nats; None without scores.
+    """
+    count = len(scores)
+    mean, worst = sum(one.mean for one in scores), sum(one.worst for one in scores)
+    return {
+        "scored": count,
+        "mean": mean / count if count else None,
+        "worst": worst / count if count else None,
+    }
 
 
 def _contexts(

@@ -60,8 +60,7 @@ class Arithmetic:
     unit: ClassVar[str] = "digits"
     separator: ClassVar[str] = ""
     markup: ClassVar[tuple[str, ...]] = (
-        *("Input:\n", "\nTarget:", "<scratch>\n", "\n</scratch>\n"),
-        *(" + ", " , ", " C: "),
+        *("Input:\n", "\nTarget:", "<scratch>\n", "\n</scratch>\n", " + ", " , ", " C: "),
     )
 
     def __post_init__(self) -> None:
@@ -158,6 +157,12 @@ class Arithmetic:
         head, end, _ = completion.rpartition(_END)
         a, b = _operands(problem)
         return (head + end).removeprefix(" ") != scratchpad(a, b, true_steps(a, b))
+
+    def steps(self, problem: Problem, completion: str) -> tuple[str, ...] | None:
+        """Returns the lines of the scratchpad; None without one."""
+        del problem
+        lines = completion.rpartition(_END)[0].partition("<scratch>")[2].splitlines()
+        return tuple(line.strip() for line in lines if line.strip()) or None
 
     def longest(self, group: str, direct: bool = False) -> str:
         """The completion for nines alone."""
@@ -291,9 +296,7 @@ def _spaced(digits: str) -> str:
 def _number(line: str) -> str | None:
     """The canonical form of one line of ASCII digits and spaces, or None."""
     digits = line.rstrip("\n").replace(" ", "")
-    if not (digits.isascii() and digits.isdigit()):
-        return None
-    return digits.lstrip("0") or "0"
+    return digits.lstrip("0") or "0" if digits.isascii() and digits.isdigit() else None
 
 
 def _random(stream: int, seed: int, round: int = 0, digits: int = 0) -> np.random.Generator:

@@ -16,7 +16,11 @@ from star_jax.tasks.answer_rule import Ending
 from star_jax.tasks.task import Task
 
 # Members that a class may leave out -> what is used instead.
-_OPTIONAL = {"byte_rule": lambda self: None, "ending": lambda self: Ending()}
+_OPTIONAL = {
+    "byte_rule": lambda self: None,
+    "ending": lambda self: Ending(),
+    "steps": lambda self, problem, completion: None,
+}
 MEMBERS = tuple(
     name
     for name in Task.__annotations__ | vars(Task)

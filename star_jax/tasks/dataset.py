@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from star_jax.tasks import rows, splits
+from star_jax.tasks import equations, rows, splits
 from star_jax.tasks.answer_rule import OPENINGS, AnswerRule, Ending
 from star_jax.tasks.rows import DataError, Flaw, Row
 from star_jax.tasks.task import Problem
@@ -117,9 +117,17 @@ class DataSet:
         return True
 
     def wrong_step(self, problem: Problem, completion: str) -> bool | None:
-        """Returns None: only a reader could tell."""
-        del problem, completion
-        return None
+        """Returns whether an equation in the rationale is false; None without any to check.
+
+        Calculator annotations such as <<48/2=24>> are checked, and equations in the text itself.
+        """
+        del problem
+        return equations.wrong(completion)
+
+    def steps(self, problem: Problem, completion: str) -> tuple[str, ...] | None:
+        """Returns the rationale's annotations or, without any, its equations; None without both."""
+        del problem
+        return equations.steps(completion) or None
 
     def longest(self, group: str, direct: bool = False) -> str:
         """Returns "": the longest completion is not known."""

@@ -12,20 +12,16 @@ after the question. A problem's class is the number of lines of its gold solutio
 
 import functools
 import hashlib
-import re
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import ClassVar
 
-from star_jax.tasks import leaks, number_text, splits
+from star_jax.tasks import equations, leaks, number_text, splits
 from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
 from star_jax.tasks.dataset import DataSet
 from star_jax.tasks.rows import Flaw, Row
 from star_jax.tasks.task import Problem
 
 _MARKER = "#### "
-_ANNOTATION = re.compile(r"<<([^<>]*)>>")
-_DECIMAL = re.compile(r"[$\s]*-?[0-9,]*\.([0-9]+)\s*")
 _MOST_STEPS = 9  # from here on, problems are one class
 
 # The worked examples, rows of its train.jsonl: hashes of their questions (see `_fingerprint`).
@@ -114,16 +110,13 @@ class GSM8K(DataSet):
         underived = marker and problem.answer not in number_text.every(steps)
         return [*kinds, "from nowhere"] if underived else kinds
 
-    def wrong_step(self, problem: Problem, completion: str) -> bool | None:
-        """Returns whether an annotation such as <<48/2=25>> is wrong; None without any to check.
+    def steps(self, problem: Problem, completion: str) -> tuple[str, ...]:
+        """Returns the annotations in order, without spaces; without any, the plain equations.
 
-        Text that is no equation of numbers is not checked. A result with decimals may be rounded to
-        them, as in <<2/3=0.67>>; a whole one must be exact. All gold solutions follow this.
+        A rationale without either has no steps: all such rationales are alike.
         """
         del problem
-        checks = [_is_wrong(annotation) for annotation in _ANNOTATION.findall(completion)]
-        known = [check for check in checks if check is not None]
-        return any(known) if known else None
+        return equations.steps(completion)
 
     @functools.cached_property
     def _worked(self) -> list[Problem]:
@@ -159,25 +152,3 @@ def _text(row: Row, name: str) -> str:
 
 def _fingerprint(problem: Problem) -> str:
     return hashlib.sha256(splits.key(problem).encode()).hexdigest()[:12]
-
-
-def _is_wrong(annotation: str) -> bool | None:
-    """Returns whether an equation in "a=b" or "a=b=c" does not hold; None without an equation."""
-    sides = annotation.split("=")
-    try:
-        values = [number_text.value(side) for side in sides]
-    except ZeroDivisionError:
-        return True
-    exact = [value for value in values if value is not None]
-    if len(sides) < 2 or len(exact) < len(sides):
-        return None
-    return any(
-        abs(exact[i] - exact[i + 1]) > max(_rounding(sides[i]), _rounding(sides[i + 1]))
-        for i in range(len(sides) - 1)
-    )
-
-
-def _rounding(side: str) -> Fraction:
-    """Returns half a unit in the last decimal of a number; 0 for whole numbers and sums."""
-    match = _DECIMAL.fullmatch(side)
-    return Fraction(1, 2 * 10 ** len(match[1])) if match else Fraction(0)

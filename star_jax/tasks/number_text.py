@@ -11,7 +11,7 @@ number are ignored (5 million is 5), and so is the unit of 30cm. A minus sign co
 a space or an opening sign is before it: 12-5 and COVID-19 end in 5 and 19, =-5 in -5.
 
 Spelling does not matter. Minus signs, dashes, spaces, slashes, signs of multiplication and
-full-width characters of Unicode are read as their ASCII forms (`_MAP`), and so is LaTeX (`_LATEX`):
+full-width characters of Unicode are read as their ASCII forms (`MAP`), and so is LaTeX (`_LATEX`):
 9{,}500 and 9\,500 are 9500; \boxed{72} holds 72; \frac{3}{4}, 2^{10} and \sqrt{2} hold no number.
 """
 
@@ -54,8 +54,9 @@ FORMS = {
     "√": "∛∜",
 }
 FULL_WIDTH = (0xFF01, 0xFF5E, 0xFF01 - ord("!"))  # first, last, distance from ASCII
-_MAP = {ord(char): plain for plain, chars in FORMS.items() for char in chars}
-_MAP |= {code: chr(code - FULL_WIDTH[2]) for code in range(FULL_WIDTH[0], FULL_WIDTH[1] + 1)}
+MAP = {ord(char): plain for plain, chars in FORMS.items() for char in chars}
+MAP |= {code: chr(code - FULL_WIDTH[2]) for code in range(FULL_WIDTH[0], FULL_WIDTH[1] + 1)}
+"""Code of a character -> its plain form, for `str.translate`."""
 
 # LaTeX command -> its plain form. A letter after a command makes it another command.
 LATEX_WORDS = {
@@ -149,7 +150,7 @@ def every(text: str) -> set[str]:
 
 def plain(text: str) -> str:
     """Returns a text with signs of Unicode and LaTeX in their plain forms."""
-    return _LATEX.sub(_plain_latex, text.translate(_MAP))
+    return _LATEX.sub(_plain_latex, text.translate(MAP))
 
 
 def _plain_latex(match: re.Match[str]) -> str:

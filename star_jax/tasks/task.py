@@ -133,6 +133,16 @@ class Task(Protocol):
         """Returns whether the rationale has a wrong step; None if the task cannot know."""
         ...
 
+    def steps(self, problem: Problem, completion: str) -> tuple[str, ...] | None:
+        """Returns the rationale's steps in order and in canonical form; None if it knows none.
+
+        Two rationales with the same steps are one rationale in different words. Spaces, units and
+        the words around a step make no difference.
+
+        A custom task may leave it out. Then it knows none.
+        """
+        ...
+
     def longest(self, group: str, direct: bool = False) -> str:
         """Returns a right completion in class `group` as long as any, in bytes and in tokens.
 

@@ -354,3 +354,14 @@ def test_a_share_of_what_is_kept_is_trained_on_with_its_hint_too(rehearsal: floa
         assert text.startswith(TASK.prompt(problem, hint=False))
     hinted = {TASK.prompt(problem, hint=True) for problem in problems}
     assert all(any(text.startswith(prompt) for prompt in hinted) for text in texts[10:])
+
+
+@pytest.mark.parametrize("hint", [False, True])
+@pytest.mark.parametrize("shown", [0, 2])
+def test_completion_ids_are_the_targets_of_an_example(hint: bool, shown: int):
+    prompter = Prompter(TOKENIZER, TASK, PROBLEMS[:shown])
+    kept = kept_sample(PROBLEMS[4], hint=True)
+    example = prompter.training_example(kept, hint=hint, with_few_shot=bool(shown))
+    ids = prompter.completion_ids(kept.problem, hint, kept.completion)
+    assert example.tokens[example.weights > 0].tolist() == ids
+    assert ids == TOKENIZER.encode(kept.completion) + EOS

@@ -1,12 +1,12 @@
 """The table of leak scores against wrong steps (experiments/methods/leak_auc.py), of a made-up run."""
 
-import dataclasses
 import importlib.util
 import pathlib
 import sys
 
 import pytest
 
+from samples import gold
 from star_jax.data.sample import Sample
 from star_jax.grading import leak_scores, ledger
 from star_jax.grading.leak_scores import LeakScore
@@ -32,22 +32,15 @@ def write(
 ) -> list[Sample]:
     """A round's files: of each rationalization mean, worst, leaks, wrong_step and correct."""
     problems = TASK.train(0, number, len(rows) + 1)
-    whole = [
-        ledger.make_sample(
-            *(TASK, problem, number, True, TASK.completion(problem.rationale, problem.answer)),
-            truncated=False,
-            tokens=1,
-        )
-        for problem in problems
-    ]
     samples = [
-        dataclasses.replace(sample, leaks=leaks, wrong_step=wrong, correct=correct)
-        for sample, (_, _, leaks, wrong, correct) in zip(whole, rows, strict=False)
+        gold(TASK, problem, number, leaks=leaks, wrong_step=wrong, correct=correct)
+        for problem, (_, _, leaks, wrong, correct) in zip(problems, rows, strict=False)
     ]
+    more = gold(TASK, problems[-1], number)  # is not scored
     folder = run / "rounds" / f"{number:04d}"
     half = len(samples) // 2
     ledger.write_shard(folder, "rationalized", 0, samples[:half])
-    ledger.write_shard(folder, "rationalized", 1, [*samples[half:], whole[-1]])  # one is not scored
+    ledger.write_shard(folder, "rationalized", 1, [*samples[half:], more])
     scores = [LeakScore(mean, worst) for mean, worst, *_ in rows]
     leak_scores.write(folder, samples, scores)
     return samples

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from samples import gold
 from star_jax.data.sample import Sample
-from star_jax.grading import leak_scores, ledger
+from star_jax.grading import leak_scores
 from star_jax.grading.leak_scores import FILE, LeakScore
 from star_jax.tasks.arithmetic import Arithmetic
 
@@ -17,14 +18,7 @@ SCORES = [LeakScore(0.25, 3.5), LeakScore(-0.5, 0.0), LeakScore(1e-7, 2.0)]
 
 def samples(count: int = 3) -> list[Sample]:
     """Right rationalizations of as many problems."""
-    return [
-        ledger.make_sample(
-            *(TASK, problem, 1, True, TASK.completion(problem.rationale, problem.answer)),
-            truncated=False,
-            tokens=1,
-        )
-        for problem in TASK.train(0, 1, count)
-    ]
+    return [gold(TASK, problem) for problem in TASK.train(0, 1, count)]
 
 
 def test_what_is_written_is_read(tmp_path: pathlib.Path):

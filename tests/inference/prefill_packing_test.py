@@ -1,10 +1,11 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from star_jax.inference import prefill_packing
 from star_jax.inference.buckets import Bucket
 from star_jax.inference.prefill_packing import PrefillBudget
-from star_jax.inference.scheduler import Request
+from star_jax.inference.scheduler import Request, Row
 
 
 def test_room_for_waves_of_newcomers():
@@ -42,15 +43,46 @@ def test_a_prompt_has_room_and_is_read_once(lengths: list[int], shards: int, eac
     assert again == [(place, group) for place, (_, group) in enumerate(shared)]
 
 
+GIVEN = [Request(5, [7, 8, 9], 4, 3), Request(3, [4], 4, 2), Request(1, [6, 6], 4)]
+ROOM = PrefillBudget(2, 5, 2)
+
+
 def test_prompts_are_packed_one_after_the_other():
-    given = [Request(5, [7, 8, 9], 4), Request(3, [4], 4), Request(1, [6, 6], 4)]
-    packed = prefill_packing.pack(given, [2, 0, 3], Bucket(4, 3, 4), PrefillBudget(2, 5, 2))
-    tokens, segments, positions, end, start, number, slot = (
-        packed[name].tolist()
-        for name in ("tokens", "segments", "positions", "end", "start", "number", "slot")
+    packed, found = prefill_packing.pack(GIVEN, Bucket(4, 3, 4), ROOM)
+    tokens, segments, positions, end, start = (
+        packed[name].tolist() for name in ("tokens", "segments", "positions", "end", "start")
     )
     assert tokens == [[7, 8, 9, 0, 0], [4, 6, 6, 0, 0]]
     assert segments == [[1, 1, 1, 0, 0], [1, 2, 2, 0, 0]]
     assert positions == [[0, 1, 2, 0, 0], [0, 0, 1, 0, 0]]
     assert end == [[3, 0], [1, 3]] and start == [[0, 3], [2, 1]]
-    assert number == [[5, 0], [3, 1]] and slot == [[2, 4], [0, 3]]
+    assert found == [(0, 0), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("slots", "seat", "slot", "number", "count"),
+    [
+        ([2, 0, 3], [[0, 0], [0, 1]], [[2, 4], [0, 3]], [[5, 0], [3, 1]], 3),
+        ([1], [[0, 0], [0, 0]], [[1, 4], [4, 4]], [[5, 0], [0, 0]], 1),
+        # The second group has no room for a third row, whatever is free.
+        ([3, 2, 1, 0, 5], [[0, 0], [0, 1]], [[3, 0], [2, 1]], [[5, 5 + 2**20], [3, 1]], 4),
+    ],
+)
+def test_rows_are_seated_by_the_group_of_their_prompt(
+    slots: list[int], seat: list, slot: list, number: list, count: int
+):
+    found = [(0, 0), (1, 0), (1, 1)]
+    rows = [Row(GIVEN[n], s) for n, s in [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2)]]
+    places = [found[GIVEN.index(row.request)] for row in rows]
+    arrays, taken = prefill_packing.seat(rows, places, slots, Bucket(4, 3, 4), ROOM)
+    assert {name: x.tolist() for name, x in arrays.items()} == {
+        "seat": seat, "slot": slot, "number": number
+    }  # fmt: skip
+    assert taken == count
+
+
+@pytest.mark.parametrize(
+    ("rows", "shards", "wave"), [(64, 1, 4), (256, 1, 8), (512, 2, 16), (2, 1, 1)]
+)
+def test_a_wave_is_what_the_batch_is_sized_for(rows: int, shards: int, wave: int):
+    assert prefill_packing.prefill_budget(Bucket(8, 48, rows), shards, 512).wave == wave

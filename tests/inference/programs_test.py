@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -12,7 +13,8 @@ import reference
 import toys
 from star_jax.inference.buckets import Bucket
 from star_jax.inference.sampling import SamplingParams
-from star_jax.inference.scheduler import Completion, Request, plan
+from star_jax.inference.scheduler import Completion, Request, draw_number, plan, run
+from star_jax.inference.slot_batch import DeviceSlots
 from star_jax.models.params import Params
 from star_jax.runtime import sharding
 from toys import BYTES, eight_devices
@@ -113,6 +115,54 @@ class TestDraws:
         expected = sample(made(ONE), params, ROWS)
         assert sample(programs, params, ROWS, greedy=True) == expected
         assert sample(programs, params, ROWS) != expected
+
+
+class Counting(DeviceSlots):
+    """Slots that remember which prompts they have read."""
+
+    read: list[int]
+
+    def prefill(self, requests: Sequence[Request]) -> None:
+        self.read = [*getattr(self, "read", []), *(request.number for request in requests)]
+        super().prefill(requests)
+
+
+@pytest.mark.parametrize("devices", [ONE, pytest.param((2, 2, 2), marks=eight_devices)], ids=str)
+class TestSamples:
+    """Several samples of a request: what separate requests write, from prompts read once."""
+
+    PARAMS = SamplingParams(1.0, top_k=50)
+
+    def decode(
+        self, devices: tuple[int, int, int], rows: list[Request]
+    ) -> tuple[list[Completion], list[int]]:
+        programs = made(devices, self.PARAMS).sampling
+        policy = programs.policy(programs.lay_out(start(made(devices, self.PARAMS))))
+        completions, read = [], []
+        for chunk in plan(rows, [SHAPE], refills=3):
+            slots = Counting(programs, policy, SEED, chunk.bucket)
+            completions += run(chunk, slots)[0]
+            read += slots.read
+        return completions, read
+
+    @pytest.mark.parametrize("samples", [1, 3, 8, 11])  # of eight slots
+    def test_are_those_of_separate_requests(self, devices: tuple[int, int, int], samples: int):
+        rows = [dataclasses.replace(row, samples=samples) for row in reversed(ROWS)]
+        found, read = self.decode(devices, rows)
+        assert sorted(read) == sorted(row.number for row in ROWS)  # each prompt once
+        apart = [
+            dataclasses.replace(row, number=draw_number(row.number, sample))
+            for row in ROWS
+            for sample in range(samples)
+        ]
+        expected, read = self.decode(devices, apart)
+        assert sorted(read) == sorted(row.number for row in apart)
+        assert {draw_number(one.number, one.sample): one.tokens for one in found} == {
+            one.number: one.tokens for one in expected
+        }
+        assert len(found) == len(expected) == samples * len(ROWS)
+        if samples > 1:
+            assert len({tuple(one.tokens) for one in found}) > len(found) * 0.8
 
 
 @pytest.mark.parametrize("axes", [(1, 1, 1), (2, 2, 2)])

@@ -8,14 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference
-from star_jax.inference.sampling import (
-    SamplingParams,
-    block,
-    highest,
-    is_broken,
-    restrict,
-    sample_tokens,
-)
+from star_jax.inference.sampling import SamplingParams, is_broken, restrict, sample_tokens
 
 VOCAB = 8
 DRAWS = 20_000
@@ -55,21 +48,6 @@ def test_restrict_keeps_exactly_the_set(row: list[float], top_k: int, top_p: flo
         left = {n for n in reference.kept(before.tolist(), top_k, top_p) if before[n] > -np.inf}
         assert {n for n in range(VOCAB) if after[n] > -np.inf} == left
         assert left and all(after[n] == before[n] for n in left)
-
-
-@pytest.mark.parametrize(
-    ("vocab", "size"),
-    [(1, 0), (97, 97), (59, 0), (50257, 0), (64, 64), (151936, 64), (50400, 315), (49152, 384)],
-)
-def test_the_highest_is_that_of_argmax(vocab: int, size: int):
-    """In a few values there are many equal ones."""
-    assert block(vocab) == size
-    draws = np.random.default_rng(vocab)
-    for logits in (draws.normal(size=(5, vocab)), draws.integers(-3, 3, (5, vocab))):
-        logits = np.array(logits, np.float32)
-        logits[1, ::2] = -np.inf
-        logits[2] = -np.inf
-        np.testing.assert_array_equal(highest(jnp.asarray(logits)), logits.argmax(-1))
 
 
 @settings(deadline=None)

@@ -38,8 +38,8 @@ def on_model(function: Callable[..., Any]) -> Callable[..., Any]:
 
 make_prefix, prefill, step = map(on_model, (kv_cache.make_prefix, kv_cache.prefill, kv_cache.step))
 read_packed = on_model(
-    lambda model, tokens, segments, positions, end, start, places, prefix: kv_cache.prefill_packed(
-        model, tokens, segments, positions, end, start, len(places), prefix
+    lambda model, tokens, segments, positions, end, padding, prefix: kv_cache.prefill_packed(
+        model, tokens, segments, positions, end, len(padding), prefix
     )
 )
 begun = on_model(lambda model, asked, places: kv_cache.init(model, asked, len(places)))
@@ -122,16 +122,19 @@ def test_packed_prompts_are_read_as_padded_ones_are(config: ModelConfig, length:
     packed = [[*first, *third, 0, 0], [*second, 0]]
     segments = [[1] * 5 + [2, 0, 0], [1] * 7 + [0]]
     places = [[*range(5), 0, 0, 0], [*range(7), 0]]
-    ends, starts = [[5, 6], [7, 0]], [[2, 6], [0, PLACES]]
-    given = [jnp.asarray(x, jnp.int32) for x in (packed, segments, places, ends, starts)]
-    logits, found = read_packed(config, *given, jnp.zeros(PLACES), prefix)
-    assert found.start.tolist() == [2, 6, 0, PLACES]
-    for seat, row in enumerate([0, 2, 1]):
-        np.testing.assert_allclose(logits[seat], expected[row], rtol=1e-4, atol=1e-4)
-        of_keys = (found.keys.swapaxes(-2, -1), asked.keys.swapaxes(-2, -1))
+    ends = [[5, 6], [7, 0]]
+    given = [jnp.asarray(x, jnp.int32) for x in (packed, segments, places, ends)]
+    logits, found = read_packed(config, *given, jnp.zeros(3), prefix)
+    assert found.positions == 3 + 8
+    of_keys = (found.keys.swapaxes(-2, -1), asked.keys.swapaxes(-2, -1))
+    assert not np.asarray(of_keys[0])[..., :3, :].any()
+    for group, seat, row in [(0, 0, 0), (0, 1, 2), (1, 0, 1)]:
+        np.testing.assert_allclose(logits[group, seat], expected[row], rtol=1e-4, atol=1e-4)
+        last = 3 + ends[group][seat]
         for mine, theirs in (of_keys, (found.values, asked.values)):
-            mine, theirs = (np.asarray(x)[..., int(start[row]) :, :] for x in (mine, theirs))
-            np.testing.assert_allclose(mine[:, seat], theirs[:, row], rtol=1e-4, atol=1e-5)
+            mine = np.asarray(mine)[:, group, :, last - PROMPTS[row] : last]
+            theirs = np.asarray(theirs)[:, row, :, int(start[row]) :]
+            np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 @BOTH

@@ -86,3 +86,25 @@ def test_on_a_cpu_tokens_without_weight_are_not_multiplied(weighted: int, monkey
         np.testing.assert_array_equal, (found, of_head, of_x), (expected, whole_head, whole_x)
     )
     assert (np.abs(of_x).sum(-1) > 0).sum() == weighted
+
+
+@pytest.mark.parametrize("chunk", [4, 11, 64])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_log_probabilities_are_those_of_the_whole(config: ModelConfig, chunk: int, monkeypatch):
+    monkeypatch.setattr(loss_lib, "CHUNK", chunk)
+    head, x, targets, weights = work(config)
+    x = jnp.where(weights[..., None] > 0, x, jnp.nan)  # what has no weight must not matter
+    found = loss_lib.token_log_probs(config, head, x, targets, weights)
+    assert found.shape == targets.shape and found.dtype == jnp.float32
+    np.testing.assert_array_equal(found[weights == 0], 0)
+    for row, column in np.argwhere(np.asarray(weights) > 0):
+        here = (slice(row, row + 1), slice(column, column + 1))
+        one = expected(config, head, x[here], targets[here], jnp.ones((1, 1)))[0]
+        assert -3.0 * float(found[row, column]) == pytest.approx(float(one), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_without_weight_there_is_no_log_probability(config: ModelConfig):
+    head, x, targets, weights = work(config)
+    found = loss_lib.token_log_probs(config, head, x, targets, jnp.zeros_like(weights))
+    np.testing.assert_array_equal(found, 0)

@@ -185,7 +185,7 @@ class FakeSlots:
 
     def __init__(self, devices: Devices, shape: Bucket) -> None:
         self.count, self.order = shape.rows, range(shape.rows)
-        self.fewer, self._devices, self._shape = 0, devices, shape
+        self.wave, self.fewer, self._devices, self._shape = 1, 0, devices, shape
         self.usage = scheduler.SlotUsage()
         self._tokens = np.zeros((shape.rows, shape.max_new_tokens), np.int32)
         self._length, self._finished = np.zeros(shape.rows, np.int32), np.ones(shape.rows, bool)
@@ -193,14 +193,18 @@ class FakeSlots:
     def choose(self, requests: Sequence[scheduler.Request]) -> list[int]:
         return list(range(len(requests)))
 
-    def admit(self, requests: Sequence[scheduler.Request], slots: Sequence[int]) -> None:
-        for row, place in zip(requests, slots, strict=True):
+    def prefill(self, requests: Sequence[scheduler.Request]) -> None:
+        assert requests
+
+    def admit(self, rows: Sequence[scheduler.Row], slots: Sequence[int]) -> int:
+        for row, place in zip(rows, slots, strict=False):
             self._devices.calls[-1][-1].append(row.number)
-            text = self._devices.answer(TOKENIZER.decode(list(row.tokens)), row.number)
+            text = self._devices.answer(TOKENIZER.decode(list(row.request.tokens)), row.number)
             ids = [*TOKENIZER.encode(text), TOKENIZER.eos_id]
             length = self._length[place] = min(len(ids), self._shape.max_new_tokens)
             self._finished[place] = len(ids) <= self._shape.max_new_tokens
             self._tokens[place, :length] = ids[:length]
+        return min(len(rows), len(slots))
 
     def shrink(self, slots: Any) -> Any:
         raise AssertionError("there are no fewer slots")

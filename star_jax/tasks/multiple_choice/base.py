@@ -42,6 +42,11 @@ class MultipleChoice(DataSet):
         """Returns whether the words of another choice conclude it; see `text.contradicts`."""
         return text.contradicts(problem, completion)
 
+    def steps(self, problem: Problem, completion: str) -> tuple[str, ...] | None:
+        """Returns None: reasons have no steps that can be compared."""
+        del problem, completion
+        return None
+
     def answer(self, completion: str) -> str | None:
         """The letter that ends "Therefore, the answer is ... (b)."; see `text.answer`."""
         return text.answer(completion)

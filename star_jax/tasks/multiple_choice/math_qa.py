@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from star_jax.tasks import equations
 from star_jax.tasks.multiple_choice import rows
 from star_jax.tasks.multiple_choice.base import MultipleChoice
 from star_jax.tasks.multiple_choice.science import worked
@@ -40,6 +41,17 @@ class MathQA(MultipleChoice):
         group = rows.spaced(values.get("category")) or "other"
         texts = options(rows.spaced(values.get("options")))
         return rows.problem(row, question, texts, right, group)
+
+    def wrong_step(self, problem: Problem, completion: str) -> bool | None:
+        """Returns whether an equation is false, or the words of another choice conclude it."""
+        checks = equations.wrong(completion), super().wrong_step(problem, completion)
+        known = [check for check in checks if check is not None]
+        return any(known) if known else None
+
+    def steps(self, problem: Problem, completion: str) -> tuple[str, ...] | None:
+        """Returns the equations of the rationale; None without any."""
+        del problem
+        return equations.steps(completion) or None
 
     def worked(self) -> Sequence[Problem]:
         """Returns four problems that are not from the data."""
