@@ -5,6 +5,7 @@ import pathlib
 import pytest
 from etils import epath
 
+import fakes
 import past_runs
 from star_jax.config.validation import SettingsError, to_dict
 from star_jax.data.tokenizer import HuggingFaceTokenizer
@@ -52,11 +53,11 @@ def test_texts_are_what_the_pairs_say_each_once(run: pathlib.Path):
         for pair, both in zip(pairs, index, strict=True):
             prompt = [
                 1,
-                *past_runs.fakes.TOKENIZER.encode(past_runs.TASK.prompt(pair.problem, False)),
+                *fakes.TOKENIZER.encode(past_runs.TASK.prompt(pair.problem, False)),
             ]
             for text, at in zip((pair.chosen, pair.rejected), both, strict=True):
                 example = texts.examples[at]
-                ids = [*past_runs.fakes.TOKENIZER.encode(text), past_runs.fakes.TOKENIZER.eos_id]
+                ids = [*fakes.TOKENIZER.encode(text), fakes.TOKENIZER.eos_id]
                 assert example.tokens.tolist() == prompt + ids
                 assert example.weights.tolist() == [0] * len(prompt) + [1] * len(ids)
 
