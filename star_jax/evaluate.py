@@ -8,6 +8,7 @@
              folder, a .gguf file or owner/name on the hub (default: config.model.source)
   --split    test (default) or development
   --samples  completions of every question (default 1: greedily, unless the config draws)
+  --verifier a folder of star_jax.verifier: ranks the samples, and reports the best of k
   --workdir  where samples and evaluation.json go; the same command goes on with what is there
              (default: runs/evaluate/ and task, model, split and samples)
   --coordinator, --processes, --process
@@ -32,16 +33,22 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "the experiment's conf
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of samples and result (runs/evaluate/...)")
 _MODEL = flags.DEFINE_string("model", None, "what to evaluate (config.model.source)")
 _SPLIT = flags.DEFINE_enum("split", "test", ["test", "development"], "which problems")
+_VERIFIER = flags.DEFINE_string("verifier", "", "folder of a verifier that ranks the samples")
 _SAMPLES = flags.DEFINE_integer("samples", 1, "completions a question; 1: greedy", lower_bound=1)
 
 
 def evaluate(
-    settings: validation.Settings, workdir: str, *, split: str = "test", samples: int = 1
+    settings: validation.Settings,
+    workdir: str,
+    *,
+    split: str = "test",
+    samples: int = 1,
+    verifier: str = "",
 ) -> dict[str, Any]:
     """Evaluates a model, as `star_jax.star.evaluation.evaluate` does."""
     from star_jax.star import evaluation  # jax takes seconds to import
 
-    return evaluation.evaluate(settings, workdir, split=split, samples=samples)
+    return evaluation.evaluate(settings, workdir, split=split, samples=samples, verifier=verifier)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -64,7 +71,13 @@ def main(argv: Sequence[str]) -> None:
             from star_jax.star.evaluation import RESULT
 
             compile.use_cache(f"{workdir}/cache")
-            result = evaluate(settings, workdir, split=_SPLIT.value, samples=_SAMPLES.value)
+            result = evaluate(
+                settings,
+                workdir,
+                split=_SPLIT.value,
+                samples=_SAMPLES.value,
+                verifier=_VERIFIER.value,
+            )
             if multihost.is_primary():
                 console.print_evaluation(result, f"{workdir}/{RESULT}")
     except validation.SettingsError as error:

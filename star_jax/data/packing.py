@@ -176,24 +176,40 @@ def fill(examples: Sequence[Example], rows: Sequence[Sequence[int]], length: int
 def batches(
     packed: Packed, batch_size: int, seed: int, steps: int, start: int = 0
 ) -> Iterator[Packed]:
-    """Yields the batches of steps start..steps-1, each Packed of shape [batch_size, T].
-
-    Rows are shuffled anew every epoch. A batch that an epoch's end leaves incomplete is filled from
-    the next epoch, so that no row is dropped. The batch of a step depends on (seed, step) alone, so
-    training resumed at any `start` gets the same batches as without the interruption.
+    """Yields the batches of steps start..steps-1, each Packed of shape [batch_size, T]: `draw`.
 
     Raises:
         ValueError: `packed` has no rows.
     """
     if not len(packed):
         raise ValueError("no packed sequence to draw batches from: nothing was kept to train on")
+    for index in draw(len(packed), batch_size, seed, steps, start):
+        yield packed.rows(index)
+
+
+def draw(
+    count: int, batch_size: int, seed: int, steps: int, start: int = 0
+) -> Iterator[NDArray[np.int64]]:
+    """Yields the indices, of `count` items, in the batches of steps start..steps-1.
+
+    Items are shuffled anew every epoch. A batch that an epoch's end leaves incomplete is filled
+    from the next epoch, so that no item is dropped. The batch of a step depends on (seed, step)
+    alone, so training resumed at any `start` gets the same batches as without the interruption.
+
+    Args:
+        count: number of items, at least 1.
+        batch_size: number of items in a batch.
+        seed: seed of the order.
+        steps: number of all steps.
+        start: first step.
+    """
     epoch, order = -1, np.arange(0)
     for step in range(start, steps):
         index = np.empty(batch_size, np.int64)
         for slot in range(batch_size):
-            current, row = divmod(step * batch_size + slot, len(packed))
+            current, item = divmod(step * batch_size + slot, count)
             if current != epoch:
                 epoch = current
-                order = np.random.default_rng([seed, epoch]).permutation(len(packed))
-            index[slot] = order[row]
-        yield packed.rows(index)
+                order = np.random.default_rng([seed, epoch]).permutation(count)
+            index[slot] = order[item]
+        yield index

@@ -1,4 +1,4 @@
-"""Summarizes an evaluation: accuracy, maj@k and pass@k with intervals."""
+"""Summarizes an evaluation: accuracy, maj@k, pass@k and best-of-k with intervals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,11 +7,14 @@ from star_jax.data.sample import Sample
 from star_jax.grading import statistics, summary
 
 
-def summarize(questions: Sequence[Sequence[Sample]]) -> dict[str, Any]:
+def summarize(
+    questions: Sequence[Sequence[Sample]], scores: Sequence[Sequence[float]] = ()
+) -> dict[str, Any]:
     """Summarizes an evaluation.
 
     Args:
         questions: samples of every question, the same number for each.
+        scores: a verifier's score of each sample, in the same order; empty without a verifier.
 
     Returns:
         A dict with
@@ -21,6 +24,7 @@ def summarize(questions: Sequence[Sequence[Sample]]) -> dict[str, Any]:
         exact_accuracy, flexible_accuracy, disagreement, unparsable, truncated: shares of all
             samples, as in `summary.agreement`.
         maj_at, pass_at: k -> {"accuracy", "interval"} for k = 1, 2, 4, ... and all samples.
+        best_of: the same, of the best-scored of k samples; only with `scores`.
     """
     count = len(questions[0])
     sizes = [size for size in (2**power for power in range(20)) if size < count] + [count]
@@ -35,6 +39,17 @@ def summarize(questions: Sequence[Sequence[Sample]]) -> dict[str, Any]:
         ]
         for size in sizes
     }
+    best = {
+        str(size): _score(
+            statistics.mean(
+                [
+                    statistics.best_of_k(ranked, flags, size)
+                    for ranked, flags in zip(scores, right, strict=True)
+                ]
+            )
+        )
+        for size in (sizes if scores else ())
+    }
     return {
         "questions": len(questions),
         "samples": count,
@@ -48,6 +63,7 @@ def summarize(questions: Sequence[Sequence[Sample]]) -> dict[str, Any]:
             )
             for size in sizes
         },
+        **({"best_of": best} if scores else {}),
     }
 
 

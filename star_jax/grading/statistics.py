@@ -4,6 +4,7 @@ The functions take right and wrong answers only, never a model.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -114,6 +115,34 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
         k: number of samples that the chance is for.
     """
     return 1 - math.comb(samples - correct, k) / math.comb(samples, k)
+
+
+def best_of_k(scores: Sequence[float], right: Sequence[bool], k: int) -> float:
+    """The chance that the best-scored of k of N samples is right (V-STaR, Hosseini et al., 2024).
+
+    The sample at rank i = 0, 1, ... is the best of C(N-i-1, k-1) of the C(N, k) choices of k
+    samples. Samples of one score share their ranks: each of them is equally likely to come first,
+    as if ties were broken at random.
+
+    Args:
+        scores: score of each sample of the question; higher is better.
+        right: whether each sample is right, in the same order.
+        k: number of samples to choose the best of, 1..N.
+
+    Raises:
+        ValueError: the lengths differ, or k is not in 1..N.
+    """
+    count = len(scores)
+    if len(right) != count or not 1 <= k <= count:
+        raise ValueError(f"best of {k} of {count} scores and {len(right)} grades: k is in 1..N")
+    order = sorted(range(count), key=lambda index: -scores[index])
+    total, rank = 0.0, 0
+    for _, tied in itertools.groupby(order, key=lambda index: scores[index]):
+        grades = [right[index] for index in tied]
+        ways = sum(math.comb(count - i - 1, k - 1) for i in range(rank, rank + len(grades)))
+        total += ways / math.comb(count, k) * sum(grades) / len(grades)
+        rank += len(grades)
+    return total
 
 
 def majority(answers: Sequence[str | None]) -> str | None:

@@ -207,8 +207,8 @@ def print_evaluation(result: dict[str, Any], path: str) -> None:
     low, high = result["accuracy_interval"]
     lines = {"accuracy": (result["accuracy"], low, high)}
     if result["samples"] > 1:
-        for kind, name in (("maj_at", "maj@"), ("pass_at", "pass@")):
-            for size, score in result[kind].items():
+        for kind, name in (("maj_at", "maj@"), ("best_of", "best of "), ("pass_at", "pass@")):
+            for size, score in result.get(kind, {}).items():
                 lines[f"{name}{size}"] = (score["accuracy"], *score["interval"])
     for name, (value, low, high) in lines.items():
         table.add_row(name, f"{100 * value:.1f}", f"{100 * low:.1f}–{100 * high:.1f}")

@@ -8,5 +8,7 @@ run.py             everything that a run works with; build.py: makes it from the
 leak_score.py      how much more likely the hint makes a rationalization
 capacity.py        the number of rows that are decoded at a time
 evaluation.py      a run without rounds, which only evaluates
+verifier.py        a verifier by DPO; verifier_run.py: what its training works with
+past_run.py        a run as it is read by others; ranking.py: completions ranked by a verifier
 finite.py          errors for NaN and infinities
 """

@@ -2,6 +2,10 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from etils import epath
+from rich.console import Console
 
 from star_jax.config import schema
 from star_jax.data import prompts
@@ -102,6 +106,24 @@ def _train(
     return params, report.loss
 
 
+class Reported(Protocol):
+    """What `TrainingReport` needs of a `Run`, or of another training with a folder of its own."""
+
+    @property
+    def folder(self) -> epath.Path:
+        """The folder of metrics.jsonl."""
+        ...
+
+    @property
+    def console(self) -> Console:
+        """The console for the progress bar."""
+        ...
+
+    def checkpoint_folder(self, round_: int) -> epath.Path:
+        """Returns the folder of the checkpoints that the training resumes from."""
+        ...
+
+
 class TrainingReport(contextlib.ExitStack):
     """Reports training: a progress bar, and a line of metrics.jsonl every few steps.
 
@@ -113,11 +135,15 @@ class TrainingReport(contextlib.ExitStack):
         round_: number of the round; 0 for the base model.
         name: name of the training in metrics.jsonl.
         steps: number of all updates.
+        setting: name of the learning rate's setting, for errors; "": that of the run's section.
     """
 
-    def __init__(self, run: Run, round_: int, name: str, steps: int) -> None:
+    def __init__(
+        self, run: Reported, round_: int, name: str, steps: int, setting: str = ""
+    ) -> None:
         super().__init__()
-        self.loss = float("nan")
+        section = "pretrain" if name == "pretrain" else "train"
+        self.loss, self._setting = float("nan"), setting or f"config.{section}.learning_rate"
         self._run, self._round, self._name, self._steps = run, round_, name, steps
         self._file = run.folder / metrics.METRICS
 
@@ -137,11 +163,10 @@ class TrainingReport(contextlib.ExitStack):
         Raises:
             SettingsError: training has diverged: a metric is not finite.
         """
-        section = "pretrain" if self._name == "pretrain" else "train"
         finite.check_metrics(
             values,
             f"round {self._round}, step {step} of {self._steps}",
-            f"config.{section}.learning_rate",
+            self._setting,
             str(self._run.checkpoint_folder(self._round)),
         )
         self.loss = values["loss"]

@@ -5,7 +5,8 @@ Shapes: B packed sequences, T tokens each, A micro-batches, V vocabulary.
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,8 @@ from star_jax.models.prefix_tokens import PrefixTokens
 from star_jax.models.transformer import ANY_LAYOUT, Decoder, Keep, Layout
 from star_jax.runtime import sharding
 from star_jax.training.state import StarState
+
+T = TypeVar("T")
 
 # Batches are `Packed`, with arrays on the devices.
 jax.tree_util.register_dataclass(
@@ -68,12 +71,19 @@ def token_loss(
     prefix = None
     if few_shot is not None:
         prefix = kv_cache.make_prefix(model, few_shot.tokens, few_shot.length)
-    layout = split_layout(mesh) if mesh and remat else ANY_LAYOUT
-    keep = "inputs" if remat else "products"
-    x = packed_hidden(model, batch, prefix, mesh=mesh, keep=keep, layout=layout)
+    x = trained_hidden(model, batch, prefix, remat=remat, mesh=mesh)
     return cross_entropy(
         model.config, model.last, x[:, :-1], batch.tokens[:, 1:], batch.weights[:, 1:]
     )
+
+
+def trained_hidden(
+    model: Decoder, batch: Packed, prefix: Prefix | None = None, *, remat: bool, mesh: Mesh | None
+) -> jax.Array:
+    """Returns `packed_hidden`, of which is stored what the gradient needs (see `token_loss`)."""
+    layout = split_layout(mesh) if mesh and remat else ANY_LAYOUT
+    keep = "inputs" if remat else "products"
+    return packed_hidden(model, batch, prefix, mesh=mesh, keep=keep, layout=layout)
 
 
 def packed_hidden(
@@ -150,19 +160,8 @@ def update(
         model = nnx.merge(graph, params)
         return token_loss(model, part, few_shot, remat=remat, mesh=mesh)
 
-    def sums(part: Packed) -> tuple[Params, jax.Array, jax.Array]:
-        (loss, correct), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, part)
-        return grads, loss, correct
-
-    def add(carry: tuple, part: Packed) -> tuple[tuple, None]:
-        return jax.tree.map(jnp.add, carry, sums(part)), None
-
-    if accumulation == 1:  # a scan would hold the gradients twice: the sum and a summand
-        grads, loss, correct = sums(batch)
-    else:
-        zeros = (jax.tree.map(jnp.zeros_like, state.params), jnp.float32(0), jnp.float32(0))
-        parts = jax.tree.map(lambda x: _split(x, accumulation), batch)
-        (grads, loss, correct), _ = jax.lax.scan(add, zeros, parts)
+    parts = batch if accumulation == 1 else jax.tree.map(lambda x: _split(x, accumulation), batch)
+    grads, loss, correct = sum_gradients(loss_fn, state.params, parts, accumulation, jnp.float32(0))
     total = jnp.maximum(batch.weights[:, 1:].sum(), 1.0)
     grads = jax.tree.map(lambda g: g / total, grads)
     metrics = {
@@ -173,6 +172,39 @@ def update(
         "learning_rate": learning_rate,
     }
     return apply_gradients(optimizer, state, grads, learning_rate), metrics
+
+
+def sum_gradients(
+    loss_fn: Callable[[Params, Any], tuple[jax.Array, T]],
+    params: Params,
+    parts: Any,
+    accumulation: int,
+    zero: T,
+) -> tuple[Params, jax.Array, T]:
+    """Sums the gradients of a loss over micro-batches.
+
+    Args:
+        loss_fn: function of the weights and a micro-batch; returns its loss, summed, and more sums.
+        params: weights.
+        parts: micro-batches along a first axis [A, ...]; without that axis if there is only one.
+        accumulation: number of micro-batches, A.
+        zero: zeros of the type of the second result of `loss_fn`.
+
+    Returns:
+        The gradients, the loss and the other sums, of all micro-batches.
+    """
+
+    def sums(part: Any) -> tuple[Params, jax.Array, T]:
+        (loss, more), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, part)
+        return grads, loss, more
+
+    def add(carry: tuple, part: Any) -> tuple[tuple, None]:
+        return jax.tree.map(jnp.add, carry, sums(part)), None
+
+    if accumulation == 1:  # a scan would hold the gradients twice: the sum and a summand
+        return sums(parts)
+    zeros = (jax.tree.map(jnp.zeros_like, params), jnp.float32(0), zero)
+    return jax.lax.scan(add, zeros, parts)[0]
 
 
 def _split(x: jax.Array, parts: int) -> jax.Array:

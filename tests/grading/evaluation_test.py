@@ -37,6 +37,19 @@ def test_majority_and_pass_over_the_first_samples():
     assert json.loads(json.dumps(found)) == found
 
 
+def test_scores_add_the_best_of_k():
+    flags = [[True, False, False], [False, True, True]]
+    questions = [[sample(str(n), correct=flag) for flag in some] for n, some in enumerate(flags)]
+    found = summarize(questions, [[-3.0, -1.0, -2.0], [-1.0, -1.0, -4.0]])
+    assert found["best_of"].keys() == found["pass_at"].keys() == {"1", "2", "3"}
+    assert found["best_of"]["1"]["accuracy"] == pytest.approx(found["accuracy"])
+    # question 0: the right one is last; question 1: a wrong and a right one are first together
+    assert found["best_of"]["2"]["accuracy"] == pytest.approx((0 + (0.5 + 0 + 1) / 3) / 2)
+    assert found["best_of"]["3"]["accuracy"] == pytest.approx((0 + 0.5) / 2)
+    without = {name: value for name, value in found.items() if name != "best_of"}
+    assert without == summarize(questions)
+
+
 def test_one_sample_is_plain_accuracy():
     found = summarize([[sample(str(n), correct=n < 3)] for n in range(10)])
     assert found["accuracy"] == found["maj_at"]["1"]["accuracy"] == 0.3

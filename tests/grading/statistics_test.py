@@ -1,3 +1,6 @@
+import itertools
+import statistics as python
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +42,47 @@ def test_the_interval_of_wrong_answers_mirrors_that_of_right_ones(counts):
     correct, total = counts
     low, high = statistics.wilson(correct, total)
     assert statistics.wilson(total - correct, total) == pytest.approx((1 - high, 1 - low))
+
+
+SAMPLES = st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=7)
+
+
+@settings(deadline=None)
+@given(SAMPLES, st.integers(1, 7))
+def test_best_of_k_is_the_mean_over_all_choices_of_k(samples, k):
+    k = min(k, len(samples))
+    scores, right = zip(*samples, strict=True)
+    chances = []
+    for chosen in itertools.combinations(samples, k):
+        best = max(score for score, _ in chosen)
+        chances.append(python.mean(float(flag) for score, flag in chosen if score == best))
+    assert statistics.best_of_k(scores, right, k) == pytest.approx(python.mean(chances))
+
+
+@settings(deadline=None)
+@given(SAMPLES, st.integers(1, 7))
+def test_pass_at_k_is_the_mean_over_all_choices_of_k(samples, k):
+    flags = [flag for _, flag in samples]
+    k = min(k, len(flags))
+    chances = [float(any(chosen)) for chosen in itertools.combinations(flags, k)]
+    assert statistics.pass_at_k(len(flags), sum(flags), k) == pytest.approx(python.mean(chances))
+
+
+def test_best_of_k_without_ties_is_the_closed_formula():
+    scores, right = [-1.0, -5.0, -2.0, -9.0], [False, True, True, False]
+    # sorted: wrong, right, right, wrong; of 4 over 2 = 6 choices 3, 2, 1 and 0 have them first
+    assert statistics.best_of_k(scores, right, 1) == 0.5
+    assert statistics.best_of_k(scores, right, 2) == pytest.approx(3 / 6)
+    assert statistics.best_of_k(scores, right, 3) == pytest.approx(1 / 4)
+    assert statistics.best_of_k(scores, right, 4) == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "right", "k"), [([], [], 1), ([1.0], [True], 2), ([1.0], [], 1)]
+)
+def test_best_of_too_many_is_refused(scores, right, k):
+    with pytest.raises(ValueError, match=f"best of {k} of {len(scores)} scores"):
+        statistics.best_of_k(scores, right, k)
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 0), (3, 2), (-1, 2)])

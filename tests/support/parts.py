@@ -32,6 +32,7 @@ SMALL = {
 LONG = {
     "star/smollm2_run_test.py",
     "tests/evaluate_test.py",
+    "tests/verifier_test.py",
     "star/resume_test.py",
     "star/rounds_test.py",
     "star/fused_round_test.py",
