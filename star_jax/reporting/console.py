@@ -267,12 +267,11 @@ def _accuracy_table(rounds: Sequence[dict[str, Any]], unit: str) -> Table:
     for group in outside:
         table.add_column(f"\n{group}*", justify="right", min_width=4, style="dim")
     for record in rounds:
-        low, high = record.get("accuracy_interval") or (None, None)
-        right = record["accuracy"]
+        right, interval = record["accuracy"], record.get("accuracy_interval")
         table.add_row(
             str(record["round"]),
             DASH if right is None else f"{100 * right:.1f}",
-            DASH if low is None else f"{100 * low:.0f}–{100 * high:.0f}",
+            f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f}" if interval else DASH,
             *(_percent(record["accuracy_by_class"][group]) for group in inside),
             *(_percent(record["out_of_distribution"][group]) for group in outside),
         )
