@@ -4,6 +4,7 @@ Shapes: B packed sequences, T tokens each, S tokens of the few-shot prompt.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -187,7 +188,7 @@ class ScorePrograms:
         config = self.config
         shape = (config.layers, config.key_heads, config.head_dim, self.prefix_length)
         layout = sharding.divisible_sharding(self._mesh, shape, _PREFIX_AXES)
-        stack = jax.ShapeDtypeStruct(shape, config.compute.dtype, sharding=layout)
+        stack: Any = jax.ShapeDtypeStruct(shape, config.compute.dtype, sharding=layout)
         return Prefix(stack, stack, sharding.abstract(self._mesh, (), np.int32))
 
 
