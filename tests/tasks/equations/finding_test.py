@@ -5,7 +5,9 @@ import random
 import re
 import time
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -357,7 +359,7 @@ def made(draw: st.DrawFn) -> tuple[str, Fraction, str]:
     return text, exact + product, unit if not tight and "%" not in unit else ""
 
 
-def spelt(draw: st.DrawFn, value: Fraction) -> str:
+def spelt(draw: Callable[[st.SearchStrategy[Any]], Any], value: Fraction) -> str:
     """Returns a value exactly if it is whole, and else rounded to some decimals."""
     if value.denominator == 1:
         return draw(st.sampled_from((f"{value.numerator:,}", str(value.numerator))))
