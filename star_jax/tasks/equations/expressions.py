@@ -250,8 +250,10 @@ class _Finder:
         cut = [token.kind for token in self.tokens[max(index - 2, 0) : index]]
         label = bool(before) and before[-1].removesuffix("s") in _LABELS
         run.doubtful = label or cut == ["sign", "break"]  # 8 + . 4 + 2
-        if index and self.tokens[index - 1].kind == ")":
-            run.doubtful |= self.tokens[index - 1].end == token.start  # (x + 2)5
+        if index:
+            last = self.tokens[index - 1]
+            run.doubtful |= last.kind == ")" and last.end == token.start  # (x + 2)5
+            run.doubtful |= last.kind == "break" and last.loose  # 14, 400 / 80
         if token.kind == "(" and before and len(before[-1]) == 1 and before[-1] not in "ai":
             run.unknown = True  # x (5 + 3)
         self.depth, self.gap, self.rate, self.run = 0, 0, False, run
@@ -270,6 +272,7 @@ class _Finder:
             return
         run.tail = self.gap
         if index >= 0:
+            run.doubtful |= self.tokens[index].kind == "break" and self.tokens[index].loose
             run.last, run.closed, run.stop = index, self.tokens[index].kind, self.tokens[index].text
         if not run.unknown:
             while run.items and run.expects:

@@ -10,7 +10,7 @@ import functools
 import re
 import unicodedata
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from star_jax.tasks import number_text
 
@@ -73,7 +73,8 @@ class Token(NamedTuple):
         text: a sign's plain form, a power's exponent, a word's or a break's own text, and a
             number's digits without commas.
         value: a number's value, without regard to a percent sign.
-        loose: True for a dash of prose (—), and for a division that drops the remainder (//).
+        loose: True if it may mean something else: a dash of prose (—), a division that drops the
+            remainder (//), a number such as 12 000, the comma of 14, 400.
     """
 
     kind: Kind
@@ -149,16 +150,15 @@ def _break(plain: str, text: str, start: int, last: Token | None) -> Token:
     """Returns the end of a clause; a full stop of an abbreviation or "2 . 5" is something else."""
     end, rest = start + len(text), plain[start + len(text) : start + len(text) + 3].lstrip(" ")
     follows = last is not None and plain[last.end : start] == ""
-    kind: Kind = "break"
+    kind, loose = cast(Kind, "break"), False
     if last is not None and last.kind == "word" and text == "." and follows:
         kind = "word" if rest[:1] in tuple("+*/=-") else kind
     elif last is not None and last.kind == "number" and rest[:1].isdigit():
         if text in (".", ":") and not follows:  # 2 . 5, 2 : 3
             kind = "bad"
         elif text == "," and follows and len(last.text) < 5:  # 14, 400
-            three = re.match("[0-9]{3}(?![0-9])", plain[end : end + 5].lstrip(" "))
-            kind = "bad" if three else kind
-    return Token(kind, start, end, "" if kind == "word" else text)
+            loose = bool(re.match("[0-9]{3}(?![0-9])", plain[end : end + 5].lstrip(" ")))
+    return Token(kind, start, end, "" if kind == "word" else text, loose=loose)
 
 
 def _word(text: str, plain: str, start: int, end: int, last: Token | None) -> Token:

@@ -27,7 +27,7 @@ CASES = [
     ("5 ft. + 3", "number:5 word:ft word: sign:+ number:3"),
     ("8 apples. Then", "number:8 word:apples break:. word:Then"),
     ("8, 9", "number:8 break:, number:9"),
-    ("14, 400", "number:14 bad:, number:400"),
+    ("14, 400", "number:14 break:, number:400"),
     ("80 000", "number:80000"),
     ("2 (a day) * 3", "number:2 word:a day sign:* number:3"),
     ("1½", "number:1 1/2"),
@@ -67,7 +67,9 @@ def test_values(text: str, value: str):
 def test_what_may_be_prose_is_marked():
     assert [token.loose for token in tokens("8 — 3")] == [False, True, False]
     assert [token.loose for token in tokens("7 // 2")] == [False, True, False]
-    assert [token.loose for token in tokens("8 - 3")] == [False, False, False]
+    assert [token.loose for token in tokens("14, 400")] == [False, True, False]
+    assert [token.loose for token in tokens("80 000")] == [True]
+    assert not any(token.loose for token in tokens("8 - 3, 4"))
 
 
 @given(st.text("0123456789 .,:/+-*x×=%$()½²\\{}abc\n<>'", max_size=60) | st.text())

@@ -310,6 +310,7 @@ def test_honest_equations(text: str):
         ("cost of 5 * (3 + 2 = 6", None),
         ("8 + . 4 + 2 = 8.4", None),
         ("80 000 + 1 = 1", None),
+        ("from 14, 400 / 80 = 180", None),
     ],
 )
 def test_doubt(text: str, holds: bool | None):
