@@ -31,12 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
-def evaluation(folder: pathlib.Path, **changes: Any) -> Any:
+def evaluation(verifier: pathlib.Path, **changes: Any) -> Any:
     """Stands in for the run of an evaluation."""
     mesh = toys.one_device()
-    tokenizer = HuggingFaceTokenizer.open(folder)
+    tokenizer = HuggingFaceTokenizer.open(verifier)
     own: dict[str, Any] = {
-        "model": load.check(str(folder), mesh),
+        "model": load.check(str(verifier), mesh),
         "mesh": mesh,
         "settings": fakes.tiny(),
         "tokenizer": tokenizer,
