@@ -75,6 +75,31 @@ def test_the_base_model_has_dashes_and_no_table_of_work():
     assert "tried" not in shown(where)
 
 
+def test_a_round_of_data_without_answers_says_so():
+    where = terminal()
+    unknown = {"accuracy": None, "accuracy_interval": None, "accuracy_by_class": {}}
+    console.print_round(where, a_round(1, out_of_distribution={}, **unknown))
+    assert "round 1: the data has no answers" in shown(where)
+
+
+@pytest.mark.parametrize(("collapsed", "warns"), [(None, False), (0.2, False), (0.8, True)])
+def test_diversity_is_shown_and_its_collapse_warned_of(collapsed: float | None, warns: bool):
+    where = terminal()
+    measures = {
+        "samples": 8,
+        "distinct_answers": 1.5,
+        "distinct_rationales": 2.25,
+        "answer_entropy": 0.5,
+        "pass_rate": [1] * 9,
+        "collapsed": collapsed,
+        "never_solved": 3,
+    }
+    console.print_diversity(where, 2, measures)
+    said = " ".join(shown(where).split())
+    assert "of 8 samples a question 2.2 are different texts with 1.5 different answers" in said
+    assert ("for 80 % of the questions not always solved" in said) == warns
+
+
 def test_a_round_without_work_has_dashes():
     where = terminal()
     console.print_rounds(where, [a_round(0, seconds={"pretrain": 115.0, "evaluate": 5.0})])

@@ -41,6 +41,12 @@ def test_plot_names_every_line_and_draws_what_the_rounds_say(drawn):
     assert [tuple(line.get_ydata()) for line in wrong_steps.lines] == [(25.0,), (75.0,)]  # pyright: ignore[reportArgumentType]
 
 
+def test_plot_of_data_without_answers_says_so(drawn):
+    unknown = {"accuracy_by_class": {}, "out_of_distribution": {}}
+    plot.plot(result([a_round(n, None, **unknown) for n in range(2)]), "unused")
+    assert texts(drawn[0]) == ["the data has no answers"]
+
+
 def test_plot_without_known_steps_or_unseen_groups_has_no_empty_panel(drawn):
     rounds = [a_round(0, 0.1, wrong_step_share={"generated": None, "rationalized": None})]
     del rounds[0]["out_of_distribution"]

@@ -3,11 +3,11 @@ import pytest
 from star_jax.reporting.result import deterministic, result
 
 
-def a_round(number: int, accuracy: float, **fields) -> dict:
+def a_round(number: int, accuracy: float | None, **fields) -> dict:
     return {
         "round": number,
         "accuracy": accuracy,
-        "accuracy_by_class": {"1": accuracy, "2": accuracy / 2},
+        "accuracy_by_class": {"1": accuracy, "2": (accuracy or 0) / 2},
         "out_of_distribution": {"6": 0.0},
         **fields,
     }
@@ -31,6 +31,11 @@ def test_result_names_base_last_and_earliest_best(accuracies, best):
 def test_result_refuses_missing_rounds(numbers):
     with pytest.raises(ValueError, match="0, 1, 2"):
         result([a_round(number, 0.5) for number in numbers])
+
+
+def test_without_answers_the_last_round_is_the_best_known():
+    outcome = result([a_round(number, None) for number in range(3)])
+    assert (outcome["accuracy"], outcome["best_round"]) == (None, 2)
 
 
 def test_deterministic_drops_what_is_measured_at_any_depth_and_nothing_else():

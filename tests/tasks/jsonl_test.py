@@ -405,6 +405,20 @@ def test_an_empty_split_is_refused(tmp_path: pathlib.Path, dev: float, message: 
         assert task.train(0, 1, 0) and task.evaluation(0, 0, 0)
 
 
+def test_data_without_answers_has_questions_alone(tmp_path: pathlib.Path):
+    rows = [{"question": f"What is {n}?"} for n in range(40)]
+    shown = [{"question": "What is 1 + 1?", "rationale": "1 + 1 = 2", "answer": "2"}]
+    few_shot = write(tmp_path / "shown.jsonl", shown)
+    data = write(tmp_path / "qa.jsonl", rows)
+    task = Jsonl(data, answer_field="", few_shot_file=few_shot)
+    problems = [*task.train(0, 1, 0), *task.evaluation(0, 0, 0)]
+    assert sorted(p.question for p in problems) == sorted(row["question"] for row in rows)
+    assert {p.answer for p in problems} == {""}
+    assert [p.answer for p in task.few_shot(0, 1)] == ["2"]
+    assert task.flexible(problems[0], " It is 4.\n#### 5") == "5"
+    assert task.leaks(problems[0], " It is 4.\n#### 5") == []
+
+
 def test_equations_are_checked_and_are_the_steps(gsm8k: Jsonl):
     for text, wrong, steps in (
         ("3 + 4 = 7\n#### 7", False, ("3+4=7",)),
