@@ -95,16 +95,21 @@ def for_evaluation(settings: Settings, samples: int) -> Settings:
     """Returns the settings of an evaluation: no rounds, and greedy if there is one sample.
 
     Raises:
-        SettingsError: they name no model, or all samples would be equal.
+        SettingsError: they name no model, the data has no answers, or all samples would be equal.
     """
     if not settings.model.source:
         raise SettingsError("--model: must say what to evaluate, as config.model.source does not")
+    if not settings.task.answer_field:
+        raise SettingsError(
+            "config.task.answer_field = '': there are no answers to evaluate with; name the field "
+            "that has them"
+        )
     check_samples(settings, samples)
     temperature = settings.sampler.temperature if samples > 1 else 0.0
     return dataclasses.replace(
         settings,
         rounds=dataclasses.replace(settings.rounds, count=0),
-        sampler=dataclasses.replace(settings.sampler, temperature=temperature),
+        sampler=dataclasses.replace(settings.sampler, temperature=temperature, samples=1),
     )
 
 

@@ -20,6 +20,15 @@ def test_it_must_be_said_what_to_evaluate(tmp_path: pathlib.Path):
     assert not (tmp_path / "run").exists()
 
 
+def test_data_without_answers_is_refused():
+    without = {
+        **{"model.source": "a/b", "task.answer_field": "", "labels.source": "majority"},
+        **{"sampler.samples": 3, "sampler.temperature": 1.0, "rationalize.enabled": False},
+    }
+    with pytest.raises(SettingsError, match="no answers to evaluate with; name the field"):
+        evaluation.for_evaluation(fakes.tiny(without), 1)
+
+
 def test_the_folder_of_another_evaluation_is_refused(tmp_path: pathlib.Path):
     of = epath.Path(tmp_path) / evaluation.OF
     evaluation._check_folder(of, "owner/name", "test", 4)
