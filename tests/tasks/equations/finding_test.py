@@ -204,6 +204,11 @@ def test_a_text_is_wrong_if_an_equation_of_it_is(text: str, wrong: bool | None):
     assert equations.wrong(text) is wrong
 
 
+def test_no_more_than_a_thousand_are_checked():
+    found = [equation.holds for equation in equations.find("1 + 1 = 3\n" * 1500)]
+    assert found == [False] * 1000 + [None] * 500
+
+
 def test_steps():
     assert equations.steps("3 * 4 = <<3 * 4 = 12>>12, 12 + 1 = 13") == ("3*4=12",)
     assert equations.steps("3 bags x $4 = $12, then 12 + 1 = 13.0") == ("3*4=12", "12+1=13")
