@@ -78,8 +78,8 @@ def pair_loss(
     targets, weights, sequences = (
         each[:, 1:] for each in (packed.tokens, packed.weights, batch.sequences)
     )
-    fixed_x, fixed_head = jax.lax.stop_gradient((x, model.last))
-    log_probs = token_log_probs(model.config, fixed_head, fixed_x, targets, weights)
+    head = jax.lax.stop_gradient(model.last)
+    log_probs = token_log_probs(model.config, head, jax.lax.stop_gradient(x), targets, weights)
     # A sum over a mask instead of a scatter, whose order of summands GPUs do not fix.
     ids = jnp.arange(1, batch.reference.size + 1)
     of_text = jnp.where(sequences[..., None] == ids, (log_probs * weights)[..., None], 0.0)
@@ -126,7 +126,8 @@ def update(
         return pair_loss(model, part, spec.beta, remat=spec.remat, mesh=mesh)
 
     parts = batch if spec.shape.parts > 1 else jax.tree.map(lambda x: x[0], batch)
-    zeros = dict.fromkeys(("loss", "reward_margin", "reward_accuracy"), jnp.float32(0))
+    names = ("loss", "reward_margin", "reward_accuracy")
+    zeros: Metrics = {name: jnp.float32(0) for name in names}
     grads, _, sums = sum_gradients(loss_fn, state.params, parts, spec.shape.parts, zeros)
     pairs = spec.shape.parts * spec.shape.pairs
     grads = jax.tree.map(lambda g: g / pairs, grads)
@@ -188,8 +189,11 @@ class DpoPrograms:
             the metrics and returns them as floats.
         """
         mesh = self._mesh
-        rows = sharding.device_put(mesh, (batch.packed, batch.sequences), None, "batch")
-        on_devices = PairBatch(*rows, sharding.device_put(mesh, batch.reference))
+        on_devices = PairBatch(
+            packed=sharding.device_put(mesh, batch.packed, None, "batch"),
+            sequences=sharding.device_put(mesh, batch.sequences, None, "batch"),
+            reference=sharding.device_put(mesh, batch.reference),
+        )
         rate = sharding.device_put(mesh, np.float32(learning_rate))
         state, metrics = self._update.dispatch(state, on_devices, rate)
 
