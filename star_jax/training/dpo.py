@@ -12,6 +12,7 @@ Shapes: A micro-batches of P pairs each, B rows, T tokens.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from star_jax.data.packing import Packed
 from star_jax.data.pair_batches import PairBatch, PairShape
 from star_jax.models.abstract_params import abstract_params, graph
 from star_jax.models.config import ModelConfig
-from star_jax.models.loss import cross_entropy, token_log_probs
+from star_jax.models.loss import Sums, cross_entropy, token_log_probs
 from star_jax.models.params import Params
 from star_jax.models.transformer import Decoder
 from star_jax.runtime import sharding
@@ -88,7 +89,7 @@ def pair_loss(
     slopes = beta * jax.nn.sigmoid(-margins)
     of_id = jnp.stack([slopes, -slopes], axis=1).reshape(-1)
     signed = weights * jnp.pad(of_id, (1, 0))[sequences]
-    number, _ = cross_entropy(model.config, model.last, x, targets, signed)
+    number = cast(Sums, cross_entropy(model.config, model.last, x, targets, signed))[0]
     return number, {
         "loss": -jax.nn.log_sigmoid(margins).sum(),
         "reward_margin": margins.sum(),
