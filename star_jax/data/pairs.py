@@ -94,7 +94,8 @@ def _combine(
 ) -> Iterator[tuple[str, str]]:
     """Yields at most `most` different combinations, along the diagonals of a random order."""
     rows, columns = len(chosen), len(rejected)
-    order, others = draws.permutation(rows), draws.permutation(columns)
+    order: list[int] = draws.permutation(rows).tolist()
+    others: list[int] = draws.permutation(columns).tolist()
     cycle = math.lcm(rows, columns)  # a diagonal comes back to its start after so many steps
     for step in range(min(most, rows * columns)):
         row, column = step % rows, (step + step // cycle) % columns

@@ -34,7 +34,7 @@ class LeakScore:
 
 def key(sample: Sample) -> tuple[str, int]:
     """Returns what names a sample in its round: problem's id, and index among its samples."""
-    return sample.id, getattr(sample, "sample", 0)
+    return sample.id, sample.sample
 
 
 def write(folder: epath.PathLike, samples: Sequence[Sample], scores: Sequence[LeakScore]) -> None:

@@ -126,9 +126,9 @@ def make(settings: VerifierSettings, folder: epath.Path, mesh_sizes: Sequence[in
     _check(folder, before, section)
     where = Console(quiet=not multihost.is_primary())
     config = past.settings
-    mesh = sharding.make_mesh(
-        *(mesh_sizes or (config.mesh.data, config.mesh.fsdp, config.mesh.tensor))
-    )
+    own = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    data, fsdp, tensor = mesh_sizes or own
+    mesh = sharding.make_mesh(data, fsdp, tensor)
     model = load.check(past.source(settings.round or 0), mesh, dtype=config.model.dtype)
     samples = [one for one in past.samples(rounds) if settings.rationalized or not one.hint]
     voted = config.labels.source == "majority"

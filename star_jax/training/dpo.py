@@ -12,6 +12,7 @@ Shapes: A micro-batches of P pairs each, B rows, T tokens.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from star_jax.data.packing import Packed
 from star_jax.data.pair_batches import PairBatch, PairShape
 from star_jax.models.abstract_params import abstract_params, graph
 from star_jax.models.config import ModelConfig
-from star_jax.models.loss import cross_entropy, token_log_probs
+from star_jax.models.loss import Sums, cross_entropy, token_log_probs
 from star_jax.models.params import Params
 from star_jax.models.transformer import Decoder
 from star_jax.runtime import sharding
@@ -78,8 +79,8 @@ def pair_loss(
     targets, weights, sequences = (
         each[:, 1:] for each in (packed.tokens, packed.weights, batch.sequences)
     )
-    fixed_x, fixed_head = jax.lax.stop_gradient((x, model.last))
-    log_probs = token_log_probs(model.config, fixed_head, fixed_x, targets, weights)
+    head = jax.lax.stop_gradient(model.last)
+    log_probs = token_log_probs(model.config, head, jax.lax.stop_gradient(x), targets, weights)
     # A sum over a mask instead of a scatter, whose order of summands GPUs do not fix.
     ids = jnp.arange(1, batch.reference.size + 1)
     of_text = jnp.where(sequences[..., None] == ids, (log_probs * weights)[..., None], 0.0)
@@ -88,7 +89,7 @@ def pair_loss(
     slopes = beta * jax.nn.sigmoid(-margins)
     of_id = jnp.stack([slopes, -slopes], axis=1).reshape(-1)
     signed = weights * jnp.pad(of_id, (1, 0))[sequences]
-    number, _ = cross_entropy(model.config, model.last, x, targets, signed)
+    number = cast(Sums, cross_entropy(model.config, model.last, x, targets, signed))[0]
     return number, {
         "loss": -jax.nn.log_sigmoid(margins).sum(),
         "reward_margin": margins.sum(),
@@ -126,7 +127,8 @@ def update(
         return pair_loss(model, part, spec.beta, remat=spec.remat, mesh=mesh)
 
     parts = batch if spec.shape.parts > 1 else jax.tree.map(lambda x: x[0], batch)
-    zeros = dict.fromkeys(("loss", "reward_margin", "reward_accuracy"), jnp.float32(0))
+    names = ("loss", "reward_margin", "reward_accuracy")
+    zeros: Metrics = {name: jnp.float32(0) for name in names}
     grads, _, sums = sum_gradients(loss_fn, state.params, parts, spec.shape.parts, zeros)
     pairs = spec.shape.parts * spec.shape.pairs
     grads = jax.tree.map(lambda g: g / pairs, grads)
@@ -188,8 +190,11 @@ class DpoPrograms:
             the metrics and returns them as floats.
         """
         mesh = self._mesh
-        rows = sharding.device_put(mesh, (batch.packed, batch.sequences), None, "batch")
-        on_devices = PairBatch(*rows, sharding.device_put(mesh, batch.reference))
+        on_devices = PairBatch(
+            packed=sharding.device_put(mesh, batch.packed, None, "batch"),
+            sequences=sharding.device_put(mesh, batch.sequences, None, "batch"),
+            reference=sharding.device_put(mesh, batch.reference),
+        )
         rate = sharding.device_put(mesh, np.float32(learning_rate))
         state, metrics = self._update.dispatch(state, on_devices, rate)
 

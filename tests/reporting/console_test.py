@@ -193,3 +193,18 @@ def test_progress_shows_counts_whole_and_measurements_short(is_terminal: bool):
     with console.progress(where, "round 3 samples", 2500) as advance:
         advance(2500, right=2175, loss=0.0386123)
     assert "right 2,175, loss 0.0386" in shown(where).replace("\n", "")
+
+
+def test_an_evaluation_is_shown_with_the_best_of_k_if_it_was_ranked(capsys):
+    at = {"1": {"accuracy": 0.25, "interval": [0.1, 0.4]}}
+    best = {"1": {"accuracy": 0.75, "interval": [0.6, 0.9]}}
+    result = {
+        **{"task": "gsm8k", "split": "test", "questions": 8, "samples": 2},
+        **{"accuracy": 0.5, "accuracy_interval": [0.3, 0.7], "maj_at": at, "pass_at": at},
+        **{"exact_accuracy": 0.5, "flexible_accuracy": 0.5},
+    }
+    console.print_evaluation(result, "there/evaluation.json")
+    assert "best of" not in capsys.readouterr().out
+    console.print_evaluation(result | {"best_of": best}, "there/evaluation.json")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["best", "of", "1", "75.0", "60.0–90.0"] in rows
