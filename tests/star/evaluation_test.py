@@ -20,7 +20,6 @@ def test_it_must_be_said_what_to_evaluate(tmp_path: pathlib.Path):
     assert not (tmp_path / "run").exists()
 
 
-<<<<<<< HEAD
 def test_data_without_answers_is_refused():
     without = {
         **{"model.source": "a/b", "task.answer_field": "", "labels.source": "majority"},
@@ -28,7 +27,8 @@ def test_data_without_answers_is_refused():
     }
     with pytest.raises(SettingsError, match="no answers to evaluate with; name the field"):
         evaluation.for_evaluation(fakes.tiny(without), 1)
-=======
+
+
 @pytest.mark.parametrize(("samples", "says"), [(4, "holds no verifier"), (1, "makes one; set --s")])
 def test_a_folder_without_a_verifier_and_a_single_sample_are_refused_at_once(
     tmp_path: pathlib.Path, samples: int, says: str
@@ -37,7 +37,6 @@ def test_a_folder_without_a_verifier_and_a_single_sample_are_refused_at_once(
     with pytest.raises(SettingsError, match=f"--verifier={tmp_path}: .*{says}"):
         evaluate.evaluate(settings, str(tmp_path / "run"), samples=samples, verifier=str(tmp_path))
     assert not (tmp_path / "run").exists()
->>>>>>> w-verifier
 
 
 def test_the_folder_of_another_evaluation_is_refused(tmp_path: pathlib.Path):
