@@ -160,6 +160,10 @@ class SlotBatch(Protocol):
     def admit(self, rows: Sequence[Row], slots: Sequence[int]) -> int:
         """Puts the first rows into the first slots; their prompts have been read.
 
+        Args:
+            rows: all rows of these prompts that wait.
+            slots: free slots.
+
         Returns:
             The number of rows that it has admitted, at least one.
         """

@@ -95,7 +95,10 @@ class DeviceSlots:
         self._pool = program(policy.weights, batch, policy.prefix)
 
     def admit(self, rows: Sequence[Row], slots: Sequence[int]) -> int:
-        """Puts the first rows into slots; returns their number. See `scheduler.SlotBatch`."""
+        """Puts the first rows into slots; returns their number. See `scheduler.SlotBatch`.
+
+        After the last of them the prompts are forgotten.
+        """
         programs, state = self._programs, self._state
         places = [self._places[row.request.number] for row in rows]
         arrays, count = prefill_packing.seat(rows, places, slots, self._bucket, self._budget)
@@ -106,6 +109,8 @@ class DeviceSlots:
             decode.with_ring(state, ()), self._pool, new, self._policy.greedy
         )
         self._state = decode.with_ring(state, self._state.cache.ring)
+        if count == len(rows):
+            self._pool = None
         return count
 
     def advance(self, wanted: int) -> tuple[NDArray, NDArray, NDArray]:

@@ -50,7 +50,7 @@ def new(rows: list[tuple[int, int, int]]) -> NewRows:
         at = group, taken[group]
         seat[at], number[at], slot[at] = prompt % 2, own_number, own_slot
         taken[group] += 1
-    return NewRows(seat=seat, slot=slot, number=number, seed=SEED)
+    return NewRows(integers(seat), integers(slot), integers(number), SEED)
 
 
 def test_new_rows_are_as_if_they_were_prefilled_in_their_slots():
@@ -82,15 +82,11 @@ def test_new_rows_are_as_if_they_were_prefilled_in_their_slots():
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
-    for slot in (0, 1, 3, 4, 5):
-        one, other = slots.cache.prompt, expected.cache.prompt
-        np.testing.assert_allclose(
-            one.keys[:, slot, :, :, start[slot] :],
-            other.keys[:, slot, :, :, start[slot] :],
-            atol=1e-5,
+    for name, axis in (("keys", -1), ("values", -2)):
+        one, other = (
+            np.moveaxis(np.asarray(getattr(x.cache.prompt, name)), axis, -1)
+            for x in (slots, expected)
         )
-        np.testing.assert_allclose(
-            one.values[:, slot, :, start[slot] :],
-            other.values[:, slot, :, start[slot] :],
-            atol=1e-5,
-        )
+        for slot in (0, 1, 3, 4, 5):
+            mine, theirs = (x[:, slot, ..., start[slot] :] for x in (one, other))
+            np.testing.assert_allclose(mine, theirs, atol=1e-5)

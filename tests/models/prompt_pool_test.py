@@ -80,8 +80,16 @@ def test_rows_have_the_logits_keys_and_values_of_their_prompts(packed: Packed, u
 
     @jax.jit
     def run(given: dict[str, jax.Array]) -> tuple[jax.Array, kv_cache.Cache, kv_cache.Cache]:
-        arrays = [given[name] for name in ("tokens", "segments", "positions", "end", "start")]
-        pool = prompt_pool.read(model(unstacked), *arrays, PLACES, None)
+        pool = prompt_pool.read(
+            model(unstacked),
+            given["tokens"],
+            given["segments"],
+            given["positions"],
+            given["end"],
+            given["start"],
+            PLACES,
+            None,
+        )
         before = kv_cache.empty_cache(model(unstacked), ROWS, PLACES, 4)
         before = jax.tree.map(lambda x: x + 9, before)
         logits = prompt_pool.logits_after(pool, given["seat"])
