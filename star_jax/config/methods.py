@@ -62,5 +62,4 @@ METHODS: dict[str, dict[str, Any]] = {
 
 def apply(config: ConfigDict, method: str) -> None:
     """Changes the settings of a config to those of a method in `METHODS`."""
-    for section, values in METHODS[method].items():
-        config[section].update(values)
+    config.update(METHODS[method])
