@@ -99,7 +99,7 @@ def _read(
     for (number, index), sample_ in by_number.items():
         if (sample_.id, sample_.sample) != (due := problems[number].id, index):
             raise ValueError(
-                f"{folder}: a {phase.name} line is sample {sample_.sample} of problem "
+                f"{folder}: one {phase.name} line is sample {sample_.sample} of problem "
                 f"{sample_.id!r}, and sample {index} of {due!r} is due; has the data changed? Put "
                 "it back, or delete that folder"
             )

@@ -178,7 +178,9 @@ def test_problems_that_the_programs_do_not_hold_are_left_out_and_told(
 def test_samples_of_other_problems_are_refused(tiny: Run, problems: list[Problem]):
     devices = fakes.Devices(lambda prompt, number: "")
     sample(on(devices, tiny), problems, phase.EVALUATE)
-    with pytest.raises(ValueError, match="evaluation sample is of problem .* has the data changed"):
+    with pytest.raises(
+        ValueError, match="evaluation line is sample 0 of problem .* has the data changed"
+    ):
         sample(on(devices, tiny), problems[::-1], phase.EVALUATE)
 
 

@@ -74,10 +74,10 @@ def watched(folder: pathlib.Path, changes: dict[str, Any], base: Run | None = No
         prefixes.append(bool(few_shot))
         return ready(self, weights, few_shot, **how)
 
-    def sample_and_note(run, number, phase, policy, problems):
+    def sample_and_note(run, number, phase, policy, problems, count=1):
         prefixes.clear()
         used = fingerprint(policy)
-        samples = sample(run, number, phase, policy, problems)
+        samples = sample(run, number, phase, policy, problems, count)
         steps.append((number, phase.name, used, len(problems), any(prefixes)))
         return samples
 

@@ -37,6 +37,11 @@ LONG = {
     "star/rounds_test.py",
     "star/fused_round_test.py",
     "star/sampler_test.py",
+    "star/bootstrap_test.py",
+    "star/ranking_test.py",
+    "star/verifier_test.py",
+    "star/verifier_run_test.py",
+    "runtime/multihost_test.py",
     "grading/device_test.py",
 }
 OF_TORCH = ("bench_*_test.py", "peers_lm_eval_*_test.py")
