@@ -309,7 +309,9 @@ def _divided(run: Expression) -> list[Expression]:
     while head and (_is_operator(head[-1]) or head[-1].kind == "frac"):
         head.pop()
     if head:
-        parts.append(replace(run, items=head, end=head[-1].end, last=-1, closed="(", dangling="("))
+        joints = [i for i in run.joints if i < len(head)]
+        part = replace(run, items=head, end=head[-1].end, last=-1, closed="(", dangling="(")
+        parts.append(replace(part, joints=joints))
     if tail:
         joints = [i - len(run.items) + len(tail) for i in run.joints]
         inside = opened[-1] > 0 and _is_operator(run.items[opened[-1] - 1])

@@ -74,3 +74,9 @@ def test_spans_are_inside_the_text(text: str):
     for run in every(text):
         assert 0 <= run.start <= run.end <= len(text)
         assert all(0 <= joint < len(run.items) + 2 for joint in run.joints)
+
+
+def test_a_part_before_an_open_bracket_keeps_its_own_joints():
+    (head, tail) = every("0{0{")
+    assert [item.text for item in head.items] == ["0"] and head.joints == []
+    assert [item.text for item in tail.items] == ["0"] and tail.joints == [1]
