@@ -11,8 +11,8 @@ import argparse
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,8 +41,11 @@ class Run:
     rounds: list[dict[str, Any]]
 
 
-def load(folder: pathlib.Path) -> list[Run]:
-    """The finished runs in `folder`, by arm in the order of ARMS, then by seed.
+R = TypeVar("R", bound=Run)
+
+
+def load(folder: pathlib.Path, arms: Collection[str] = ARMS) -> list[Run]:
+    """The finished runs of `arms` in `folder`, in their order, then by seed.
 
     Raises:
         ValueError: there is none.
@@ -50,17 +53,19 @@ def load(folder: pathlib.Path) -> list[Run]:
     runs = []
     for path in folder.glob(f"*/{RESULT}"):
         match = re.fullmatch(r"(\w+)-seed(\d+)", path.parent.name)
-        if match and match[1] in ARMS:
+        if match and match[1] in arms:
             runs.append(Run(match[1], int(match[2]), files.read_json(path)["rounds"]))
     if not runs:
-        raise ValueError(f"{folder}: no <arm>-seed<k>/{RESULT} with an arm of {', '.join(ARMS)}")
-    return sorted(runs, key=lambda run: (list(ARMS).index(run.arm), run.seed))
+        raise ValueError(f"{folder}: no <arm>-seed<k>/{RESULT} with an arm of {', '.join(arms)}")
+    return sorted(runs, key=lambda run: (list(arms).index(run.arm), run.seed))
 
 
-def by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs of each arm that has any, in the order of ARMS."""
-    arms = {arm: [run for run in runs if run.arm == arm] for arm in ARMS}
-    return {arm: found for arm, found in arms.items() if found}
+def by_arm(runs: Sequence[R]) -> dict[str, list[R]]:
+    """The runs of each arm, in the order of the runs."""
+    arms: dict[str, list[R]] = {}
+    for run in runs:
+        arms.setdefault(run.arm, []).append(run)
+    return arms
 
 
 def draw(

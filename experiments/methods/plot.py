@@ -10,16 +10,15 @@ import argparse
 import dataclasses
 import itertools
 import pathlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from experiments.arithmetic import plot as arithmetic
 from experiments.methods.study import ARMS
 from star_jax.grading import ledger, statistics
 from star_jax.reporting import plot as plots
-from star_jax.reporting.result import RESULT
 from star_jax.storage import files, run_dir
 
 # Arm -> (title, colour, after Okabe and Ito; grey for what differs in one setting).
@@ -36,19 +35,13 @@ TITLES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(arithmetic.Run):
     """One run of the study.
 
     Attributes:
-        arm: key of `ARMS`.
-        seed: its seed.
-        rounds: rounds of its result.
         tokens: tokens generated to train on until the end of each round, from 0 at the base.
     """
 
-    arm: str
-    seed: int
-    rounds: list[dict[str, Any]]
     tokens: list[int]
 
 
@@ -58,15 +51,15 @@ def load(folder: pathlib.Path) -> list[Run]:
     Raises:
         ValueError: there is none.
     """
-    found = []
-    for path in folder.glob(f"*/{RESULT}"):
-        match = re.fullmatch(r"(\w+)-seed(\d+)", path.parent.name)
-        if match and match[1] in ARMS:
-            rounds = files.read_json(path)["rounds"]
-            found.append(Run(match[1], int(match[2]), rounds, _tokens(path.parent, len(rounds))))
-    if not found:
-        raise ValueError(f"{folder}: no <arm>-seed<k>/{RESULT} with an arm of {', '.join(ARMS)}")
-    return sorted(found, key=lambda run: (list(ARMS).index(run.arm), run.seed))
+    return [
+        Run(
+            run.arm,
+            run.seed,
+            run.rounds,
+            _tokens(folder / f"{run.arm}-seed{run.seed}", len(run.rounds)),
+        )
+        for run in arithmetic.load(folder, ARMS)
+    ]
 
 
 def _tokens(folder: pathlib.Path, rounds: int) -> list[int]:
@@ -88,7 +81,7 @@ def draw(runs: Sequence[Run], path: pathlib.Path) -> None:
     axes = figure.subplots()
     plots.dress(axes, "Held-out accuracy over 1-5 digits (%)")
     labels = []
-    for arm, seeds in _by_arm(runs).items():
+    for arm, seeds in arithmetic.by_arm(runs).items():
         title, color = TITLES[arm]
         curves = [_curve(run) for run in seeds]
         for xs, ys in curves if len(curves) > 1 else ():
@@ -103,11 +96,6 @@ def draw(runs: Sequence[Run], path: pathlib.Path) -> None:
     plots.label_ends(axes, labels)
     axes.set_xlabel("tokens generated to train on (thousands)", color=plots.MUTED)
     plots.save(figure, path)
-
-
-def _by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    arms = {arm: [run for run in runs if run.arm == arm] for arm in ARMS}
-    return {arm: found for arm, found in arms.items() if found}
 
 
 def _curve(run: Run) -> tuple[list[float], list[float]]:
@@ -125,7 +113,7 @@ def table(runs: Sequence[Run]) -> str:
         "right labels, %|minutes"
     ).split("|")
     rows = [header, [":--"] + ["--:"] * (len(header) - 1)]
-    rows += [_row(arm, seeds) for arm, seeds in _by_arm(runs).items()]
+    rows += [_row(arm, seeds) for arm, seeds in arithmetic.by_arm(runs).items()]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

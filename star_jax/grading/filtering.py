@@ -211,8 +211,7 @@ def dedupe_key(task: Task, sample: Sample, dedupe: str) -> object:
         dedupe: "steps" for the ordered list of steps (Yuan et al., 2023), where the task knows
             them; else the text, white space at its ends apart.
     """
-    steps = getattr(task, "steps", None)
-    listed = steps(sample.problem, sample.completion) if steps and dedupe == "steps" else None
+    listed = task.steps(sample.problem, sample.completion) if dedupe == "steps" else None
     return sample.completion.strip() if listed is None else listed
 
 

@@ -2,17 +2,16 @@
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from etils import epath
 
 from star_jax.data.sample import Sample
-from star_jax.storage import files
+from star_jax.storage import files, json_lines
 
 FILE = "leak_scores.jsonl"
+_REMEDY = "delete it to score again"
 _FIELDS = {"id": str, "sample": int, "mean": float, "worst": float}
 
 
@@ -64,15 +63,12 @@ def read(folder: epath.PathLike) -> dict[tuple[str, int], LeakScore]:
         ValueError: a line is torn or wrong; the message names file, line and field.
     """
     path = epath.Path(folder) / FILE
-    *lines, rest = path.read_bytes().split(b"\n")
-    if rest:
-        raise _damaged(path, len(lines) + 1, "torn, it has no end")
     found: dict[tuple[str, int], LeakScore] = {}
-    for number, line in enumerate(lines, 1):
-        record = _parse(path, number, line)
+    for number, record in enumerate(json_lines.read(path, _FIELDS, _REMEDY), 1):
         name = (record["id"], record["sample"])
         if name in found:
-            raise _damaged(path, number, f"a second score of sample {name[1]} of {name[0]!r}")
+            what = f"a second score of sample {name[1]} of {name[0]!r}"
+            raise json_lines.damaged(path, number, what, _REMEDY)
         found[name] = LeakScore(record["mean"], record["worst"])
     return found
 
@@ -91,26 +87,3 @@ def of_samples(folder: epath.PathLike, samples: Sequence[Sample]) -> list[LeakSc
             f"round's {len(samples)} rationalizations in their order; delete it to score them again"
         )
     return list(found.values())
-
-
-def _parse(path: epath.Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise _damaged(path, number, f"torn, or not JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise _damaged(path, number, f"not an object but {record!r}")
-    for name in record.keys() - _FIELDS.keys():
-        raise _damaged(path, number, f"unknown field {name!r}")
-    for name, expected in _FIELDS.items():
-        if name not in record:
-            raise _damaged(path, number, f"no {name!r}")
-        value = record[name]
-        if type(value) is not expected or (expected is float and not math.isfinite(value)):
-            kind = "a finite float" if expected is float else expected.__name__
-            raise _damaged(path, number, f"{name!r} is {value!r}, must be {kind}")
-    return record
-
-
-def _damaged(path: epath.Path, number: int, what: str) -> ValueError:
-    return ValueError(f"{os.fspath(path)} line {number}: {what}; delete it to score again")

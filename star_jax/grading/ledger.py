@@ -8,12 +8,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from etils import epath
 
 from star_jax.data.sample import Sample
-from star_jax.storage import files
+from star_jax.storage import files, json_lines
 
 _KEPT = "kept.jsonl"
 _FIELDS = get_type_hints(Sample)  # field -> the type its value must have in a stored line
@@ -140,40 +140,5 @@ def _record(sample: Sample) -> dict[str, Any]:
 
 
 def _read(path: epath.Path) -> list[Sample]:
-    *lines, rest = path.read_bytes().split(b"\n")
-    if rest:
-        raise _damaged(path, len(lines) + 1, "torn, it has no end")
-    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
-
-
-def _parse(path: epath.Path, number: int, line: bytes) -> Sample:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise _damaged(path, number, f"torn, or not JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise _damaged(path, number, f"not an object but {record!r}")
-    for name in record.keys() - _FIELDS.keys():
-        raise _damaged(path, number, f"unknown field {name!r}")
-    record = _DEFAULTS | record
-    for name, expected in _FIELDS.items():
-        if name not in record:
-            raise _damaged(path, number, f"no {name!r}")
-        if not _fits(record[name], expected):
-            kind = expected.__name__ if isinstance(expected, type) else expected
-            raise _damaged(path, number, f"{name!r} is {record[name]!r}, must be {kind}")
-    return Sample(**record)
-
-
-def _fits(value: Any, expected: Any) -> bool:
-    if get_origin(expected) is Literal:
-        return value in get_args(expected)
-    if get_origin(expected) is list:
-        return isinstance(value, list) and all(_fits(x, get_args(expected)[0]) for x in value)
-    return type(value) in (get_args(expected) or (expected,))
-
-
-def _damaged(path: epath.Path, number: int, what: str) -> ValueError:
-    return ValueError(
-        f"{os.fspath(path)} line {number}: {what}; delete the round's folder to do the round again"
-    )
+    remedy = "delete the round's folder to do the round again"
+    return [Sample(**record) for record in json_lines.read(path, _FIELDS, remedy, _DEFAULTS)]
