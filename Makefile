@@ -9,10 +9,11 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 PART := PYTHONPATH=tests/support $(PYTEST) -p parts --part
 
 .DEFAULT_GOAL := help
-.PHONY: help demo smollm2 gemma3 check test test-other second lint format clean
+.PHONY: help demo base smollm2 gemma3 check test test-other second lint format clean
 
 help:
 	@echo "make demo    STaR on arithmetic in minutes, in runs/arithmetic; the same command goes on"
+	@echo "make base    makes the base model of the demo anew (5 to 10 minutes) and puts it in its place"
 	@echo "make smollm2 fetches SmolLM2-135M-Instruct (89 MiB, once) and prints its path"
 	@echo "make gemma3  fetches Gemma 3 270M (227 MiB, once; its terms: see what it prints) and prints its path"
 	@echo "make check   lint, types, and the quick part of the tests: a minute or so"
@@ -24,6 +25,12 @@ help:
 demo: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 demo: .venv/installed
 	$(BIN)/python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/arithmetic
+
+base: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
+base: .venv/installed
+	$(BIN)/python -m star_jax.main --config=configs/arithmetic.py:scratch --workdir=runs/base \
+	  --config.rounds.count=0
+	$(BIN)/python -m star_jax.export runs/base star_jax/shipped/arithmetic --weights=bfloat16
 
 smollm2 gemma3: $(BIN)/pip
 	@$(BIN)/python -m experiments.fetch_$@

@@ -79,6 +79,7 @@ setup(
     license="Apache-2.0",
     classifiers=[f"Programming Language :: Python :: {version}" for version in PYTHONS],
     packages=find_packages(include=["star_jax", "star_jax.*"]),
+    package_data={"star_jax": ["shipped/*/*"]},
     python_requires=">=3.11",
     install_requires=DEPENDENCIES,
     extras_require=EXTRAS,

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         distributed.check(*processes)
         if _MODEL.value:
-            _CONFIG.value.model.source = _MODEL.value
+            validation.set_source(_CONFIG.value, _MODEL.value)
         settings = validation.from_config(_CONFIG.value)
         validation.check_samples(settings, _SAMPLES.value)
         name = pathlib.Path(settings.model.source).name

@@ -79,7 +79,7 @@ def test_runs(
         ([CONFIG, "--config.rounds.cuont=3"], 2, "config.rounds.cuont: no such setting; did you mean 'config.rounds.count'?"),
         ([CONFIG, "--config.ruonds.count=3"], 2, "config.ruonds.count: no such setting; did you mean 'config.rounds.count'?"),
         ([CONFIG, "--config.rounds.count=many"], 2, "config.rounds.count = 'many': must be a whole number in [0, 1000]"),
-        ([CONFIG, "--config.model.rotary=15"], 2, "config.model.rotary = 15: must be even"),
+        ([CONFIG, "--config.pretrain.steps=15"], 2, "config.pretrain.steps = 15: changes nothing with model.source = 'shipped:arithmetic', a finished model; set that to '' to make one"),
         ([CONFIG, "--config.rationalize.enabled", "false"], 2, "false: not a flag; settings are --config.NAME=VALUE"),
         ([CONFIG, "--workdri=x"], 2, "Unknown command line flag 'workdri'. Did you mean: workdir ?"),
         ([CONFIG, "--processes=2"], 2, "--coordinator, --process: missing; give all of --coordinator=HOST:PORT --processes=N --process=I, or none of them where the cluster says it"),

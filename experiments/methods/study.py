@@ -1,13 +1,12 @@
 """Compares methods of self-training on sums of 1-5 digits, from one base model.
 
-    python -m experiments.methods.study [--runs=runs/methods] [--base=RUN] [--seeds=3] [--jobs=2]
+    python -m experiments.methods.study [--runs=runs/methods] [--seeds=3] [--jobs=2]
         [--output=FOLDER] [--config.NAME=VALUE ...]
 
 Every arm may write 5,000 rationales a round and makes the demo's updates (120, 240 and 480 in three
 rounds). Arms differ in how they spend the rationales: on 5,000 questions once; on 2,500 questions
-once and on the failures once more, with the hint; or on 625 questions 8 times. BASE is a finished
-run of configs/arithmetic.py whose base model all arms start from; without it, that base is made
-first. A run that is finished is not done again, and one that was stopped goes on.
+once and on the failures once more, with the hint; or on 625 questions 8 times. All start from the
+demo's base. A run that is finished is not done again, and one that was stopped goes on.
 """
 
 import argparse
@@ -34,18 +33,12 @@ ARMS: dict[str, tuple[str, Sequence[str]]] = {
 }
 
 
-def base_command(folder: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
-    """The command line that makes the base model: a run without a round."""
-    return _command("demo", folder / "base", *more, "--config.rounds.count=0")
-
-
-def arm_command(
-    arm: str, seed: int, folder: pathlib.Path, base: pathlib.Path, more: Sequence[str] = ()
-) -> list[str]:
+def arm_command(arm: str, seed: int, folder: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
     """The command line of one arm with one seed, with `more` arguments at its end."""
     variant, own = ARMS[arm]
-    flags = [f"--config.seed={seed}", f"--config.pretrain.base={base}", *own, *more]
-    return _command(variant, folder / f"{arm}-seed{seed}", *flags)
+    program = [sys.executable, "-m", "star_jax.main", f"--config={CONFIG}:{variant}"]
+    workdir = folder / f"{arm}-seed{seed}"
+    return [*program, f"--workdir={workdir}", f"--config.seed={seed}", *own, *more]
 
 
 def verifier_commands(seed: int, folder: pathlib.Path) -> list[list[str]]:
@@ -62,16 +55,10 @@ def verifier_commands(seed: int, folder: pathlib.Path) -> list[list[str]]:
     ]
 
 
-def _command(variant: str, workdir: pathlib.Path, *flags: str) -> list[str]:
-    program = (sys.executable, "-m", "star_jax.main", f"--config={CONFIG}:{variant}")
-    return [*program, f"--workdir={workdir}", *flags]
-
-
 def main() -> int:
     """Runs what is missing, `--jobs` at a time, and draws what there is; 0 if all went well."""
     parser = argparse.ArgumentParser(description="Methods on arithmetic.", allow_abbrev=False)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/methods"))
-    parser.add_argument("--base", type=pathlib.Path, help="run whose base model to start from")
     parser.add_argument("--arms", default=",".join(ARMS), help="arms to run, with commas")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each arm")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on a core")
@@ -81,13 +68,8 @@ def main() -> int:
     if unknown := [arm for arm in arms if arm not in ARMS]:
         parser.error(f"--arms: {', '.join(unknown)} must be of {', '.join(ARMS)}")
     chosen.runs.mkdir(parents=True, exist_ok=True)
-    if not chosen.base and runs.run(base_command(chosen.runs, more)):
-        return 1
-    base = chosen.base or chosen.runs / "base"
     todo = [
-        arm_command(arm, seed, chosen.runs, base, more)
-        for seed in range(chosen.seeds)
-        for arm in arms
+        arm_command(arm, seed, chosen.runs, more) for seed in range(chosen.seeds) for arm in arms
     ]
     if any(runs.run_all(todo, chosen.jobs)):
         return 1  # what an earlier run has left in an arm's folder is not drawn

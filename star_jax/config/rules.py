@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from star_jax.config.schema import SETTINGS
+from star_jax.config.schema import SETTINGS, SHAPE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +191,17 @@ RULES = (
         lambda *sizes: sizes.count(-1) <= 1,
         "only one of mesh.data, mesh.fsdp, mesh.tensor can be -1",
     ),
+)
+
+# Rules for a model that is there already.
+SOURCE_RULES = tuple(
+    Rule(
+        (path, "model.source"),
+        lambda value, source, default=field.default: value == default,
+        "changes nothing with model.source = {1!r}, a finished model; set that to '' to make one",
+    )
+    for path, field in SETTINGS.items()
+    if path.startswith("pretrain.") or path in {f"model.{name}" for name in SHAPE}
 )
 
 # Rules for a model that is trained from scratch; a pretrained model's config.json has its shape.

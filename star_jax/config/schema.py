@@ -108,7 +108,9 @@ class Task:
 class Model:
     """The decoder; the sizes are those of the one made here, where there is no `source`."""
 
-    source: str = _text("", "a pretrained one: a folder, .gguf file, run or owner/name on the hub")
+    source: str = _text(
+        "", "a pretrained one: folder, .gguf file, run, hub's owner/name, shipped:NAME"
+    )
     chat: bool = _switch(False, "whether prompts go through its chat template")
     layers: int = _number(4, "[1, 200]", "decoder blocks")
     width: int = _number(128, "[1, 65536]", "features of the residual stream")
@@ -118,6 +120,10 @@ class Model:
     rotary: int = _number(16, "[0, 1024]", "features of a head that are rotated by position")
     context: int = _number(1024, "[16, 1048576]", "longest sequence, in tokens")
     dtype: str = _choice("float32", ("float32", "bfloat16"), "computation; weights are float32")
+
+
+# Settings of the shape of a model that is made in the run.
+SHAPE = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from star_jax.config.rules import MADE_RULES, RULES
+from star_jax.config.rules import MADE_RULES, RULES, SOURCE_RULES
 from star_jax.config.schema import SECTIONS, SETTINGS, Allowed, Settings
 
 MOVED = {"rationalize.drop_leaks": "filter.leaks"}  # former name of a setting -> its name
@@ -24,6 +24,14 @@ class SettingsError(ValueError):
 def defaults() -> ConfigDict:
     """Returns all settings at their defaults: nested, type-safe, locked against new names."""
     return ConfigDict(to_dict(Settings())).lock()
+
+
+def set_source(config: ConfigDict, source: str) -> None:
+    """Sets `model.source`, and resets the settings of a model that a run would make instead."""
+    config.model.source = source
+    for path in {rule.paths[0] for rule in SOURCE_RULES}:
+        section, _, name = path.partition(".")
+        config[section][name] = SETTINGS[path].default
 
 
 def from_config(config: ConfigDict) -> Settings:
@@ -45,7 +53,7 @@ def from_config(config: ConfigDict) -> Settings:
     }
     conflicts = [
         f"config.{rule.paths[0]} = {used[0]!r}: {rule.must.format(*used)}"
-        for rule in (*RULES, *(() if values["model.source"] else MADE_RULES))
+        for rule in (*RULES, *(SOURCE_RULES if values["model.source"] else MADE_RULES))
         if problems.keys().isdisjoint(rule.paths)
         and not rule.holds(*(used := [values[path] for path in rule.paths]))
     ]

@@ -8,12 +8,12 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from star_jax.config.schema import SHAPE
 from star_jax.conversion.safetensors import LoadError, read_object
 from star_jax.models.config import ComputeConfig, ModelConfig
 from star_jax.storage import run_dir
 
-_SHAPE = ("layers", "width", "heads", "head_dim", "hidden", "rotary", "context")
-_FIELDS = {"source", "chat", "dtype", *_SHAPE}
+_FIELDS = {"source", "chat", "dtype", *SHAPE}
 
 
 def find(source: str | os.PathLike[str]) -> pathlib.Path | None:
@@ -69,7 +69,7 @@ def open_config(checkpoint: pathlib.Path) -> ModelConfig:
         LoadError: the same cases as in `source` and `rows`.
     """
     model = _model(checkpoint)
-    shape = {name: model[name] for name in _SHAPE}
+    shape = {name: model[name] for name in SHAPE}
     return ModelConfig(**shape, vocab=rows(checkpoint), compute=ComputeConfig(model["dtype"]))
 
 

@@ -1,4 +1,4 @@
-"""Finds a model's files: at a local path, or downloaded from the Hugging Face hub."""
+"""Finds a model's files: at a local path, in this package, or on the Hugging Face hub."""
 
 import json
 import os
@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 
 ADAPTER = "adapter_config.json"
+SHIPPED = "shipped:"  # begins the names of models that come with this package
 _NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_MODELS = pathlib.Path(__file__).resolve().parents[1] / "shipped"
 
 
 class NotFoundError(ValueError):
@@ -18,13 +20,15 @@ def find(source: str | os.PathLike[str], patterns: Sequence[str]) -> pathlib.Pat
     """Returns the local file or folder of a source; downloads matching files from the hub.
 
     Args:
-        source: local path, or owner/name on the hub.
+        source: local path, owner/name on the hub, or shipped:NAME.
         patterns: patterns of the file names to download, such as "*.json".
 
     Raises:
         NotFoundError: there is no such path, and the hub cannot be reached or has no such model.
     """
     path, name = pathlib.Path(source).expanduser(), os.fspath(source)
+    if name.startswith(SHIPPED):
+        return _shipped(name)
     if path.exists():
         return path
     if not _NAME.fullmatch(name) or path.suffix == ".gguf":
@@ -40,6 +44,14 @@ def find(source: str | os.PathLike[str], patterns: Sequence[str]) -> pathlib.Pat
             f"{name}: no such folder here, and not to be had from the hub ({error}); check the "
             "name and the connection, or download it elsewhere and give its folder"
         ) from error
+
+
+def _shipped(name: str) -> pathlib.Path:
+    """Returns the folder of a model that comes with this package."""
+    models = {f"{SHIPPED}{path.name}": path for path in sorted(_MODELS.iterdir())}
+    if name not in models:
+        raise NotFoundError(f"{name}: no such model; this package ships {', '.join(models)}")
+    return models[name]
 
 
 def adapter(path: pathlib.Path) -> str:

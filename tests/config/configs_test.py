@@ -44,7 +44,8 @@ class TestArithmetic:
         return load(ROOT / "configs" / "arithmetic.py").get_config
 
     @pytest.mark.parametrize(
-        ("variant", "beyond"), [("demo", 7), ("study", 10), ("fused", 7), ("online", 7)]
+        ("variant", "beyond"),
+        [("demo", 7), ("scratch", 7), ("study", 10), ("fused", 7), ("online", 7)],
     )
     def test_variants_are_valid(self, get_config, variant: str, beyond: int):
         chosen = validation.from_config(get_config(variant))
@@ -53,6 +54,13 @@ class TestArithmetic:
 
     def test_the_demo_is_what_a_config_without_a_variant_means(self, get_config):
         assert get_config() == get_config("demo")
+
+    def test_the_base_model_comes_with_the_package_or_is_made(self, get_config):
+        demo, scratch = (validation.from_config(get_config(v)) for v in ("demo", "scratch"))
+        different = validation.differences(*map(validation.to_dict, (demo, scratch)))
+        assert {line.partition(":")[0] for line in different} == {
+            *("model.source", "pretrain.steps", "pretrain.hinted", "pretrain.save_every")
+        }
 
     def test_the_fused_variants_start_from_the_demos_base(self, get_config):
         demo = get_config("demo")
@@ -64,7 +72,9 @@ class TestArithmetic:
 
     @pytest.mark.parametrize("variant", ["", "stduy", "1-3"])
     def test_refuses_other_variants(self, get_config, variant: str):
-        with pytest.raises(ValueError, match="the variants are demo, study, fused, online"):
+        with pytest.raises(
+            ValueError, match="the variants are demo, scratch, study, fused, online"
+        ):
             get_config(variant)
 
     @pytest.mark.parametrize("method", methods.METHODS)

@@ -87,6 +87,8 @@ def test_whole_numbers_become_floats_where_floats_are_meant():
         ({"mesh__tensor": 3}, "config.model.heads = 4: must be a multiple of mesh.tensor = 3"),
         ({"mesh__fsdp": -1}, "config.mesh.data = -1: only one of mesh.data, mesh.fsdp, mesh.tensor can be -1"),
         ({"pretrain__steps": 9}, "config.pretrain.warmup_steps = 50: must be at most pretrain.steps = 9"),
+        ({"model__source": "shipped:arithmetic", "model__width": 256}, "config.model.width = 256: changes nothing with model.source = 'shipped:arithmetic', a finished model; set that to '' to make one"),
+        ({"model__source": "a/b", "pretrain__base": "runs/x"}, "config.pretrain.base = 'runs/x': changes nothing with model.source = 'a/b', a finished model; set that to '' to make one"),
         ({"pretrain__length": 2048}, "config.pretrain.length = 2048: must be at most model.context = 1024"),
         ({"train__length": 2048}, "config.train.length = 2048: must be at most model.context = 1024"),
         ({"train__max_steps": 9}, "config.train.first_steps = 40: must be at most train.max_steps = 9"),
@@ -115,6 +117,13 @@ def test_whole_numbers_become_floats_where_floats_are_meant():
 )  # fmt: skip
 def test_refuses(values: dict[str, object], line: str):
     assert refusal(changed(**values)) == [line]
+
+
+def test_a_source_replaces_what_a_run_would_make():
+    config = changed(model__width=256, model__heads=8, pretrain__steps=9, model__dtype="bfloat16")
+    validation.set_source(config, "a/b")
+    assert config == changed(model__source="a/b", model__dtype="bfloat16")
+    validation.from_config(config)
 
 
 @pytest.mark.parametrize(

@@ -32,16 +32,12 @@ def test_every_arm_has_a_title_and_writes_as_many_rationales(arm: str):
 
 
 def test_commands():
-    line = study.arm_command(
-        "rft_no_dedupe", 2, FOLDER, FOLDER / "base", ["--config.rounds.count=1"]
-    )
+    line = study.arm_command("rft_no_dedupe", 2, FOLDER, ["--config.rounds.count=1"])
     assert line == [
         *(sys.executable, "-m", "star_jax.main", f"--config={study.CONFIG}:rft"),
         *("--workdir=runs/rft_no_dedupe-seed2", "--config.seed=2"),
-        *("--config.pretrain.base=runs/base", "--config.filter.dedupe=none"),
-        "--config.rounds.count=1",
+        *("--config.filter.dedupe=none", "--config.rounds.count=1"),
     ]
-    assert study.base_command(FOLDER)[-2:] == ["--workdir=runs/base", "--config.rounds.count=0"]
     train, rank = study.verifier_commands(1, FOLDER)
     assert "--run=runs/v_star-seed1" in train and "--workdir=runs/verifier-seed1" in train
     assert "--verifier=runs/verifier-seed1" in rank and "--model=runs/v_star-seed1" in rank

@@ -31,6 +31,17 @@ def test_what_cannot_be_a_name_is_not_asked_for(source: str, monkeypatch: pytest
         hub.find(source, ["*"])
 
 
+def test_a_model_that_comes_with_the_package(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    assert (hub.find("shipped:arithmetic", ["*"]) / "model.safetensors").is_file()
+    for wrong in ("shipped:arithmetics", "shipped:../shipped/arithmetic", "shipped:"):
+        with pytest.raises(hub.NotFoundError) as refused:
+            hub.find(wrong, ["*"])
+        assert str(refused.value) == (
+            f"{wrong}: no such model; this package ships shipped:arithmetic"
+        )
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [
