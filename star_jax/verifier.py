@@ -15,7 +15,7 @@ from typing import Any
 from absl import logging
 
 from star_jax.config.flags import refuse
-from star_jax.config.schema import Allowed
+from star_jax.config.schema import SETTINGS, Allowed
 from star_jax.config.validation import SettingsError
 from star_jax.runtime import distributed
 
@@ -38,8 +38,9 @@ def _folder(text: str) -> str:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    sizes = tuple(map(int, text.split(",")))
-    if len(sizes) != 3:
+    allowed = SETTINGS["mesh.data"].metadata["allowed"]
+    sizes = tuple(map(allowed.read, text.split(",")))
+    if len(sizes) != 3 or not all(map(allowed.admits, sizes)):
         raise argparse.ArgumentTypeError(f"{text}: must be three sizes, as in 1,-1,1")
     return sizes
 

@@ -127,8 +127,7 @@ def make(settings: VerifierSettings, folder: epath.Path, mesh_sizes: Sequence[in
     where = Console(quiet=not multihost.is_primary())
     config = past.settings
     own = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    data, fsdp, tensor = mesh_sizes or own
-    mesh = sharding.make_mesh(data, fsdp, tensor)
+    mesh = _mesh(mesh_sizes or own)
     model = load.check(past.source(settings.round or 0), mesh, dtype=config.model.dtype)
     samples = [one for one in past.samples(rounds) if settings.rationalized or not one.hint]
     voted = config.labels.source == "majority"
@@ -153,6 +152,15 @@ def make(settings: VerifierSettings, folder: epath.Path, mesh_sizes: Sequence[in
     multihost.on_primary(open_folder)
     texts = _texts(encoded, trained, held_out)
     return VerifierRun(settings, past, folder, where, model, mesh, trained, held_out, texts)
+
+
+def _mesh(sizes: Sequence[int]) -> Mesh:
+    """Returns the mesh of these sizes; an error names the flag that sets them."""
+    data, fsdp, tensor = sizes
+    try:
+        return sharding.make_mesh(data, fsdp, tensor)
+    except ValueError as error:
+        raise SettingsError(f"--mesh={data},{fsdp},{tensor}: {error}") from error
 
 
 def _stored(folder: epath.Path) -> dict[str, Any]:
