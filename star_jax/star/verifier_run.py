@@ -134,8 +134,14 @@ def make(settings: VerifierSettings, folder: epath.Path, mesh_sizes: Sequence[in
     most = settings.pairs_per_question
     every = preferences.make_pairs(samples, most, settings.seed, voted=voted)
     prompter = past.prompter()
-    encoded, every = _encode(prompter, every, model.context, where)
-    trained, held_out = preferences.split(every, settings.held_out, settings.seed)
+    encoded, fitting = _encode(prompter, every, model.context, where)
+    if every and not fitting:
+        raise SettingsError(
+            f"--run={settings.run}: each of its {len(every)} pairs has a text of more than the "
+            f"{model.context} tokens of the model's context; name a run with a lower "
+            "config.sampler.max_new_tokens"
+        )
+    trained, held_out = preferences.split(fitting, settings.held_out, settings.seed)
     if not trained:
         raise SettingsError(
             f"--run={settings.run}: no question has both a right and a wrong completion to train "
