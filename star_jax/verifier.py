@@ -38,11 +38,11 @@ def _folder(text: str) -> str:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    allowed = SETTINGS["mesh.data"].metadata["allowed"]
-    sizes = tuple(map(allowed.read, text.split(",")))
-    if len(sizes) != 3 or not all(map(allowed.admits, sizes)):
-        raise argparse.ArgumentTypeError(f"{text}: must be three sizes, as in 1,-1,1")
-    return sizes
+    size = SETTINGS["mesh.data"].metadata["allowed"]
+    sizes = tuple(map(size.read, text.split(",")))
+    if len(sizes) == 3 and all(map(size.admits, sizes)):
+        return sizes
+    raise argparse.ArgumentTypeError(f"{text}: must be three sizes, as in 1,-1,1")
 
 
 def _parser() -> argparse.ArgumentParser:
