@@ -38,10 +38,9 @@ def _folder(text: str) -> str:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    size = SETTINGS["mesh.data"].metadata["allowed"]
-    sizes = tuple(map(size.read, text.split(",")))
-    if len(sizes) == 3 and all(map(size.admits, sizes)):
-        return sizes
+    size, parts = SETTINGS["mesh.data"].metadata["allowed"], text.split(",")
+    if len(parts) == 3 and all(size.admits(size.read(part)) for part in parts):
+        return tuple(map(size.read, parts))
     raise argparse.ArgumentTypeError(f"{text}: must be three sizes, as in 1,-1,1")
 
 
