@@ -7,7 +7,7 @@
   --model    a run's folder (its newest model), one of its checkpoints/rounds/<n>, a Hugging Face
              folder, a .gguf file or owner/name on the hub (default: config.model.source)
   --split    test (default) or development
-  --samples  completions of every question (default 1: greedily, unless the config draws)
+  --samples  completions of every question (default 1: greedily, whatever the config says)
   --verifier a folder of star_jax.verifier: ranks the samples, and reports the best of k
   --workdir  where samples and evaluation.json go; the same command goes on with what is there
              (default: runs/evaluate/ and task, model, split and samples)

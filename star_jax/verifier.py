@@ -15,7 +15,7 @@ from typing import Any
 from absl import logging
 
 from star_jax.config.flags import refuse
-from star_jax.config.schema import Allowed
+from star_jax.config.schema import SETTINGS, Allowed
 from star_jax.config.validation import SettingsError
 from star_jax.runtime import distributed
 
@@ -38,10 +38,10 @@ def _folder(text: str) -> str:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    sizes = tuple(map(int, text.split(",")))
-    if len(sizes) != 3:
-        raise argparse.ArgumentTypeError(f"{text}: must be three sizes, as in 1,-1,1")
-    return sizes
+    size, parts = SETTINGS["mesh.data"].metadata["allowed"], text.split(",")
+    if len(parts) == 3 and all(size.admits(size.read(part)) for part in parts):
+        return tuple(map(size.read, parts))
+    raise argparse.ArgumentTypeError(f"{text}: must be three sizes, as in 1,-1,1")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -83,6 +83,8 @@ def test_a_run_makes_a_verifier_that_ranks_its_samples(tmp_path: pathlib.Path):
         (["--run=x", "--steps=1.5"], "argument --steps: 1.5: must be a whole number in [1, inf)"),
         (["--run=x", "--held_out=1"], "argument --held_out: 1: must be a number in [0, 1)"),
         (["--run=x", "--mesh=1,2"], "argument --mesh: 1,2: must be three sizes"),
+        (["--run=x", "--mesh=-1,0,1"], "argument --mesh: -1,0,1: must be three sizes"),
+        (["--run=x", "--mesh=a,b,c"], "argument --mesh: a,b,c: must be three sizes"),
         (["--run=no_such_folder"], "--run=no_such_folder: holds no run"),
         (["--run=x", "--process=1"], "missing; give all of --coordinator"),
     ],

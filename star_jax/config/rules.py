@@ -159,6 +159,11 @@ RULES = (
         "leaves no answers to grade by; set labels.source=majority too",
     ),
     Rule(
+        ("task.answer_field", "task.name", "task.module"),
+        lambda field, name, module: bool(field) or bool(module) or name == "jsonl",
+        "can be empty for jsonl only: {1} has answers; labels.source=majority alone ignores them",
+    ),
+    Rule(
         ("rounds.patience", "task.answer_field"),
         lambda patience, field: bool(field) or patience == 0,
         "must be 0 without answers (task.answer_field = {1!r}): no accuracy is known",
@@ -184,7 +189,14 @@ RULES = (
             lambda value, method, default=default: value == default or method == "rationale",
             "changes nothing with method = {1!r}, which samples no rationales",
         )
-        for path, default in (("sampler.samples", 1), ("rounds.data", "round"))
+        for path, default in (
+            ("sampler.samples", 1),
+            ("rounds.data", "round"),
+            ("filter.cap", 0),
+            ("filter.dedupe", "none"),
+            ("filter.wrong_steps", False),
+            ("rationalize.score_leaks", False),
+        )
     ),
     Rule(
         ("mesh.data", "mesh.fsdp", "mesh.tensor"),

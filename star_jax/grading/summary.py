@@ -21,7 +21,8 @@ def summarize(
 
     Returns:
         A dict that JSON can hold, with
-        tried, correct: number of samples without the hint, and of those that are right.
+        tried, correct: number of samples without the hint, and of those that are right; None for
+            the latter if the data has no answers.
         hinted, rationalized: number of samples of failures with the hint, and of those kept.
         kept: number of samples that the round trains on.
         wrong_step_share {generated, rationalized}: share of the kept rationales that have a wrong
@@ -29,7 +30,7 @@ def summarize(
         truncated, unparsable {generated, rationalized}: share of the samples that reached
             max_new_tokens, and that ended without an answer; None without samples.
         disagreement {generated, rationalized}: share on which the exact and the flexible rule
-            differ; None without samples.
+            differ; None without samples, or without answers.
         dropped {generated, rationalized}: reason -> number of samples dropped for it.
         leaks: kind -> number of right rationalizations that reveal the hint in this way.
         by_class: the five counts and wrong_step_share for each class.
@@ -58,7 +59,7 @@ def _counts(
     with_hint = [sample for sample in kept if sample.hint]
     return {
         "tried": len(samples),
-        "correct": sum(sample.correct for sample in samples),
+        "correct": sum(sample.correct for sample in samples) if _has_answers(samples) else None,
         "hinted": len(rationalized),
         "rationalized": len(with_hint),
         "kept": len(kept),
@@ -87,7 +88,14 @@ def _unparsable_share(samples: Sequence[Sample]) -> float | None:
 
 
 def _disagreement_share(samples: Sequence[Sample]) -> float | None:
+    if not _has_answers(samples):
+        return None
     return _share([sample.exact != sample.flexible for sample in samples])
+
+
+def _has_answers(samples: Sequence[Sample]) -> bool:
+    """Returns whether it is known which samples are right; True without samples."""
+    return not samples or any(sample.answer for sample in samples)
 
 
 def _leaks(rationalized: Sequence[Sample]) -> dict[str, int]:

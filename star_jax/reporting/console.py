@@ -169,16 +169,18 @@ def print_diversity(console: Console, round_: int, measures: dict[str, Any]) -> 
         round_: number of the round.
         measures: result of `diversity.summarize`.
     """
+    unsolved = measures["never_solved"]  # None: the data has no answers
     console.print(
         f"round {round_}: of {measures['samples']} samples a question "
         f"{measures['distinct_rationales']:.1f} are different texts with "
-        f"{measures['distinct_answers']:.1f} different answers; "
-        f"{measures['never_solved']} questions were never solved"
+        f"{measures['distinct_answers']:.1f} different answers"
+        + ("" if unsolved is None else f"; {unsolved} questions were never solved")
     )
     if has_collapsed(measures):
+        open_ = "questions" if unsolved is None else "questions not always solved"
         console.print(
-            f"[yellow]round {round_}: for {100 * measures['collapsed']:.0f} % of the questions not "
-            "always solved, all samples are one text: sampling more finds nothing new. Raise "
+            f"[yellow]round {round_}: for {100 * measures['collapsed']:.0f} % of the {open_}, "
+            "all samples are one text: sampling more finds nothing new. Raise "
             "config.sampler.temperature, or train less (config.train.first_steps)[/yellow]"
         )
 

@@ -127,16 +127,21 @@ def make(settings: VerifierSettings, folder: epath.Path, mesh_sizes: Sequence[in
     where = Console(quiet=not multihost.is_primary())
     config = past.settings
     own = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    data, fsdp, tensor = mesh_sizes or own
-    mesh = sharding.make_mesh(data, fsdp, tensor)
+    mesh = _mesh(mesh_sizes or own)
     model = load.check(past.source(settings.round or 0), mesh, dtype=config.model.dtype)
     samples = [one for one in past.samples(rounds) if settings.rationalized or not one.hint]
     voted = config.labels.source == "majority"
     most = settings.pairs_per_question
     every = preferences.make_pairs(samples, most, settings.seed, voted=voted)
     prompter = past.prompter()
-    encoded, every = _encode(prompter, every, model.context, where)
-    trained, held_out = preferences.split(every, settings.held_out, settings.seed)
+    encoded, fitting = _encode(prompter, every, model.context, where)
+    if every and not fitting:
+        raise SettingsError(
+            f"--run={settings.run}: each of its {len(every)} pairs has a text of more than the "
+            f"{model.context} tokens of the model's context; name a run with a lower "
+            "config.sampler.max_new_tokens"
+        )
+    trained, held_out = preferences.split(fitting, settings.held_out, settings.seed)
     if not trained:
         raise SettingsError(
             f"--run={settings.run}: no question has both a right and a wrong completion to train "
@@ -153,6 +158,15 @@ def make(settings: VerifierSettings, folder: epath.Path, mesh_sizes: Sequence[in
     multihost.on_primary(open_folder)
     texts = _texts(encoded, trained, held_out)
     return VerifierRun(settings, past, folder, where, model, mesh, trained, held_out, texts)
+
+
+def _mesh(sizes: Sequence[int]) -> Mesh:
+    """Returns the mesh of these sizes; an error names the flag that sets them."""
+    data, fsdp, tensor = sizes
+    try:
+        return sharding.make_mesh(data, fsdp, tensor)
+    except ValueError as error:
+        raise SettingsError(f"--mesh={data},{fsdp},{tensor}: {error}") from error
 
 
 def _stored(folder: epath.Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import ClassVar
 
-from star_jax.tasks import equations, leaks, number_text, splits
+from star_jax.tasks import leaks, number_text, splits
 from star_jax.tasks.answer_rule import AnswerRule, Ending, finds_as
 from star_jax.tasks.dataset import DataSet
 from star_jax.tasks.rows import Flaw, Row
@@ -109,14 +109,6 @@ class GSM8K(DataSet):
         steps, marker, _ = completion.rpartition(_MARKER)
         underived = marker and problem.answer not in number_text.every(steps)
         return [*kinds, "from nowhere"] if underived else kinds
-
-    def steps(self, problem: Problem, completion: str) -> tuple[str, ...]:
-        """Returns the annotations in order, without spaces; without any, the plain equations.
-
-        A rationale without either has no steps: all such rationales are alike.
-        """
-        del problem
-        return equations.steps(completion)
 
     @functools.cached_property
     def _worked(self) -> list[Problem]:

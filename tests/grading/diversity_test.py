@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -36,6 +37,14 @@ def test_a_question_solved_in_an_earlier_round_is_not_never_solved():
     now = [*question("a", "2", "2"), *question("b", "2", "2")]
     before = question("a", "2", "1")
     assert diversity.summarize(now, [before])["never_solved"] == 1
+
+
+def test_without_answers_nothing_is_said_to_be_unsolved():
+    drawn = [*question("a", "2", "2", texts="xx"), *question("b", "2", "3", texts="xy")]
+    unknown = [dataclasses.replace(one, answer="") for one in drawn]
+    found = diversity.summarize(unknown, [unknown])
+    assert found["pass_rate"] is None and found["never_solved"] is None
+    assert found["collapsed"] == 1 / 2 and found["distinct_answers"] == 1.5
 
 
 def test_questions_that_are_always_solved_are_no_collapse():

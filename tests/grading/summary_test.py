@@ -62,3 +62,9 @@ def test_summary_of_nothing_has_no_shares():
     assert (summary["tried"], summary["kept"], summary["by_class"]) == (0, 0, {})
     for name in ("wrong_step_share", "truncated", "unparsable", "disagreement"):
         assert summary[name] == {"generated": None, "rationalized": None}
+
+
+def test_without_answers_nothing_is_counted_as_right_or_wrong():
+    found = summarize([sample("a", correct=False, answer="", kept=True)], [], [])
+    assert found["correct"] is None and found["by_class"]["2"]["correct"] is None
+    assert found["disagreement"]["generated"] is None and found["tried"] == 1

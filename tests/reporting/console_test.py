@@ -100,6 +100,15 @@ def test_diversity_is_shown_and_its_collapse_warned_of(collapsed: float | None, 
     assert ("for 80 % of the questions not always solved" in said) == warns
 
 
+def test_without_answers_no_question_is_called_unsolved():
+    where = terminal()
+    measures = {"samples": 8, "distinct_answers": 1.5, "distinct_rationales": 2.25}
+    console.print_diversity(where, 2, measures | {"collapsed": 0.8, "never_solved": None})
+    said = " ".join(shown(where).split())
+    assert "1.5 different answers round 2: for 80 % of the questions, all samples" in said
+    assert "solved" not in said
+
+
 def test_a_round_without_work_has_dashes():
     where = terminal()
     console.print_rounds(where, [a_round(0, seconds={"pretrain": 115.0, "evaluate": 5.0})])

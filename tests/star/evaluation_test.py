@@ -22,7 +22,8 @@ def test_it_must_be_said_what_to_evaluate(tmp_path: pathlib.Path):
 
 def test_data_without_answers_is_refused():
     without = {
-        **{"model.source": "a/b", "task.answer_field": "", "labels.source": "majority"},
+        **{"model.source": "a/b", "task.name": "jsonl", "task.data": "x", "task.answer_field": ""},
+        **{"labels.source": "majority", "sampler.max_new_tokens": 9},
         **{"sampler.samples": 3, "sampler.temperature": 1.0, "rationalize.enabled": False},
     }
     with pytest.raises(SettingsError, match="no answers to evaluate with; name the field"):

@@ -118,3 +118,10 @@ def test_pairs_with_a_text_beyond_the_context_are_left_out(tmp_path: pathlib.Pat
     made = make(past_runs.write(tmp_path / "run", [first, second]))
     assert len(made.trained) + len(made.held_out) == len(past_runs.PROBLEMS) - 1
     assert "1 of 24 pairs have a text of more than the 256 tokens" in capsys.readouterr().out
+
+
+def test_a_run_whose_texts_are_all_beyond_the_context_is_refused(tmp_path: pathlib.Path):
+    first = [past_runs.sample(problem, "9 " * 300) for problem in past_runs.PROBLEMS]
+    run = past_runs.write(tmp_path / "run", [first, past_runs.every()[1]])
+    with pytest.raises(SettingsError, match="each of its 24 pairs .* 256 tokens .*max_new_tokens"):
+        make(run)

@@ -143,5 +143,5 @@ def test_training_that_diverges_names_the_flag_and_saves_nothing(run, tmp_path: 
 
 def test_errors_of_the_mesh_are_errors_of_settings(run: pathlib.Path, tmp_path: pathlib.Path):
     settings = VerifierSettings(str(run))
-    with pytest.raises(SettingsError, match="does not multiply to the"):
+    with pytest.raises(SettingsError, match="^--mesh=3,1,1: .* does not multiply to the"):
         verifier.train_verifier(settings, tmp_path / "verifier", (3, 1, 1))

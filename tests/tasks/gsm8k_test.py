@@ -258,7 +258,7 @@ def test_wrong_steps(completion: str, wrong: bool | None):
 @given(st.text("<>()0123456789+-*/=.,% x", max_size=60))
 def test_no_completion_breaks_the_check_of_steps(completion: str):
     assert TASK.wrong_step(PROBLEM, completion) in (True, False, None)
-    assert isinstance(TASK.steps(PROBLEM, completion), tuple)
+    assert TASK.steps(PROBLEM, completion) != ()
 
 
 def test_steps_are_annotations_or_plain_equations():
@@ -267,7 +267,7 @@ def test_steps_are_annotations_or_plain_equations():
         "He had <<3*12=36>>36, then 36 - 6 = 30.": ("3*12=36",),  # as RFT counts them
         "He had 3 boxes x 12 = 36 eggs, then 36 − 6 = 30.": ("3*12=36", "36-6=30"),
         "He had 12 x 3 = 36 eggs.": ("12*3=36",),
-        "He had some.": (),
+        "He had some.": None,  # the text says whether two such rationales are equal
     }
     for rationale, found in steps.items():
         assert TASK.steps(PROBLEM, TASK.completion(rationale, "30")) == found

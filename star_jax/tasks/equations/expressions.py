@@ -219,7 +219,7 @@ class _Finder:
                 self.append(run, token._replace(kind="sign"))
                 return
             self.gap += 1
-            self.rate = self.rate or text in _ENDS_UNIT
+            self.rate = self.rate or text in _ENDS_UNIT and not self._is_in_unit(run, index)
             if self.gap <= _UNIT and not self.rate:
                 run.words.extend(re.split("[ -]", text.strip("-")))
             if _is_variable(token, run.end):
@@ -236,6 +236,14 @@ class _Finder:
         last = run.items[-1]
         fraction = len(run.items) > 2 and run.items[-2].text == "/"
         return last.kind in ("%", ")") or fraction or last.value.denominator > 1
+
+    def _is_in_unit(self, run: Expression, index: int) -> bool:
+        """Returns whether a word that ends other units belongs to one: 18 in, 1/2 of an hour."""
+        token = self.tokens[index]
+        if token.text.lower() in ("of", "a", "an"):
+            return self.gap <= 2 and self._is_share(run)
+        after = self.tokens[index + 1].kind if index + 1 < len(self.tokens) else "break"
+        return self.gap == 1 and token.text == "in" and after in ("sign", "=", "break", ")")
 
     def _counts(self, index: int) -> bool:
         """Returns whether a number comes next, perhaps with a determiner before it."""

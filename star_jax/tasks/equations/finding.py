@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from star_jax.tasks import number_text
-from star_jax.tasks.equations import expressions, verdict
+from star_jax.tasks.equations import expressions, values, verdict
 from star_jax.tasks.equations.expressions import Expression
 from star_jax.tasks.equations.tokens import ANNOTATION, Token, tokens
 
@@ -115,19 +115,23 @@ def _annotation_holds(annotation: str) -> bool | None:
     """
     sides = annotation.split("=")
     try:
-        values = [number_text.value(side) for side in sides]
+        found = [number_text.value(side) for side in sides]
     except ZeroDivisionError:
         return False
-    exact = [value for value in values if value is not None]
+    exact = [value for value in found if value is not None]
     if len(sides) < 2 or len(exact) < len(sides):
         return None
     return all(
-        abs(exact[i] - exact[i + 1]) <= max(_rounding(sides[i]), _rounding(sides[i + 1]))
+        abs(exact[i] - exact[i + 1])
+        <= max(_rounding(sides[i], exact[i + 1]), _rounding(sides[i + 1], exact[i]))
         for i in range(len(sides) - 1)
     )
 
 
-def _rounding(side: str) -> Fraction:
-    """Returns half a unit in the last decimal of a number; 0 for whole numbers and sums."""
+def _rounding(side: str, exact: Fraction) -> Fraction:
+    """Returns how far a number with decimals may be from `exact`; 0 for whole numbers and sums."""
     match = _DECIMAL.fullmatch(side)
-    return Fraction(1, 2 * 10 ** len(match[1])) if match else Fraction(0)
+    if not match:
+        return Fraction(0)
+    places = len(match[1])
+    return max(Fraction(1, 2 * 10**places), values.float_error(exact, places))

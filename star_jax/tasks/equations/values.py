@@ -8,6 +8,8 @@ from star_jax.tasks.equations.tokens import Token
 HUNDREDTH = Fraction(1, 100)
 _MOST_ITEMS = 60  # of an expression; a longer one has no value
 _MOST_BITS = 2000  # of a power
+_FLOAT = Fraction(1, 10**13)  # share of a value that a calculator's last digits may differ by
+_FLOAT_DECIMALS = 12  # decimals that only a calculator writes
 _PARTS = (3, 6, 7, 8, 9, 11, 12, 13)  # fractions that decimals may be rounded from
 
 
@@ -43,6 +45,16 @@ def decimals(number: Token) -> int:
 def half_unit(number: Token, percent: bool) -> Fraction:
     """Returns half a unit in the last place of a number, or of a percentage."""
     return Fraction(1, 2 * 10 ** (decimals(number) + 2 * percent))
+
+
+def float_error(exact: Fraction, decimals: int) -> Fraction:
+    """Returns how far the last of many decimals may be off: 0.1 + 0.2 = 0.30000000000000004.
+
+    Args:
+        exact: exact value.
+        decimals: number of decimals that are written; few of them allow no error.
+    """
+    return abs(exact) * _FLOAT if decimals >= _FLOAT_DECIMALS else Fraction(0)
 
 
 class _Unknown(Exception):

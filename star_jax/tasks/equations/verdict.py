@@ -12,11 +12,12 @@ from fractions import Fraction
 from star_jax.tasks.equations import units
 from star_jax.tasks.equations.expressions import Expression
 from star_jax.tasks.equations.tokens import Token
-from star_jax.tasks.equations.values import HUNDREDTH, decimals, half_unit, value
+from star_jax.tasks.equations.values import HUNDREDTH, decimals, float_error, half_unit, value
 
 _ONE = Fraction(1)
 _JOINTS = 6  # joints of a side that are tried
 _LINKS = 3  # most words between numbers that may belong together: "5 apples and 3 + 2"
+_RESULTS = {"product", "difference", "quotient", "ratio", "average", "mean", "lcm", "gcd"}
 _APART = {"so", "because", "is", "was", "are", "means", "total", "has", "have", "had", "then"}
 _SO = {"so", "thus", "therefore", "hence", "then", "and", "is", "because", "that", "since"}
 _NEAR = Fraction(1, 10)  # share of a value that "about" may differ by
@@ -149,7 +150,8 @@ def _equal_or_rounded(exact: Fraction, written: Fraction | None, items: Sequence
     number, percent = _number(items)
     if number is None or "." not in number.text:
         return False
-    return abs(exact - written) <= half_unit(number, percent)
+    half = half_unit(number, percent)
+    return abs(exact - written) <= max(half, float_error(exact, decimals(number)))
 
 
 def _number(items: Sequence[Token]) -> tuple[Token | None, bool]:
@@ -204,8 +206,8 @@ def _percent_differs(sides: _Sides) -> bool:
 def _respelt(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
     """Returns whether the equation holds in a spelling that is not the usual one.
 
-    Those are 14 / 1 / 4 and 12 / 2 * 3 without their brackets, 5-1/2 for 5 1/2, 1.500 for 1,500,
-    and 10-12 for a range.
+    Those are 14 / 1 / 4 and 12 / 2 * 3 without their brackets, 5-1/2 for 5 1/2, 30 - 1/3 for a
+    third less than 30, 1.500 for 1,500, and 10-12 for a range.
     """
     first, *rest = sides.right.items
     if len(rest) == 2 and rest[0].text == "-" and first.end == rest[0].start:
@@ -215,22 +217,54 @@ def _respelt(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
         return True
     if any(_same(sides, ours, found) for found in right):
         return True
-    return _same(sides, value(_thousands(sides.left.items)), value(_thousands(sides.right.items)))
+    return any(
+        _same(sides, value(respell(sides.left.items)), value(respell(sides.right.items)))
+        for respell in (_thousands, _mixed)
+    )
 
 
 def _spellings(items: list[Token]) -> Iterator[list[Token]]:
-    """Yields the items with two numbers put together: 14 / (1 / 4), 12 / (2 * 3), 5 + 1/2."""
+    """Yields the items as other spellings have them.
+
+    Those are 14 / (1 / 4), 12 / (2 * 3), and 30 * (1 - 1/3) for 30 - 1/3.
+    """
     for at in range(1, len(items) - 3):
         sign, above, over, below = items[at : at + 4]
         if over.text == "*" and above.kind == "number" and sign.text == "/":
             yield _grouped(items, at + 1)
-        if over.text != "/" or above.kind != "number" or not below.value:
+        part = _fraction(items, at + 1)
+        if part is None:
             continue
-        fraction = above._replace(value=above.value / below.value, text="1/1")
         if sign.text == "/":
-            yield [*items[:at], sign, fraction, *items[at + 4 :]]
-        elif sign.text == "-" and items[at - 1].end == sign.start and fraction.value < 1:
-            yield [*items[:at], sign._replace(text="+"), fraction, *items[at + 4 :]]
+            yield [*items[:at], sign, above._replace(value=part, text="1/1"), *items[at + 4 :]]
+        elif sign.text in ("-", "+") and len(items) == 5 and part < 1:
+            share = 1 - part if sign.text == "-" else 1 + part
+            yield [items[0], sign._replace(text="*"), above._replace(value=share, text="1/1")]
+
+
+def _fraction(items: list[Token], at: int) -> Fraction | None:
+    """Returns the value of the fraction of two numbers that begins at an index, if there is one."""
+    if len(items) < at + 3 or items[at + 1].text != "/" or not items[at + 2].value:
+        return None
+    above, _, below = items[at : at + 3]
+    return above.value / below.value if above.kind == "number" else None
+
+
+def _mixed(items: list[Token]) -> list[Token]:
+    """Returns the items with every 5-1/2 read as 5 1/2."""
+    found: list[Token] = []
+    at = 0
+    while at < len(items):
+        item, part = items[at], _fraction(items, at + 1)
+        last = found[-1] if found else item
+        tight = item.text == "-" and last.kind == "number" and last.end == item.start
+        if tight and part is not None and part < 1:
+            found[-1] = last._replace(value=last.value + part, text="1/1", end=items[at + 3].end)
+            at += 4
+        else:
+            found.append(item)
+            at += 1
+    return found
 
 
 def _grouped(items: list[Token], at: int) -> list[Token]:
@@ -269,6 +303,8 @@ def _is_joined(sides: _Sides, ours: Fraction, theirs: Fraction) -> bool:
         return False
     if previous.items[-1].kind == "%" or units.are_units(left.before):
         return True  # 20% off 50 + 10, 5 feet 6 inches + 2 inches
+    if "and" in left.before and not _RESULTS.isdisjoint(previous.before):
+        return True  # the product of 3 and 4 + 2
     number, signs = value(previous.items), (Token("sign", 0, 0, sign) for sign in "+-*/")
     if number is None or "and" in left.before:
         return number is not None and theirs == number + ours
