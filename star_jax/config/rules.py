@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from star_jax.config.schema import SETTINGS, SHAPE
+from star_jax.config.schema import MADE_UP, SETTINGS, SHAPE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _fused(path: str, why: str) -> Rule:
 RULES = (
     Rule(
         ("task.data", "task.name", "task.module"),
-        lambda data, name, module: bool(data or module) or name == "arithmetic",
+        lambda data, name, module: bool(data or module) or name in MADE_UP,
         "must say where the data of {1} lies: a folder, a .jsonl file, tfds:NAME or hf:OWNER/NAME",
     ),
     Rule(
@@ -78,8 +78,8 @@ RULES = (
     *(
         Rule(
             (path, "task.name", "task.module"),
-            lambda count, name, module: count > 0 or bool(module) or name != "arithmetic",
-            "must be above 0: there is no end of sums",
+            lambda count, name, module: count > 0 or bool(module) or name not in MADE_UP,
+            "must be above 0: there is no end of the questions of {1}",
         )
         for path in ("rounds.problems", "evaluate.problems")
     ),
@@ -88,6 +88,11 @@ RULES = (
         ("task.ood_digits", "task.max_digits"),
         lambda beyond, most: beyond == 0 or beyond > most,
         "must be 0 (none) or above task.max_digits = {1}",
+    ),
+    Rule(
+        ("task.ood_length", "task.length"),
+        lambda beyond, most: beyond == 0 or beyond > most,
+        "must be 0 (none) or above task.length = {1}",
     ),
     _sampling("sampler.top_k", 0),
     _sampling("sampler.top_p", 1),

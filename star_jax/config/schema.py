@@ -3,10 +3,8 @@
 import dataclasses
 from typing import Any, Literal
 
-TASKS = (
-    *("arithmetic", "gsm8k", "commonsense_qa", "math_qa", "ai2_arc", "openbookqa"),
-    "jsonl",
-)
+MADE_UP = ("arithmetic", "last_letters", "coin_flip")  # tasks that make their questions up
+TASKS = (*MADE_UP, "gsm8k", "commonsense_qa", "math_qa", "ai2_arc", "openbookqa", "jsonl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +90,8 @@ class Task:
     min_digits: int = _number(1, "[1, 20]", "fewest digits of a number to add")
     max_digits: int = _number(5, "[1, 20]", "most digits of a number to add in training")
     ood_digits: int = _number(10, "[0, 40]", "most digits out of distribution; 0 = none")
+    length: int = _number(2, "[1, 20]", "last_letters: words, coin_flip: people, in training")
+    ood_length: int = _number(4, "[0, 40]", "most of these out of distribution; 0 = none")
     question_field: str = _text("question", "jsonl: a field, or a template with {field}s")
     answer_field: str = _text(
         "answer", "jsonl: a field, or a template; empty = no answers are known"
@@ -250,7 +250,9 @@ class Train:
 class Evaluate:
     """The held-out problems."""
 
-    problems: int = _number(100, "[0, inf)", "a class (arithmetic) or in all (data sets); 0 = all")
+    problems: int = _number(
+        100, "[0, inf)", "a class (made-up questions) or in all (data sets); 0 = all"
+    )
     ood_problems: int = _number(20, "[1, inf)", "of each class that is out of distribution")
     test_problems: int = _number(0, "[0, inf)", "of the test set, for the best round; 0 = all")
 

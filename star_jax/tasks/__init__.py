@@ -14,6 +14,8 @@ from star_jax.tasks.jsonl import Jsonl
 from star_jax.tasks.multiple_choice.commonsense_qa import CommonsenseQA
 from star_jax.tasks.multiple_choice.math_qa import MathQA
 from star_jax.tasks.multiple_choice.science import Ai2Arc, OpenBookQA
+from star_jax.tasks.symbolic.coin_flip import CoinFlip
+from star_jax.tasks.symbolic.last_letters import LastLetters
 from star_jax.tasks.task import Problem, Task
 
 TASKS = {
@@ -23,6 +25,8 @@ TASKS = {
     "math_qa": MathQA,
     "ai2_arc": Ai2Arc,
     "openbookqa": OpenBookQA,
+    "last_letters": LastLetters,
+    "coin_flip": CoinFlip,
     "jsonl": Jsonl,
 }
 

@@ -1,0 +1,49 @@
+"""Coin flips (Wei et al., 2022): does a model keep track of a state?
+
+    Q: A coin is heads up. Amy flips the coin. Carl does not flip the coin. Is the coin still heads
+    up?
+    A: Amy flips the coin, so it is tails up. Carl does not flip the coin, so it is tails up. The
+    answer is no.
+
+Half of all guesses are right. The steps tell a right answer from a lucky one.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from star_jax.tasks.symbolic import names
+from star_jax.tasks.symbolic.base import Symbolic
+
+_ACTIONS = ("does not flip", "flips")
+_SIDES = ("heads", "tails")
+_DONE = re.compile(r"(\w+) (flips|does not flip) the coin")
+_STEP = re.compile(rf"{_DONE.pattern}, so it is (?:still |now )?(heads|tails) up")
+
+
+@dataclass(frozen=True)
+class CoinFlip(Symbolic):
+    """Coin flips as a task."""
+
+    name: ClassVar[str] = "coin_flip"
+    unit: ClassVar[str] = "people"
+
+    def draw(self, rng: np.random.Generator, group: str) -> str:
+        """Returns a question about different people, each of whom flips the coin or does not."""
+        people = rng.choice(names.FIRST, int(group), replace=False)
+        done = " ".join(f"{person} {_ACTIONS[rng.integers(2)]} the coin." for person in people)
+        return f"A coin is heads up. {done} Is the coin still heads up?"
+
+    def solve(self, question: str) -> tuple[str, str]:
+        """Returns a sentence for each person, and whether the coin is heads up: "yes" or "no"."""
+        side, sentences = 0, []
+        for person, action in _DONE.findall(question):
+            side ^= _ACTIONS.index(action)
+            sentences.append(f"{person} {action} the coin, so it is {_SIDES[side]} up.")
+        return " ".join(sentences), ("yes", "no")[side]
+
+    def found_steps(self, completion: str) -> list[str]:
+        """Returns each person with what they do and the side that is up then."""
+        return [", ".join(step) for step in _STEP.findall(completion)]

@@ -1,0 +1,45 @@
+import pytest
+
+from star_jax.tasks.symbolic.coin_flip import CoinFlip
+from star_jax.tasks.task import Problem
+
+TASK = CoinFlip()
+ASKED = (
+    "A coin is heads up. Amy flips the coin. Carl does not flip the coin. "
+    "Is the coin still heads up?"
+)
+GOLD = "Amy flips the coin, so it is tails up. Carl does not flip the coin, so it is tails up."
+PROBLEM = Problem("1", ASKED, "no", "", "2")
+
+
+def test_text():
+    assert TASK.solve(ASKED) == (GOLD, "no")
+    assert TASK.prompt(PROBLEM, hint=True) == f"Q: {ASKED} (no)\nA:"
+    assert TASK.completion(GOLD, "no") == f" {GOLD} The answer is no."
+
+
+def test_the_answer_is_the_parity_of_the_flips():
+    for problem in TASK.train(0, 1, 200) + TASK.evaluation(0, 50, 50):
+        flips = problem.question.count(" flips the coin")
+        assert problem.answer == ("yes" if flips % 2 == 0 else "no")
+    answers = [problem.answer for problem in TASK.train(0, 1, 1000)]
+    assert 0.45 < answers.count("yes") / 1000 < 0.55
+
+
+@pytest.mark.parametrize(
+    ("rationale", "wrong"),
+    [
+        (GOLD, False),
+        (GOLD.replace("is tails up.", "is now tails up."), False),
+        (GOLD.replace("tails", "heads"), True),  # the answer may be right by luck all the same
+        (GOLD.replace("Carl does not flip", "Carl flips"), True),
+        (GOLD.partition(". ")[0] + ".", True),
+        ("The coin was flipped once.", None),
+    ],
+)
+def test_wrong_steps(rationale: str, wrong: bool | None):
+    assert TASK.wrong_step(PROBLEM, TASK.completion(rationale, "no")) is wrong
+
+
+def test_steps():
+    assert TASK.steps(PROBLEM, GOLD) == ("Amy, flips, tails", "Carl, does not flip, tails")
