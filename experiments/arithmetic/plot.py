@@ -11,8 +11,8 @@ import argparse
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,11 +41,8 @@ class Run:
     rounds: list[dict[str, Any]]
 
 
-R = TypeVar("R", bound=Run)
-
-
-def load(folder: pathlib.Path, arms: Collection[str] = ARMS) -> list[Run]:
-    """The finished runs of `arms` in `folder`, in their order, then by seed.
+def load(folder: pathlib.Path) -> list[Run]:
+    """The finished runs in `folder`, by arm in the order of `ARMS`, then by seed.
 
     Raises:
         ValueError: there is none.
@@ -53,16 +50,16 @@ def load(folder: pathlib.Path, arms: Collection[str] = ARMS) -> list[Run]:
     runs = []
     for path in folder.glob(f"*/{RESULT}"):
         match = re.fullmatch(r"(\w+)-seed(\d+)", path.parent.name)
-        if match and match[1] in arms:
+        if match and match[1] in ARMS:
             runs.append(Run(match[1], int(match[2]), files.read_json(path)["rounds"]))
     if not runs:
-        raise ValueError(f"{folder}: no <arm>-seed<k>/{RESULT} with an arm of {', '.join(arms)}")
-    return sorted(runs, key=lambda run: (list(arms).index(run.arm), run.seed))
+        raise ValueError(f"{folder}: no <arm>-seed<k>/{RESULT} with an arm of {', '.join(ARMS)}")
+    return sorted(runs, key=lambda run: (list(ARMS).index(run.arm), run.seed))
 
 
-def by_arm(runs: Sequence[R]) -> dict[str, list[R]]:
+def by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs of each arm, in the order of the runs."""
-    arms: dict[str, list[R]] = {}
+    arms: dict[str, list[Run]] = {}
     for run in runs:
         arms.setdefault(run.arm, []).append(run)
     return arms

@@ -6,39 +6,43 @@
 Every arm may write 5,000 rationales a round and makes the demo's updates (120, 240 and 480 in three
 rounds). Arms differ in how they spend the rationales: on 5,000 questions once; on 2,500 questions
 once and on the failures once more, with the hint; or on 625 questions 8 times. All start from the
-demo's base. A run that is finished is not done again, and one that was stopped goes on.
+demo's base. With each run of V-STaR a verifier is trained, which then ranks 16 candidates of every
+held-out question. Written are methods.png, table.md and best_of_k.md.
 """
 
-import argparse
 import pathlib
-import subprocess
 import sys
-from collections.abc import Sequence
 
-from experiments import runs
+from experiments import arms, runs
+from experiments.arms import Arm, Study
+from star_jax.storage import files
 
-HERE = pathlib.Path(__file__).resolve().parent
-CONFIG = HERE.parents[1] / "configs" / "arithmetic.py"
+NAME = "methods"
+CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "arithmetic.py"
+SHOWN = (1, 2, 4, 8, 16)  # k of best-of-k
 
-# Arm -> variant of the config, and settings.
-ARMS: dict[str, tuple[str, Sequence[str]]] = {
-    "star": ("demo", ["--config.rationalize.score_leaks=true"]),
-    "no_rationalization": ("no_rationalization", ["--config.rounds.problems=5000"]),
-    "rest_em": ("rest_em", []),
-    "rft": ("rft", []),
-    "rft_no_dedupe": ("rft", ["--config.filter.dedupe=none"]),
-    "expert_iteration": ("expert_iteration", []),
-    "label_free": ("label_free", []),
-    "v_star": ("v_star", []),
-}
-
-
-def arm_command(arm: str, seed: int, folder: pathlib.Path, more: Sequence[str] = ()) -> list[str]:
-    """The command line of one arm with one seed, with `more` arguments at its end."""
-    variant, own = ARMS[arm]
-    program = [sys.executable, "-m", "star_jax.main", f"--config={CONFIG}:{variant}"]
-    workdir = folder / f"{arm}-seed{seed}"
-    return [*program, f"--workdir={workdir}", f"--config.seed={seed}", *own, *more]
+# Colours after Okabe and Ito; grey for what differs in one setting.
+STUDY = Study(
+    CONFIG,
+    {
+        "star": Arm("STaR", "#0072B2", ("--config.rationalize.score_leaks=true",)),
+        "no_rationalization": Arm(
+            "STaR without rationalization",
+            "#56B4E9",
+            ("--config.rounds.problems=5000",),
+            "no_rationalization",
+        ),
+        "rest_em": Arm("ReST-EM", "#D55E00", variant="rest_em"),
+        "rft": Arm("RFT", "#008060", variant="rft"),
+        "rft_no_dedupe": Arm(
+            "RFT without dedupe", "#8A8A8A", ("--config.filter.dedupe=none",), "rft"
+        ),
+        "expert_iteration": Arm("expert iteration", "#CC79A7", variant="expert_iteration"),
+        "label_free": Arm("label-free", "#7A5A00", variant="label_free"),
+        "v_star": Arm("V-STaR's generator", "#000000", variant="v_star"),
+    },
+    "Held-out accuracy over 1-5 digits (%)",
+)
 
 
 def verifier_commands(seed: int, folder: pathlib.Path) -> list[list[str]]:
@@ -55,29 +59,46 @@ def verifier_commands(seed: int, folder: pathlib.Path) -> list[list[str]]:
     ]
 
 
+def best_of_k(folder: pathlib.Path) -> str:
+    """The Markdown table of what the verifiers choose: a row a seed and a rule.
+
+    Raises:
+        ValueError: `folder` has no evaluation with a verifier.
+    """
+    paths = sorted(folder.glob("best_of_k-seed*/evaluation.json"))
+    if not paths:
+        raise ValueError(f"{folder}: no best_of_k-seed<k>/evaluation.json")
+    header = ["seed", "of k samples, %", *(f"k = {k}" for k in SHOWN)]
+    rows = [header, ["--:", ":--", *("--:" for _ in SHOWN)]]
+    for path in paths:
+        found = files.read_json(path)
+        seed = path.parent.name.rpartition("seed")[2]
+        for rule, key in (
+            ("the verifier's choice", "best_of"),
+            ("the commonest answer", "maj_at"),
+            ("any is right", "pass_at"),
+        ):
+            cells = (
+                arms.interval(found[key][str(k)]["accuracy"], found[key][str(k)]["interval"], 0)
+                for k in SHOWN
+            )
+            rows.append([seed, rule, *cells])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 def main() -> int:
-    """Runs what is missing, `--jobs` at a time, and draws what there is; 0 if all went well."""
-    parser = argparse.ArgumentParser(description="Methods on arithmetic.", allow_abbrev=False)
-    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/methods"))
-    parser.add_argument("--arms", default=",".join(ARMS), help="arms to run, with commas")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each arm")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on a core")
-    parser.add_argument("--output", type=pathlib.Path, default=HERE, help="folder of the plot")
-    chosen, more = parser.parse_known_args()
-    arms = chosen.arms.split(",")
-    if unknown := [arm for arm in arms if arm not in ARMS]:
-        parser.error(f"--arms: {', '.join(unknown)} must be of {', '.join(ARMS)}")
-    chosen.runs.mkdir(parents=True, exist_ok=True)
-    todo = [
-        arm_command(arm, seed, chosen.runs, more) for seed in range(chosen.seeds) for arm in arms
-    ]
-    if any(runs.run_all(todo, chosen.jobs)):
-        return 1  # what an earlier run has left in an arm's folder is not drawn
-    for seed in range(chosen.seeds) if "v_star" in arms else ():
+    """Runs what is missing, then writes tables and plot; 0 if all went well."""
+    chosen, names, more = arms.parse(STUDY, NAME, jobs=2)
+    if not arms.run(STUDY, chosen.runs, names, chosen.seeds, chosen.jobs, more):
+        return 1
+    for seed in range(chosen.seeds) if "v_star" in names else ():
         if any(runs.run(line) for line in verifier_commands(seed, chosen.runs)):
             return 1
-    plot = [sys.executable, "-m", "experiments.methods.plot", str(chosen.runs)]
-    return subprocess.run([*plot, "--output", str(chosen.output)], check=False).returncode
+    arms.write(STUDY, chosen.runs, chosen.output, NAME)
+    if "v_star" in names:
+        files.write_atomic(chosen.output / "best_of_k.md", best_of_k(chosen.runs))
+        print(best_of_k(chosen.runs))
+    return 0
 
 
 if __name__ == "__main__":
