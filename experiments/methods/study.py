@@ -19,6 +19,7 @@ from star_jax.storage import files
 
 NAME = "methods"
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "arithmetic.py"
+VERIFIER_STEPS = 840  # as many as the rounds of a run together
 SHOWN = (1, 2, 4, 8, 16)  # k of best-of-k
 
 # Colours after Okabe and Ito; grey for what differs in one setting.
@@ -45,18 +46,17 @@ STUDY = Study(
 )
 
 
-def verifier_commands(seed: int, folder: pathlib.Path) -> list[list[str]]:
+def verifier_commands(seed: int, folder: pathlib.Path) -> tuple[list[str], list[str]]:
     """The command lines that train a verifier from V-STaR's run, and rank 16 candidates with it."""
     run, verifier = folder / f"v_star-seed{seed}", folder / f"verifier-seed{seed}"
     python = (sys.executable, "-m")
-    return [
-        [*python, "star_jax.verifier", f"--run={run}", f"--workdir={verifier}"],
-        [
-            *(*python, "star_jax.evaluate", f"--config={CONFIG}", f"--model={run}"),
-            *("--split=development", "--samples=16", "--config.sampler.temperature=0.7"),
-            *(f"--verifier={verifier}", f"--workdir={folder / f'best_of_k-seed{seed}'}"),
-        ],
+    train = [*python, "star_jax.verifier", f"--run={run}", f"--workdir={verifier}"]
+    rank = [
+        *(*python, "star_jax.evaluate", f"--config={CONFIG}", f"--model={run}"),
+        *("--split=development", "--samples=16", "--config.sampler.temperature=0.7"),
+        *(f"--verifier={verifier}", f"--workdir={folder / f'best_of_k-seed{seed}'}"),
     ]
+    return [*train, f"--steps={VERIFIER_STEPS}"], rank
 
 
 def best_of_k(folder: pathlib.Path) -> str:
@@ -91,11 +91,11 @@ def main() -> int:
     chosen, names, more = arms.parse(STUDY, NAME, jobs=2)
     if not arms.run(STUDY, chosen.runs, names, chosen.seeds, chosen.jobs, more):
         return 1
-    for seed in range(chosen.seeds) if "v_star" in names else ():
-        if any(runs.run(line) for line in verifier_commands(seed, chosen.runs)):
-            return 1
     arms.write(STUDY, chosen.runs, chosen.output, NAME)
     if "v_star" in names:
+        lines = [verifier_commands(seed, chosen.runs) for seed in range(chosen.seeds)]
+        if any(any(runs.run_all(step, chosen.jobs)) for step in zip(*lines, strict=True)):
+            return 1
         files.write_atomic(chosen.output / "best_of_k.md", best_of_k(chosen.runs))
         print(best_of_k(chosen.runs))
     return 0
