@@ -15,6 +15,8 @@ from star_jax.config.rules import MADE_RULES, RULES, SOURCE_RULES
 from star_jax.config.schema import SECTIONS, SETTINGS, Allowed, Settings
 
 MOVED = {"rationalize.drop_leaks": "filter.leaks"}  # former name of a setting -> its name
+# Settings without effect on a run that begins with a finished model -> their defaults.
+_UNUSED = {rule.paths[0]: SETTINGS[rule.paths[0]].default for rule in SOURCE_RULES}
 
 
 class SettingsError(ValueError):
@@ -29,9 +31,9 @@ def defaults() -> ConfigDict:
 def set_source(config: ConfigDict, source: str) -> None:
     """Sets `model.source`, and resets the settings of a model that a run would make instead."""
     config.model.source = source
-    for path in {rule.paths[0] for rule in SOURCE_RULES}:
+    for path, value in _UNUSED.items():
         section, _, name = path.partition(".")
-        config[section][name] = SETTINGS[path].default
+        config[section][name] = value
 
 
 def from_config(config: ConfigDict) -> Settings:
@@ -74,10 +76,12 @@ def to_dict(settings: Settings) -> dict[str, Any]:
 def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Returns settings that any version has stored, as this version would store them.
 
-    Settings that are newer than the folder get their defaults, which change nothing.
+    Settings that are newer than the folder get their defaults, which change nothing. So do those of
+    a model made in the run, if it began with a finished one: older versions let them be set.
     """
     values = _flatten(to_dict(Settings()))
     values |= {MOVED.get(path, path): value for path, value in _flatten(stored).items()}
+    values |= _UNUSED if values["model.source"] else {}
     nested: dict[str, Any] = {}
     for path, value in values.items():
         section, _, name = path.rpartition(".")

@@ -180,6 +180,15 @@ def test_refuses_everything_at_once_and_blames_nothing_twice():
     ]
 
 
+def test_what_older_versions_let_be_set_beside_a_source_changed_nothing():
+    plain = validation.to_dict(validation.from_config(changed(model__source="a/b")))
+    stored = {**plain, "pretrain": {**plain["pretrain"], "hinted": 0.45, "steps": 1700}}
+    stored["model"] = {**plain["model"], "width": 256}
+    assert validation.upgrade(stored) == plain
+    without = {**stored, "model": {**stored["model"], "source": ""}}
+    assert validation.upgrade(without) == without
+
+
 def test_settings_of_an_older_folder_are_read_as_they_were_meant():
     stored = validation.to_dict(Settings())
     del stored["filter"], stored["labels"], stored["sampler"]["samples"]
