@@ -1,0 +1,38 @@
+"""STaR on questions that are made up: last letters of names, and coin flips (Wei et al., 2022).
+
+command   python -m star_jax.main --config=configs/symbolic.py:last_letters
+          --workdir=runs/last_letters --config.model.source="$(make -s smollm2)"
+          --config=configs/symbolic.py:coin_flip is the other task
+hardware  a CPU with 2 cores
+time      see experiments/symbolic_smollm2
+expected  see experiments/symbolic_smollm2
+"""
+
+from ml_collections import ConfigDict
+
+from star_jax.config import validation
+
+VARIANTS = ("last_letters", "coin_flip")
+
+
+def get_config(variant: str = "last_letters") -> ConfigDict:
+    """The experiment; `variant` is what follows the colon, one of `VARIANTS`.
+
+    Raises:
+        ValueError: there is no such variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"configs/symbolic.py:{variant}: the variants are {', '.join(VARIANTS)}")
+    config = validation.defaults()
+    config.task.name = variant
+    config.model.source = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    config.few_shot.update(examples=4, rounds=1)
+    config.rounds.update(count=4, problems=256, keep_weights="best")
+    config.evaluate.update(problems=100, ood_problems=50)
+    config.sampler.max_new_tokens = 96
+    config.train.update(
+        batch_size=4, length=512, micro_batch=4, learning_rate=1e-4, warmup_steps=5, b2=0.98
+    )
+    config.train.update(first_steps=20, growth=1.2, save_every=100)
+    config.rationalize.rehearsal = 0.2
+    return config

@@ -1,0 +1,32 @@
+"""Coin flips with SmolLM2-135M-Instruct: does STaR teach a language model to track a state?
+
+python -m experiments.coin_flip_smollm2.study --config.model.source="$(make -s smollm2)"
+    [--arms=A,B] [--seeds=3] [--config.NAME=VALUE ...]
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+from experiments import arms
+from experiments.arms import Study
+from experiments.last_letters_smollm2.study import ARMS
+
+HERE = pathlib.Path(__file__).resolve().parent
+CHECKED = dataclasses.replace(
+    ARMS["star"],
+    title="STaR, steps checked",
+    color="#000000",
+    settings=("--config.filter.wrong_steps=true",),
+)
+STUDY = Study(
+    HERE.parents[1] / "configs" / "symbolic.py",
+    {
+        name: dataclasses.replace(arm, variant="coin_flip")
+        for name, arm in (ARMS | {"checked": CHECKED}).items()
+    },
+    "Coin flips of two people, held-out (%)",
+)
+
+if __name__ == "__main__":
+    sys.exit(arms.main(STUDY, HERE.name))
