@@ -7,8 +7,8 @@ command   python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/
           :expert_iteration, :label_free and :v_star are other methods, with the demo's updates and
           about as many rationales a round
 hardware  a CPU with 2 cores
-time      12 min 23 s on a Zen 4, half of that on newer ones; the study 79 min; from the demo's base
-          :fused about 7 min and :online 8
+time      5 min on a Zen 5; :scratch 12 min 23 s on a Zen 4; the study 79 min; :fused about 7 min
+          and :online 8; :rest_em and the others 4 to 8 on one core
 expected  99.5 % of held-out sums, from 2.6 % at the base (seed 0); the study 94.5-96.9 %; from an
           earlier base :fused 94.5-96.4 %, :online 96.2 % (seed 0)
 

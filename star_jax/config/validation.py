@@ -30,10 +30,7 @@ def defaults() -> ConfigDict:
 
 def set_source(config: ConfigDict, source: str) -> None:
     """Sets `model.source`, and resets the settings of a model that a run would make instead."""
-    config.model.source = source
-    for path, value in _UNUSED.items():
-        section, _, name = path.partition(".")
-        config[section][name] = value
+    config.update_from_flattened_dict({"model.source": source, **_UNUSED})
 
 
 def from_config(config: ConfigDict) -> Settings:
