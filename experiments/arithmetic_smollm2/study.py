@@ -1,0 +1,25 @@
+"""The paper's arithmetic with SmolLM2-135M-Instruct, which has never seen a scratchpad.
+
+    python -m experiments.arithmetic_smollm2.study --config.model.source="$(make -s smollm2)"
+        [--arms=A,B] [--seeds=3] [--config.NAME=VALUE ...]
+
+As in the paper, the few-shot prompt is there in round 1 only.
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+from experiments import arms
+from experiments.arms import Study
+from experiments.last_letters_smollm2.study import ARMS
+
+HERE = pathlib.Path(__file__).resolve().parent
+STUDY = Study(
+    HERE.parents[1] / "configs" / "arithmetic.py",
+    {name: dataclasses.replace(arm, variant="smollm2") for name, arm in ARMS.items()},
+    "Sums of 1-3 digits, held-out (%)",
+)
+
+if __name__ == "__main__":
+    sys.exit(arms.main(STUDY, HERE.name))
