@@ -72,6 +72,8 @@ def _config(values: dict[str, Any]) -> ConfigDict:
     config = validation.defaults()
     with config.unlocked():
         config.update_from_flattened_dict(values)
+        if config.model.source:  # instead of the tiny model
+            validation.set_source(config, config.model.source)
     return config
 
 
