@@ -20,13 +20,13 @@ from star_jax.tasks.task import Problem, Task
 
 TASKS = {
     "arithmetic": Arithmetic,
+    "last_letters": LastLetters,
+    "coin_flip": CoinFlip,
     "gsm8k": GSM8K,
     "commonsense_qa": CommonsenseQA,
     "math_qa": MathQA,
     "ai2_arc": Ai2Arc,
     "openbookqa": OpenBookQA,
-    "last_letters": LastLetters,
-    "coin_flip": CoinFlip,
     "jsonl": Jsonl,
 }
 

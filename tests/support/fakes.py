@@ -72,6 +72,8 @@ def _config(values: dict[str, Any]) -> ConfigDict:
     config = validation.defaults()
     with config.unlocked():
         config.update_from_flattened_dict(values)
+        if source := values.get("model.source"):  # instead of the tiny model
+            validation.set_source(config, source)
     return config
 
 

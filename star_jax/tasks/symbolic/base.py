@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from star_jax.tasks import leaks, splits
-from star_jax.tasks.answer_rule import OPENINGS, AnswerRule, Ending
+from star_jax.tasks import leaks, number_text, splits
+from star_jax.tasks.answer_rule import OPENINGS, AnswerRule, Ending, finds_as, first_line
 from star_jax.tasks.task import Problem
 
 CUE = "The answer is"
@@ -91,30 +91,28 @@ class Symbolic:
 
     def completion(self, rationale: str, answer: str) -> str:
         """The rationale, then "The answer is" and the answer."""
-        return f" {rationale} {CUE} {answer}." if rationale else f" {CUE} {answer}."
+        return f" {rationale} {CUE} {answer}" if rationale else f" {CUE} {answer}"
 
     def direct(self, problem: Problem) -> str:
         """The answer alone."""
         return f" {problem.answer}"
 
     def answer(self, completion: str) -> str | None:
-        """The word after the last "The answer is"; None without one."""
+        """The words after the last "The answer is" on its line, as they are; None without any."""
         _, cue, tail = completion.rpartition(CUE)
-        return self.direct_answer(tail) if cue else None
+        return self.direct_answer(first_line(tail)) if cue else None
 
     def ending(self) -> Ending:
         """Returns the ending after the line that has the answer."""
         return Ending(CUE, openings=OPENINGS)
 
     def byte_rule(self) -> AnswerRule | None:
-        """Returns None: answers are found on the host."""
-        return None
+        """Returns the rule of `answer` for a device; None for a class that finds answers itself."""
+        return AnswerRule("line", CUE, ending=self.ending()) if finds_as(Symbolic, self) else None
 
     def direct_answer(self, completion: str) -> str | None:
-        """The word that the first line is, in lower case; None for anything else."""
-        line = (completion.splitlines() or [""])[0]
-        word = re.fullmatch(r"\s*\"?([A-Za-z]+)\"?\.?\s*", line)
-        return word[1].lower() if word else None
+        """The words of the whole completion; a number in canonical form."""
+        return number_text.canonical(completion) or " ".join(completion.split()) or None
 
     def flexible(self, problem: Problem, completion: str) -> str | None:
         """The last word of the completion, in lower case."""

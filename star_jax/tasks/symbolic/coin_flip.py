@@ -3,7 +3,7 @@
     Q: A coin is heads up. Amy flips the coin. Carl does not flip the coin. Is the coin still heads
     up?
     A: Amy flips the coin, so it is tails up. Carl does not flip the coin, so it is tails up. The
-    answer is no.
+    answer is no
 
 Half of all guesses are right. The steps tell a right answer from a lucky one.
 """

@@ -2,7 +2,7 @@
 
     Q: Take the last letters of the words in "Amy Brown" and concatenate them.
     A: The last letter of "Amy" is "y". The last letter of "Brown" is "n". Concatenating them is
-    "yn". The answer is yn.
+    "yn". The answer is yn
 
 One name in ten is never trained on. Class "new" asks for as many words as the training does, all of
 them such names.

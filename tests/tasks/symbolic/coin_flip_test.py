@@ -15,7 +15,7 @@ PROBLEM = Problem("1", ASKED, "no", "", "2")
 def test_text():
     assert TASK.solve(ASKED) == (GOLD, "no")
     assert TASK.prompt(PROBLEM, hint=True) == f"Q: {ASKED} (no)\nA:"
-    assert TASK.completion(GOLD, "no") == f" {GOLD} The answer is no."
+    assert TASK.completion(GOLD, "no") == f" {GOLD} The answer is no"
 
 
 def test_the_answer_is_the_parity_of_the_flips():

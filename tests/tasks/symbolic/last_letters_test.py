@@ -17,7 +17,7 @@ def test_text():
     assert TASK.solve(ASKED) == (GOLD, "yn")
     assert TASK.prompt(PROBLEM, hint=False) == f"Q: {ASKED}\nA:"
     assert TASK.prompt(PROBLEM, hint=True) == f"Q: {ASKED} (yn)\nA:"
-    assert TASK.completion(GOLD, "yn") == f" {GOLD} The answer is yn."
+    assert TASK.completion(GOLD, "yn") == f" {GOLD} The answer is yn"
     assert TASK.direct(PROBLEM) == " yn"
 
 
