@@ -5,8 +5,8 @@ command   python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/
           study in experiments/arithmetic; :fused and :online are the demo in mode 'fused', its
           policy frozen for a round or the learner itself; :no_rationalization, :rest_em, :rft,
           :expert_iteration, :label_free and :v_star are other methods, with the demo's updates and
-          about as many rationales a round; :smollm2 is SmolLM2-135M-Instruct behind a few scratchpads,
-          with --config.model.source="$(make -s smollm2)"
+          about as many rationales a round; :smollm2 is SmolLM2-135M-Instruct behind a few
+          scratchpads, with --config.model.source="$(make -s smollm2)"
 hardware  a CPU with 2 cores
 time      5 min on a Zen 5; :scratch 12 min 23 s on a Zen 4; the study 79 min; :fused about 7 min
           and :online 8; :rest_em and the others 4 to 8 on one core

@@ -12,7 +12,10 @@ from experiments.arms import Arm, Study
 
 HERE = pathlib.Path(__file__).resolve().parent
 ARMS = {
-    "star": Arm("STaR", "#0072B2"),
+    "checked": Arm("STaR, steps checked", "#0072B2"),
+    "star": Arm(
+        "STaR", "#CC79A7", ("--config.filter.wrong_steps=false", "--config.filter.unchecked=false")
+    ),
     "no_rationalization": Arm(
         "STaR without rationalization",
         "#D55E00",

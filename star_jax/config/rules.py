@@ -103,6 +103,24 @@ RULES = (
         "cannot go with rationalize.rehearsal = {1}, whose examples have hints",
     ),
     Rule(
+        ("few_shot.own_class", "task.name", "task.module"),
+        lambda own, name, module: not own or bool(module) or name == "arithmetic",
+        "changes nothing for {1}: its worked examples are of one class",
+    ),
+    Rule(
+        ("few_shot.own_class", "few_shot.examples"),
+        lambda own, count: not own or count > 0,
+        "changes nothing with few_shot.examples = {1}",
+    ),
+    *(
+        Rule(
+            ("few_shot.own_class", path),
+            lambda own, other: not own or not other,
+            f"cannot go with {path} = {{1}}, which has one few-shot prompt for all questions",
+        )
+        for path in ("train.few_shot", "rationalize.score_leaks")
+    ),
+    Rule(
         ("policy_refresh_every", "mode"),
         lambda every, mode: every == 0 or mode == "fused",
         "must be 0 in mode {1!r}: there the policy is the round's",
@@ -127,7 +145,9 @@ RULES = (
             ("filter.cap", "a step decodes one rationale a question"),
             ("filter.dedupe", "a step decodes one rationale a question"),
             ("filter.wrong_steps", "it grades on the device"),
+            ("filter.unchecked", "it grades on the device"),
             ("filter.leaks", "it grades on the device"),
+            ("few_shot.own_class", "a step has one few-shot prompt"),
             ("rationalize.score_leaks", "what is scored is already learned"),
             ("rounds.start", "policy_refresh_every says where a round starts"),
             ("rounds.data", "it learns each batch once"),
@@ -200,6 +220,7 @@ RULES = (
             ("filter.cap", 0),
             ("filter.dedupe", "none"),
             ("filter.wrong_steps", False),
+            ("filter.unchecked", False),
             ("rationalize.score_leaks", False),
         )
     ),

@@ -152,6 +152,7 @@ class FewShot:
 
     examples: int = _number(0, "[0, 100]", "worked examples (arithmetic: of each class); 0 = none")
     rounds: int = _number(1, "[0, inf)", "first rounds that use them")
+    own_class: bool = _switch(False, "before a question only those of its class, where it has any")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +203,7 @@ class Filter:
     wrong_steps: bool = _switch(
         False, "drop rationales with a step that is wrong, where one can tell"
     )
+    unchecked: bool = _switch(False, "drop rationales without a step that one can check")
     leaks: bool = _switch(False, "drop rationales whose words give the hint away")
     max_leak: float = _number(0.0, "[0, inf)", "highest mean leak score (nats a token); 0 = any")
 

@@ -9,7 +9,7 @@ question may follow: these ids are the few-shot prompt.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from star_jax.data import packing
 from star_jax.data.sample import Sample
@@ -29,6 +29,8 @@ class Prompter:
         examples: few-shot examples from `Task.few_shot`.
         direct: whether few-shot and training examples answer without a rationale.
         chat: whether prompts are conversations.
+        own_class: whether a question stands behind the examples of its class alone. A class without
+            any has as many of all classes before it.
     """
 
     tokenizer: Tokenizer
@@ -36,6 +38,13 @@ class Prompter:
     examples: Sequence[Problem] = ()
     direct: bool = False
     chat: bool = False
+    own_class: bool = False
+
+    def for_class(self, group: str) -> "Prompter":
+        """Returns the prompter of a class of problems: this one, or with `own_class` its own."""
+        if not self.own_class:
+            return self
+        return self._by_class.get(group, self._by_class[""])
 
     def prompt_ids(self, problem: Problem, hint: bool, with_few_shot: bool = False) -> list[int]:
         """Returns the token ids that the model continues for `problem`.
@@ -43,11 +52,14 @@ class Prompter:
         Args:
             problem: problem with the question.
             hint: whether the prompt gives the answer away.
-            with_few_shot: whether these ids follow `few_shot(hint)`, which they do not include.
+            with_few_shot: whether these ids follow `few_shot` of the problem's class, which they do
+                not include.
 
         Raises:
             ValueError: with `chat`, the question changes the tokens of the few-shot prompt.
         """
+        if self.own_class:
+            return self.for_class(problem.group).prompt_ids(problem, hint, with_few_shot)
         if self.chat:
             turns = [*self._turns(hint if with_few_shot else None), self._ask(problem, hint)]
             ids, before = self._chat.chat(turns), self.few_shot(hint) if with_few_shot else []
@@ -116,7 +128,7 @@ class Prompter:
             )
 
     def few_shot(self, hint: bool) -> list[int]:
-        """Returns the token ids of the few-shot prompt; [] without examples.
+        """Returns the token ids of the few-shot prompt of all examples; [] without examples.
 
         Args:
             hint: whether each example shows its hint too, as prompts for rationalization do.
@@ -211,6 +223,23 @@ class Prompter:
             return ids
         chat = self._chat.chat(turns, reply_start=text)
         return chat[len(before) :] if chat[: len(before)] == before else tokens.encode(text)
+
+    def longest_few_shot(self) -> int:
+        """Returns the number of tokens of the longest few-shot prompt of any class."""
+        prompters = self._by_class.values() if self.own_class else (self,)
+        return max(len(one.few_shot(hint)) for one in prompters for hint in (False, True))
+
+    @functools.cached_property
+    def _by_class(self) -> dict[str, "Prompter"]:
+        """Class -> prompter with its examples; "" -> the prompter of any other class."""
+        examples: dict[str, list[Problem]] = {}
+        for problem in self.examples:
+            examples.setdefault(problem.group, []).append(problem)
+        examples[""] = list(self.examples[: max(map(len, examples.values()), default=0)])
+        return {
+            group: replace(self, examples=tuple(own), own_class=False)
+            for group, own in examples.items()
+        }
 
     def _worked(self, problem: Problem) -> str:
         if self.direct:

@@ -6,7 +6,7 @@ from typing import Literal
 from star_jax.tasks.task import Problem
 
 Reason = Literal[
-    "kept", "wrong answer", "no answer", "truncated", "hint leak", "wrong step",
+    "kept", "wrong answer", "no answer", "truncated", "hint leak", "wrong step", "no checked step",
     "duplicate", "over the cap", "outvoted", "tied vote", "weak vote",
 ]  # fmt: skip
 

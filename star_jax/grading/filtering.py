@@ -47,7 +47,7 @@ def make_sample(
     """Returns the ledger's line for one completion of `problem`.
 
     The arguments are those of `grade` and the fields of `Sample`. `filter` says whether a rationale
-    that gives its hint away, or has a wrong step, is dropped.
+    that gives its hint away, or has a wrong step or none that can be checked, is dropped.
     """
     verdict = grade(task, problem, completion, truncated=truncated, direct=direct, rule=rule)
     completion, truncated = verdict.completion, verdict.truncated
@@ -92,6 +92,8 @@ def _flaw(leaks: bool, wrong_step: bool | None, filter: schema.Filter) -> Reason
     """Returns the reason to drop a sample with the right answer; "kept" without one."""
     if leaks and filter.leaks:
         return "hint leak"
+    if wrong_step is None and filter.unchecked:
+        return "no checked step"
     return "wrong step" if wrong_step and filter.wrong_steps else "kept"
 
 

@@ -70,10 +70,11 @@ def _make(settings: Settings, workdir: epath.PathLike, console: Console, samples
         tuple(task.few_shot(settings.seed, count)),
         direct=settings.method == "direct",
         chat=settings.model.chat,
+        own_class=settings.few_shot.own_class,
     )
     mesh = sharding.make_mesh(settings.mesh.data, settings.mesh.fsdp, settings.mesh.tensor)
     model = _model(settings, prompter, mesh)
-    prefix = round_up(max(len(prompter.few_shot(hint)) for hint in (False, True)))
+    prefix = round_up(prompter.longest_few_shot())
     shards = sharding.batch_multiple(mesh)
     problems = gather_problems(
         settings, prompter, _longest_prompt(settings, model.context - prefix)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
+from star_jax.data.prompts import Prompter
 from star_jax.data.sample import Sample
 from star_jax.grading import filtering, ledger
 from star_jax.inference import scheduler
@@ -44,27 +45,22 @@ def sample(
     """
     folder = run.round_folder(round_)
     few_shot = run.shows_few_shot(round_ - 1 if phase.previous_policy else round_)
-    requests = [
-        scheduler.Request(
-            number,
-            run.prompter.prompt_ids(problem, phase.hinted, few_shot),
-            run.max_new_tokens(problem),
-            samples,
-        )
-        for number, problem in enumerate(problems)
-    ]
-    chunks = scheduler.plan(requests, run.buckets, run.settings.sampler.refills)
+    planned = _plan(run, phase, problems, samples, few_shot)
+    chunks = [chunk for chunk, _ in planned]
     done = multihost.on_primary(lambda: ledger.shard_count(folder, phase.name))
     completed = samples * sum(len(chunk.requests) for chunk in chunks[:done])
     right = 0
     title = f"round {round_} {phase.name}"
-    with console.progress(run.console, title, samples * len(requests), completed) as advance:
-        prefix = run.prompter.few_shot(phase.hinted) if few_shot else ()
+    with console.progress(run.console, title, samples * len(problems), completed) as advance:
         programs = run.programs.sampling
         policy: Policy | None = None
-        for index, chunk in enumerate(chunks[done:], done):
+        last: Prompter | None = None
+        for index, (chunk, prompter) in enumerate(planned[done:], done):
             seed = (run.settings.seed, round_, phase.stream)
-            policy = policy or programs.policy(params, prefix, greedy=not phase.drawn)
+            if policy is None or prompter is not last:
+                prefix = prompter.few_shot(phase.hinted) if few_shot else ()
+                policy = programs.policy(params, prefix, greedy=not phase.drawn)
+                last = prompter
             # Don't bind the slots to a variable: the old chunk's cache must be freed before the
             # next is allocated.
             completions, usage = scheduler.run(
@@ -80,6 +76,23 @@ def sample(
             advance(0, right=right)
     multihost.barrier()  # waits for the last shard
     return _read(folder, phase, chunks, problems)
+
+
+def _plan(
+    run: Run, phase: Phase, problems: Sequence[Problem], samples: int, few_shot: bool
+) -> list[tuple[scheduler.Chunk, Prompter]]:
+    """Returns the chunks of a phase, each with its few-shot prompt's prompter, class by class."""
+    parts: dict[int, tuple[Prompter, list[scheduler.Request]]] = {}
+    for number, problem in enumerate(problems):
+        prompter = run.prompter.for_class(problem.group) if few_shot else run.prompter
+        ids = prompter.prompt_ids(problem, phase.hinted, few_shot)
+        request = scheduler.Request(number, ids, run.max_new_tokens(problem), samples)
+        parts.setdefault(id(prompter), (prompter, []))[1].append(request)
+    return [
+        (chunk, prompter)
+        for prompter, requests in parts.values()
+        for chunk in scheduler.plan(requests, run.buckets, run.settings.sampler.refills)
+    ]
 
 
 def _read(
