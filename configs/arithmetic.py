@@ -76,12 +76,13 @@ def _smollm2() -> ConfigDict:
     config = validation.defaults()
     config.task.update(max_digits=3, ood_digits=5)
     config.model.source = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    config.few_shot.update(examples=2, rounds=1)
-    config.rounds.update(count=4, problems=256, keep_weights="best")
-    config.evaluate.update(problems=40, ood_problems=20)
+    config.few_shot.update(examples=8, rounds=1, own_class=True)
+    config.filter.wrong_steps = True
+    config.rounds.update(count=6, problems=384, keep_weights="best")
+    config.evaluate.update(problems=60, ood_problems=20)
     config.train.update(
         batch_size=4, length=512, micro_batch=4, learning_rate=1e-4, warmup_steps=5, b2=0.98
     )
-    config.train.update(first_steps=30, growth=1.2, save_every=100)
-    config.rationalize.rehearsal = 0.2
+    config.train.update(first_steps=16, growth=1.25, save_every=100)
+    config.rationalize.rehearsal = 1.0
     return config

@@ -13,18 +13,9 @@ from experiments.arms import Study
 from experiments.last_letters_smollm2.study import ARMS
 
 HERE = pathlib.Path(__file__).resolve().parent
-CHECKED = dataclasses.replace(
-    ARMS["star"],
-    title="STaR, steps checked",
-    color="#000000",
-    settings=("--config.filter.wrong_steps=true",),
-)
 STUDY = Study(
     HERE.parents[1] / "configs" / "symbolic.py",
-    {
-        name: dataclasses.replace(arm, variant="coin_flip")
-        for name, arm in (ARMS | {"checked": CHECKED}).items()
-    },
+    {name: dataclasses.replace(arm, variant="coin_flip") for name, arm in ARMS.items()},
     "Coin flips of two people, held-out (%)",
 )
 

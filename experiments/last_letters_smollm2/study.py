@@ -11,17 +11,16 @@ from experiments import arms
 from experiments.arms import Arm, Study
 
 HERE = pathlib.Path(__file__).resolve().parent
+UNFILTERED = ("--config.filter.wrong_steps=false", "--config.filter.unchecked=false")
 ARMS = {
     "checked": Arm("STaR, steps checked", "#0072B2"),
-    "star": Arm(
-        "STaR", "#CC79A7", ("--config.filter.wrong_steps=false", "--config.filter.unchecked=false")
-    ),
+    "star": Arm("STaR", "#CC79A7", UNFILTERED),
     "no_rationalization": Arm(
         "STaR without rationalization",
         "#D55E00",
         ("--config.rationalize.enabled=false", "--config.rationalize.rehearsal=0"),
     ),
-    "direct": Arm("direct answers", "#008060", ("--config.method=direct",)),
+    "direct": Arm("direct answers", "#008060", ("--config.method=direct", *UNFILTERED)),
 }
 STUDY = Study(
     HERE.parents[1] / "configs" / "symbolic.py",

@@ -1,7 +1,8 @@
 """School word problems with SmolLM2-135M-Instruct: what a check of the steps buys.
 
     python -m experiments.word_problems_smollm2.study --config.task.data=FOLDER
-        --config.model.source="$(make -s smollm2)" [--arms=A,B] [--seeds=3] [--config.NAME=VALUE ...]
+        --config.model.source="$(make -s smollm2)" [--arms=A,B] [--seeds=3]
+        [--config.NAME=VALUE ...]
 
 FOLDER has train.jsonl and test.jsonl with "question" and "answer". Every arm writes some 500
 rationales a round and makes as many updates. The test set is used once, by the round that the

@@ -73,7 +73,7 @@ class TestArithmetic:
     @pytest.mark.parametrize("variant", ["", "stduy", "1-3"])
     def test_refuses_other_variants(self, get_config, variant: str):
         with pytest.raises(
-            ValueError, match="the variants are demo, scratch, study, fused, online"
+            ValueError, match="the variants are demo, scratch, study, smollm2, fused, online"
         ):
             get_config(variant)
 

@@ -49,6 +49,24 @@ def test_a_few_shot_prompt_is_whole_documents(hint: bool, direct: bool):
     assert Prompter(TOKENIZER, TASK, PROBLEMS[:3], direct).few_shot(hint) == expected
 
 
+@pytest.mark.parametrize("hint", [False, True])
+def test_a_class_stands_behind_examples_of_its_own(hint: bool):
+    shown = TASK.few_shot(0, 2)  # of each of five classes
+    own = Prompter(TOKENIZER, TASK, shown, own_class=True)
+    for problem in PROBLEMS:
+        examples = [one for one in shown if one.group == problem.group]
+        assert len(examples) == 2
+        alone = Prompter(TOKENIZER, TASK, examples)
+        assert own.for_class(problem.group).few_shot(hint) == alone.few_shot(hint)
+        ids = own.prompt_ids(problem, hint, with_few_shot=True)
+        assert ids == alone.prompt_ids(problem, hint, with_few_shot=True)
+    beyond = own.for_class("7").few_shot(hint)
+    assert beyond == Prompter(TOKENIZER, TASK, shown[:2]).few_shot(hint)
+    longest = [own.for_class(group).few_shot(True) for group in "123457"]
+    assert own.longest_few_shot() == max(map(len, longest))
+    assert PROMPTER.for_class("1") is PROMPTER and PROMPTER.longest_few_shot() == 0
+
+
 def test_no_examples_are_no_few_shot_prompt():
     assert PROMPTER.few_shot(hint=False) == []
 

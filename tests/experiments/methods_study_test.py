@@ -7,18 +7,13 @@ import pytest
 from experiments.methods import study
 from star_jax.config import validation
 from star_jax.storage import files
+from studies import settings_of
 from tests.config.configs_test import load
 
 
 @pytest.mark.parametrize("arm", study.STUDY.arms)
 def test_every_arm_writes_as_many_rationales(arm: str):
-    chosen = study.STUDY.arms[arm]
-    config = load(study.CONFIG).get_config(chosen.variant or "demo")
-    for flag in chosen.settings:
-        path, _, value = flag.removeprefix("--config.").partition("=")
-        section, _, name = path.partition(".")
-        config[section][name] = validation.SETTINGS[path].metadata["allowed"].read(value)
-    settings = validation.from_config(config)
+    settings = settings_of(study.STUDY, arm)
     tries = 2 if settings.rationalize.enabled else 1
     assert tries * settings.sampler.samples * settings.rounds.problems == 5000
     assert settings.train == validation.from_config(load(study.CONFIG).get_config()).train

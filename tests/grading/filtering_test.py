@@ -9,7 +9,9 @@ from star_jax.config import schema
 from star_jax.data.sample import Sample
 from star_jax.grading import filtering
 from star_jax.grading.filtering import FilterRule
+from star_jax.tasks import Problem
 from star_jax.tasks.arithmetic import Arithmetic
+from star_jax.tasks.gsm8k import GSM8K
 from tests.support.samples import sample
 
 TASK = Arithmetic()
@@ -327,6 +329,31 @@ def test_only_a_step_known_to_be_wrong_is_dropped(wrong_step: bool | None):
         )
         assert made.reason == ("wrong step" if drop and wrong_step else "kept")
         assert made.correct
+
+
+@pytest.mark.parametrize("unchecked", [True, False])
+@pytest.mark.parametrize(
+    ("rationale", "reason"),
+    [
+        ("There are 14 books.\n#### 14", "no checked step"),
+        ("There are 42 / 3 = 14 books.\n#### 14", "kept"),
+        ("There are 42 / 3 = 15 books.\n#### 14", "kept"),
+    ],
+)
+def test_an_answer_from_nowhere_is_dropped_on_demand(rationale: str, reason: str, unchecked: bool):
+    problem = Problem("1", "42 pounds are in books of 3 pounds.", "14", "", "1")
+    made = filtering.make_sample(
+        GSM8K(data=""),
+        problem,
+        1,
+        True,
+        rationale,
+        truncated=False,
+        tokens=1,
+        filter=schema.Filter(unchecked=unchecked),
+    )
+    assert made.reason == (reason if unchecked else "kept")
+    assert made.correct
 
 
 def test_what_has_a_right_sample_is_not_rationalized():

@@ -156,6 +156,28 @@ def test_the_few_shot_prompt_is_computed_once_and_only_where_it_is_needed(
     assert devices.prefixes[1:] == [shown.prompter.few_shot(False)], "M_0 is evaluated as it writes"
 
 
+def test_each_class_has_its_few_shot_prompt(tmp_path: pathlib.Path):
+    changes = {"few_shot.examples": 1, "few_shot.own_class": True, "task.max_digits": 2}
+    shown = made(tmp_path / "shown", changes)
+    problems = shown.task.train(0, 1, 40)
+    groups = list(dict.fromkeys(problem.group for problem in problems))
+    assert len(groups) > 1
+    right = gold(shown, problems)
+    broken = fakes.Devices(lambda prompt, number: right[asked(prompt)], lasts=1)
+    with pytest.raises(KeyboardInterrupt):
+        sample(on(broken, shown), problems)
+    mended = fakes.Devices(lambda prompt, number: right[asked(prompt)])
+    samples = sample(on(mended, shown), problems)
+    assert [s.id for s in samples] == [problem.id for problem in problems]
+    assert all(s.correct for s in samples)
+    prefixes = [shown.prompter.for_class(group).few_shot(False) for group in groups]
+    assert (
+        broken.prefixes[:1] == prefixes[:1] and mended.prefixes == prefixes[-len(mended.prefixes) :]
+    )
+    asked_first = [shown.prompter.for_class(p.group).examples[0].group == p.group for p in problems]
+    assert all(asked_first)
+
+
 def test_problems_that_the_programs_do_not_hold_are_left_out_and_told(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,0 +1,37 @@
+"""The studies with SmolLM2: every arm is a valid run, and the arms differ in what they compare."""
+
+import pytest
+
+from experiments.arithmetic_smollm2 import study as arithmetic
+from experiments.coin_flip_smollm2 import study as coin_flip
+from experiments.last_letters_smollm2 import study as last_letters
+from experiments.word_problems_smollm2 import study as word_problems
+from star_jax.config.schema import Settings
+from studies import settings_of
+
+MODEL = ("--config.model.source=SmolLM2.gguf",)
+DATA = ("--config.task.data=FOLDER",)
+STUDIES = {
+    "arithmetic": (arithmetic.STUDY, MODEL),
+    "coin_flip": (coin_flip.STUDY, MODEL),
+    "last_letters": (last_letters.STUDY, MODEL),
+    "word_problems": (word_problems.STUDY, MODEL + DATA),
+}
+ARMS = [(name, arm) for name, (study, _) in STUDIES.items() for arm in study.arms]
+
+
+def made(name: str, arm: str) -> Settings:
+    study, flags = STUDIES[name]
+    return settings_of(study, arm, *flags)
+
+
+@pytest.mark.parametrize(("name", "arm"), ARMS)
+def test_every_arm_is_a_valid_run_with_the_same_updates_as_the_first(name: str, arm: str):
+    first = next(iter(STUDIES[name][0].arms))
+    assert made(name, arm).train == made(name, first).train
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_no_two_arms_are_the_same_run(name: str):
+    settings = [made(name, arm) for arm in STUDIES[name][0].arms]
+    assert len({str(one) for one in settings}) == len(settings)
