@@ -8,9 +8,9 @@ command   python -m star_jax.main --config=configs/arithmetic.py --workdir=runs/
           about as many rationales a round; :smollm2 is SmolLM2-135M-Instruct behind a few
           scratchpads, with --config.model.source="$(make -s smollm2)"
 hardware  a CPU with 2 cores
-time      5 min on a Zen 5; :scratch 12 min 23 s on a Zen 4; the study 79 min; :fused about 7 min
-          and :online 8; :rest_em and the others 4 to 8 on one core
-expected  99.5 % of held-out sums, from 2.6 % at the base (seed 0); the study 94.5-96.9 %; from an
+time      2.5 min on a Zen 5 as `make demo`, 5 on one device; :scratch 12 min 23 s on a Zen 4; the
+          study 79 min; :fused about 7 min and :online 8; :rest_em and the others 4 to 8 on one core
+expected  99.3 % of held-out sums, from 2.6 % at the base (seed 0); the study 94.5-96.9 %; from an
           earlier base :fused 94.5-96.4 %, :online 96.2 % (seed 0)
 
 The base model comes with the package; `make base` makes it anew. It was pretrained on scratchpads
