@@ -143,9 +143,11 @@ def _learn_at_once(run: Run, n: int, weights: Checkpoints, meter: Meter) -> Reco
             for tries in counts["dropped"].values()
             for reason, count in tries.items()
         )
+        bare = run.shows_few_shot(n - 1) and not run.shows_few_shot(n)
         run.console.print(
             f"round {n}: nothing was kept to train on ({why}); M_{n} is "
             + ("the base model" if start == 0 else f"M_{start}")
+            + (", from now on without its few-shot prompt; see few_shot.rounds" if bare else "")
         )
         steps = 0
     with meter.watch.phase("train"):

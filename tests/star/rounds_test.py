@@ -363,6 +363,7 @@ def test_the_test_set_is_for_the_model_of_the_best_round(whole: Run, tmp_path, m
 
 def test_rounds_that_keep_nothing_are_survived_and_patience_ends_them(tmp_path, capsys):
     changes = {"pretrain.steps": 0, "rounds.count": 5, "rounds.patience": 2}
+    changes["few_shot.examples"] = 1
     run = watched(tmp_path, changes)
     assert [record["round"] for record in run.rounds] == [0, 1, 2]
     assert [record["kept"] for record in run.rounds] == [0, 0, 0]
@@ -370,7 +371,9 @@ def test_rounds_that_keep_nothing_are_survived_and_patience_ends_them(tmp_path, 
     assert [record["train_loss"] for record in run.rounds] == [None] * 3
     said = " ".join(capsys.readouterr().out.split())
     why = r"round 1: nothing was kept to train on \((\d+ [a-z ]+(, )?)+\); M_1 is the base model"
-    assert re.search(why, said)
+    told = re.search(why, said)
+    assert told and said[told.end() :].startswith(", from now on without its few-shot prompt;")
+    assert said.count("from now on") == 1
     dropped = run.rounds[1]["dropped"]
     assert sum(sum(reasons.values()) for reasons in dropped.values()) > 0
     weights = Checkpoints(tmp_path / "checkpoints" / "rounds")
