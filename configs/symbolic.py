@@ -28,12 +28,12 @@ def get_config(variant: str = "last_letters") -> ConfigDict:
     config.model.source = "HuggingFaceTB/SmolLM2-135M-Instruct"
     config.few_shot.update(examples=4, rounds=1)
     config.filter.update(wrong_steps=True, unchecked=True)
-    config.rounds.update(count=6, problems=512, keep_weights="best")
-    config.evaluate.update(problems=200, ood_problems=50)
+    config.rounds.update(count=5, problems=512, keep_weights="best")
+    config.evaluate.update(problems=150, ood_problems=40)
     config.sampler.max_new_tokens = 96
     config.train.update(
-        batch_size=4, length=512, micro_batch=4, learning_rate=1e-4, warmup_steps=5, b2=0.98
+        batch_size=2, length=512, micro_batch=2, learning_rate=1e-4, warmup_steps=5, b2=0.98
     )
-    config.train.update(first_steps=16, growth=1.25, save_every=100)
+    config.train.update(first_steps=20, growth=1.25, save_every=100)
     config.rationalize.rehearsal = 1.0  # what it learns first is to follow the hint
     return config
