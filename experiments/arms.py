@@ -32,7 +32,7 @@ class Arm:
         title: its name in table and plot.
         color: its colour in the plot.
         settings: flags that make it this arm.
-        variant: variant of the study's config; "" for the plain one.
+        variant: variant of the study's config; "" for the study's own.
     """
 
     title: str
@@ -50,19 +50,22 @@ class Study:
         arms: folder name of the arm -> arm, in the order of table and plot.
         title: title of the plot.
         settings: flags of all arms.
+        variant: variant of the config; "" for the plain one.
     """
 
     config: pathlib.Path
     arms: Mapping[str, Arm]
     title: str
     settings: Sequence[str] = ()
+    variant: str = ""
 
     def command(
         self, arm: str, seed: int, folder: pathlib.Path, more: Sequence[str] = ()
     ) -> list[str]:
         """The command line of an arm with one seed; flags in `more` count over the study's."""
         chosen = self.arms[arm]
-        config = f"{self.config}:{chosen.variant}" if chosen.variant else str(self.config)
+        variant = chosen.variant or self.variant
+        config = f"{self.config}:{variant}" if variant else str(self.config)
         program = [sys.executable, "-m", "star_jax.main", f"--config={config}"]
         workdir = f"--workdir={folder / f'{arm}-seed{seed}'}"
         own = [f"--config.seed={seed}", *self.settings, *chosen.settings, *more]

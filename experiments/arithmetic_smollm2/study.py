@@ -6,7 +6,6 @@
 As in the paper, the few-shot prompt is there in round 1 only.
 """
 
-import dataclasses
 import pathlib
 import sys
 
@@ -17,8 +16,9 @@ from experiments.last_letters_smollm2.study import ARMS
 HERE = pathlib.Path(__file__).resolve().parent
 STUDY = Study(
     HERE.parents[1] / "configs" / "arithmetic.py",
-    {name: dataclasses.replace(arm, variant="smollm2") for name, arm in ARMS.items()},
+    ARMS,
     "Sums of 1-3 digits, held-out (%)",
+    variant="smollm2",
 )
 
 if __name__ == "__main__":

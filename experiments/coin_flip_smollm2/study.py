@@ -4,7 +4,6 @@ python -m experiments.coin_flip_smollm2.study --config.model.source="$(make -s s
     [--arms=A,B] [--seeds=3] [--config.NAME=VALUE ...]
 """
 
-import dataclasses
 import pathlib
 import sys
 
@@ -15,8 +14,9 @@ from experiments.last_letters_smollm2.study import ARMS
 HERE = pathlib.Path(__file__).resolve().parent
 STUDY = Study(
     HERE.parents[1] / "configs" / "symbolic.py",
-    {name: dataclasses.replace(arm, variant="coin_flip") for name, arm in ARMS.items()},
+    ARMS,
     "Coin flips of two people, held-out (%)",
+    variant="coin_flip",
 )
 
 if __name__ == "__main__":

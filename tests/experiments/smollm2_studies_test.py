@@ -4,6 +4,8 @@ import pytest
 
 from experiments.arithmetic_smollm2 import study as arithmetic
 from experiments.coin_flip_smollm2 import study as coin_flip
+from experiments.commonsense_qa_smollm2 import study as commonsense_qa
+from experiments.gsm8k_smollm2 import study as gsm8k
 from experiments.last_letters_smollm2 import study as last_letters
 from experiments.word_problems_smollm2 import study as word_problems
 from star_jax.config.schema import Settings
@@ -13,6 +15,8 @@ MODEL = ("--config.model.source=SmolLM2.gguf",)
 DATA = ("--config.task.data=FOLDER",)
 STUDIES = {
     "arithmetic": (arithmetic.STUDY, MODEL),
+    "commonsense_qa": (commonsense_qa.STUDY, MODEL + DATA),
+    "gsm8k": (gsm8k.STUDY, MODEL + DATA),
     "coin_flip": (coin_flip.STUDY, MODEL),
     "last_letters": (last_letters.STUDY, MODEL),
     "word_problems": (word_problems.STUDY, MODEL + DATA),
@@ -26,9 +30,10 @@ def made(name: str, arm: str) -> Settings:
 
 
 @pytest.mark.parametrize(("name", "arm"), ARMS)
-def test_every_arm_is_a_valid_run_with_the_same_updates_as_the_first(name: str, arm: str):
-    first = next(iter(STUDIES[name][0].arms))
-    assert made(name, arm).train == made(name, first).train
+def test_every_arm_is_a_valid_run(name: str, arm: str):
+    settings = made(name, arm)
+    if settings.rounds.count > 1:  # what is trained in several rounds makes the same updates
+        assert settings.train == made(name, "star").train
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -18,7 +18,8 @@ def settings_of(study: Study, arm: str, *more: str) -> Settings:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    config = module.get_config(chosen.variant) if chosen.variant else module.get_config()
+    variant = chosen.variant or study.variant
+    config = module.get_config(variant) if variant else module.get_config()
     for flag in (*study.settings, *chosen.settings, *more):
         path, _, value = flag.removeprefix("--config.").partition("=")
         section, _, name = path.rpartition(".")
