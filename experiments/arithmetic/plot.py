@@ -1,6 +1,6 @@
 """Plots and table of the arithmetic study, after STaR's Figure 4.
 
-    python experiments/arithmetic/plot.py RUNS [--output FOLDER]
+    python -m experiments.arithmetic.plot RUNS [--output FOLDER]
 
 RUNS holds one run folder for each arm and seed: rationalize-seed0, no_rationalize-seed0,
 direct-seed0, ... Written are digits.png (accuracy per number of digits), overall.png,
@@ -8,9 +8,7 @@ wrong_steps.png and table.md.
 """
 
 import argparse
-import dataclasses
 import pathlib
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,50 +17,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments.arms import Arm, Run, by_arm, load
 from star_jax.reporting import plot as plots
-from star_jax.reporting.result import RESULT
 from star_jax.storage import files
 
-# Folder name -> (title, colour of Okabe and Ito's palette), in the order of the plots.
+# Folder name -> arm, in the order of the plots; the colours are of Okabe and Ito's palette.
 ARMS = {
-    "rationalize": ("STaR with rationalization", "#0072B2"),
-    "no_rationalize": ("STaR without rationalization", "#D55E00"),
-    "direct": ("direct answers, no scratchpad", "#008060"),
+    "rationalize": Arm("STaR with rationalization", "#0072B2"),
+    "no_rationalize": Arm("STaR without rationalization", "#D55E00"),
+    "direct": Arm("direct answers, no scratchpad", "#008060"),
 }
 PAPER_STAR, PAPER_DIRECT = 0.895, 0.763  # Zelikman et al. (2022), section 4.3
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One run of the study: its arm (a key of ARMS), its seed, and the rounds of its result."""
-
-    arm: str
-    seed: int
-    rounds: list[dict[str, Any]]
-
-
-def load(folder: pathlib.Path) -> list[Run]:
-    """The finished runs in `folder`, by arm in the order of `ARMS`, then by seed.
-
-    Raises:
-        ValueError: there is none.
-    """
-    runs = []
-    for path in folder.glob(f"*/{RESULT}"):
-        match = re.fullmatch(r"(\w+)-seed(\d+)", path.parent.name)
-        if match and match[1] in ARMS:
-            runs.append(Run(match[1], int(match[2]), files.read_json(path)["rounds"]))
-    if not runs:
-        raise ValueError(f"{folder}: no <arm>-seed<k>/{RESULT} with an arm of {', '.join(ARMS)}")
-    return sorted(runs, key=lambda run: (list(ARMS).index(run.arm), run.seed))
-
-
-def by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs of each arm, in the order of the runs."""
-    arms: dict[str, list[Run]] = {}
-    for run in runs:
-        arms.setdefault(run.arm, []).append(run)
-    return arms
 
 
 def draw(
@@ -109,7 +74,7 @@ def plot_digits(runs: Sequence[Run], path: pathlib.Path) -> None:
     figure = Figure(figsize=(1.0 + 4.0 * len(arms), 3.9), dpi=160, layout="constrained")
     panels = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
     for axes, (arm, seeds) in zip(panels, arms.items(), strict=True):
-        plots.dress(axes, ARMS[arm][0])
+        plots.dress(axes, ARMS[arm].title)
         groups = list(seeds[0].rounds[0]["accuracy_by_class"])
         labels = []
         for group, color in zip(groups, plots.ordered_colors(len(groups)), strict=True):
@@ -134,7 +99,7 @@ def plot_overall(runs: Sequence[Run], path: pathlib.Path) -> None:
         text = f"{name} {100 * share:.1f} %"
         labels.append(plots.Label((last, 100 * share), text, plots.MUTED))
     for arm, seeds in by_arm(runs).items():
-        title, color = ARMS[arm]
+        title, color = ARMS[arm].title, ARMS[arm].color
         end = draw(axes, seeds, lambda r: r["accuracy"], color)
         if end:
             labels.append(plots.Label(end, f"{title} {end[1]:.1f} %", color, bold=True))
@@ -157,9 +122,9 @@ def plot_wrong_steps(runs: Sequence[Run], path: pathlib.Path) -> None:
     arms = by_arm(runs)
     for arm, kind, linestyle, name in kinds:
         if arm in arms:
-            end = draw(axes, arms[arm], wrong_share(kind), ARMS[arm][1], linestyle)
+            end = draw(axes, arms[arm], wrong_share(kind), ARMS[arm].color, linestyle)
             if end:
-                labels.append(plots.Label(end, name, ARMS[arm][1]))
+                labels.append(plots.Label(end, name, ARMS[arm].color))
     highest = max((float(np.max(line.get_ydata())) for line in axes.lines), default=0.0)
     top = max(5.0, 1.1 * highest)  # the shares may be small, and are what is to be seen
     axes.set_ylim(-0.03 * top, top)
@@ -189,7 +154,7 @@ def _row(run: Run) -> list[str]:
     low, high = final["accuracy_interval"]
     reached = (str(r["round"]) for r in run.rounds if r["accuracy"] >= PAPER_STAR)
     return [
-        ARMS[run.arm][0],
+        ARMS[run.arm].title,
         str(run.seed),
         str(final["round"]),
         f"{100 * final['accuracy']:.1f} ({100 * low:.1f}–{100 * high:.1f})",
@@ -213,7 +178,7 @@ def main() -> None:
     here = pathlib.Path(__file__).parent
     parser.add_argument("--output", type=pathlib.Path, default=here, help="where to write")
     arguments = parser.parse_args()
-    runs = load(arguments.runs)
+    runs = load(arguments.runs, ARMS)
     plot_digits(runs, arguments.output / "digits.png")
     plot_overall(runs, arguments.output / "overall.png")
     plot_wrong_steps(runs, arguments.output / "wrong_steps.png")

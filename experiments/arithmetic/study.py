@@ -59,7 +59,8 @@ def main() -> int:
     statuses = runs.run_all(todo, chosen.jobs)
     if any(statuses):
         return 1  # what an earlier run has left in an arm's folder is not drawn
-    plot = [sys.executable, HERE / "plot.py", chosen.runs, "--output", chosen.output]
+    plot = [sys.executable, "-m", "experiments.arithmetic.plot", chosen.runs]
+    plot += ["--output", chosen.output]
     return subprocess.run(plot, check=False).returncode
 
 

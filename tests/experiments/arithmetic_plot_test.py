@@ -1,6 +1,5 @@
 """The arithmetic study's plots and table (experiments/arithmetic/plot.py)."""
 
-import importlib.util
 import pathlib
 import sys
 
@@ -8,20 +7,9 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
+from experiments.arithmetic import plot
 from star_jax.reporting.result import RESULT, result
 from star_jax.storage import files
-
-PATH = pathlib.Path(__file__).parents[2] / "experiments/arithmetic/plot.py"
-
-
-@pytest.fixture(scope="module")
-def plot():
-    spec = importlib.util.spec_from_file_location("arithmetic_plot", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def a_round(number: int, accuracy: float, **shares: float | None) -> dict:
@@ -52,20 +40,20 @@ def study(tmp_path) -> pathlib.Path:
     return tmp_path
 
 
-def test_loads_the_finished_runs_in_order(plot, study):
-    runs = [(run.arm, run.seed) for run in plot.load(study)]
+def test_loads_the_finished_runs_in_order(study):
+    runs = [(run.arm, run.seed) for run in plot.load(study, plot.ARMS)]
     assert runs == [("rationalize", 0), ("rationalize", 1), ("direct", 0)]
 
 
-def test_a_folder_without_runs_is_refused(plot, tmp_path):
+def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no <arm>-seed<k>/result.json"):
-        plot.load(tmp_path)
+        plot.load(tmp_path, plot.ARMS)
 
 
-def test_the_table_says_what_the_runs_did(plot, study):
+def test_the_table_says_what_the_runs_did(study):
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in plot.table(plot.load(study)).splitlines()
+        for line in plot.table(plot.load(study, plot.ARMS)).splitlines()
     ]
     assert {len(row) for row in rows} == {8}
     rationalize, direct = "STaR with rationalization", "direct answers, no scratchpad"
@@ -76,15 +64,15 @@ def test_the_table_says_what_the_runs_did(plot, study):
     ]
 
 
-def test_the_mean_is_over_the_rounds_that_every_seed_has(plot, study):
+def test_the_mean_is_over_the_rounds_that_every_seed_has(study):
     axes = matplotlib.figure.Figure().subplots()
-    seeds = plot.by_arm(plot.load(study))["rationalize"]
+    seeds = plot.by_arm(plot.load(study, plot.ARMS))["rationalize"]
     end = plot.draw(axes, seeds, lambda record: record["accuracy"], "black")
     assert end == (1, pytest.approx((91 + 50) / 2))
     assert [np.size(line.get_xdata()) for line in axes.lines] == [2, 3, 2]
 
 
-def test_the_command_writes_plots_and_table(plot, study, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_plots_and_table(study, tmp_path, monkeypatch, capsys):
     output = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["plot.py", str(study), "--output", str(output)])
     plot.main()
@@ -93,7 +81,7 @@ def test_the_command_writes_plots_and_table(plot, study, tmp_path, monkeypatch, 
     assert (output / "table.md").read_text() in capsys.readouterr().out
 
 
-def test_a_study_of_direct_answers_alone_has_no_steps_to_plot(plot, study, tmp_path):
-    runs = plot.by_arm(plot.load(study))["direct"]
+def test_a_study_of_direct_answers_alone_has_no_steps_to_plot(study, tmp_path):
+    runs = plot.by_arm(plot.load(study, plot.ARMS))["direct"]
     plot.plot_wrong_steps(runs, tmp_path / "wrong_steps.png")
     assert (tmp_path / "wrong_steps.png").stat().st_size > 1000

@@ -75,7 +75,7 @@ def test_runs_every_arm_and_seed_then_plots_if_all_are_done(
     said = capfd.readouterr().out
     assert said.count(": started\n") == 1 + len(names)
     assert said.count("direct-seed1: FAILED, see its log\n") == status
-    drawn = said.splitlines()[-1].endswith(f"plot.py {runs} --output {study.HERE}")
+    drawn = said.splitlines()[-1].endswith(f"plot {runs} --output {study.HERE}")
     assert drawn == (status == 0), "what an earlier run left of an arm that failed is not drawn"
 
 
