@@ -4,8 +4,12 @@ command   python -m star_jax.main --config=configs/symbolic.py:last_letters
           --workdir=runs/last_letters --config.model.source="$(make -s smollm2)"
           --config=configs/symbolic.py:coin_flip is the other task
 hardware  a CPU with 2 cores
-time      see experiments/symbolic_smollm2
-expected  see experiments/symbolic_smollm2
+time      about half an hour
+expected  see experiments/last_letters_smollm2
+
+SmolLM2-135M can be given names and letters, but not spell. With the hint it copies the letters into
+the last sentence and guesses the ones before: only a look at the steps tells which rationales are
+worth training on. It then learns first to follow the hint, with which it learns to spell.
 """
 
 from ml_collections import ConfigDict
