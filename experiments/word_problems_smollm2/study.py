@@ -39,10 +39,10 @@ STUDY = Study(
     (
         *("--config.task.rule=marker", f"--config.task.few_shot_file={HERE / 'few_shot.jsonl'}"),
         *("--config.few_shot.examples=6", "--config.few_shot.rounds=1"),
-        *("--config.rounds.count=2", "--config.rationalize.rehearsal=0.5"),
+        *("--config.rounds.count=3", "--config.rationalize.rehearsal=0.5"),
         *("--config.sampler.max_new_tokens=80", "--config.train.learning_rate=5e-5"),
-        *("--config.train.micro_batch=4", "--config.train.first_steps=24"),
-        *("--config.train.growth=1.5", "--config.train.b2=0.98"),
+        *("--config.train.batch_size=2", "--config.train.micro_batch=2"),
+        *("--config.train.first_steps=32", "--config.train.growth=1.5", "--config.train.b2=0.98"),
     ),
 )
 
