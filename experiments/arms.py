@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments import runs as commands
 from star_jax.grading import ledger, statistics
@@ -51,6 +52,7 @@ class Study:
         title: title of the plot.
         settings: flags of all arms.
         variant: variant of the config; "" for the plain one.
+        by_tokens: the plot's axis is what was generated to train on, not the round.
     """
 
     config: pathlib.Path
@@ -58,6 +60,7 @@ class Study:
     title: str
     settings: Sequence[str] = ()
     variant: str = ""
+    by_tokens: bool = False
 
     def command(
         self, arm: str, seed: int, folder: pathlib.Path, more: Sequence[str] = ()
@@ -138,14 +141,14 @@ def _tokens(folder: pathlib.Path, rounds: int) -> list[int]:
 
 
 def draw(study: Study, found: Sequence[Run], path: pathlib.Path) -> None:
-    """Draws accuracy against generated tokens: the mean of an arm's seeds, and each seed thin."""
+    """Draws accuracy against round or tokens: the mean of an arm's seeds, and each seed thin."""
     figure = Figure(figsize=(8.4, 5.0), dpi=160, layout="constrained")
     axes = figure.subplots()
     plots.dress(axes, study.title)
     labels = []
     for arm, seeds in by_arm(found).items():
         chosen = study.arms[arm]
-        curves = [_curve(run) for run in seeds]
+        curves = [_curve(run, study.by_tokens) for run in seeds]
         for xs, ys in curves if len(curves) > 1 else ():
             axes.plot(xs, ys, color=chosen.color, linewidth=0.8, alpha=0.4)
         length = min(len(xs) for xs, _ in curves)
@@ -156,15 +159,17 @@ def draw(study: Study, found: Sequence[Run], path: pathlib.Path) -> None:
         text = f"{chosen.title} {ys[-1]:.1f} %"
         labels.append(plots.Label((xs[-1], ys[-1]), text, chosen.color, bold=True))
     plots.label_ends(axes, labels)
-    axes.set_xlabel("tokens generated to train on (thousands)", color=plots.MUTED)
+    name = "tokens generated to train on (thousands)" if study.by_tokens else "round"
+    axes.set_xlabel(name, color=plots.MUTED)
+    if not study.by_tokens:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     plots.save(figure, path)
 
 
-def _curve(run: Run) -> tuple[list[float], list[float]]:
-    return (
-        [tokens / 1000 for tokens in run.tokens],
-        [100 * record["accuracy"] for record in run.rounds],
-    )
+def _curve(run: Run, by_tokens: bool) -> tuple[list[float], list[float]]:
+    rounds = [record["round"] for record in run.rounds]
+    xs = [tokens / 1000 for tokens in run.tokens] if by_tokens else rounds
+    return xs, [100 * record["accuracy"] for record in run.rounds]
 
 
 def table(study: Study, found: Sequence[Run]) -> str:

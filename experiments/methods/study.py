@@ -43,6 +43,7 @@ STUDY = Study(
         "v_star": Arm("V-STaR's generator", "#000000", variant="v_star"),
     },
     "Held-out accuracy over 1-5 digits (%)",
+    by_tokens=True,
 )
 
 

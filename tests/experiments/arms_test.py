@@ -1,5 +1,6 @@
 """What studies share (experiments/arms.py): command lines, table and plot, of made-up runs."""
 
+import dataclasses
 import pathlib
 import sys
 from typing import Any
@@ -96,6 +97,23 @@ def test_table_and_plot(runs: pathlib.Path, tmp_path: pathlib.Path, capsys):
     )
     assert (tmp_path / "out" / "table.md").read_text() in capsys.readouterr().out
     assert (tmp_path / "out" / "methods.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("by_tokens", "name", "xs"),
+    [(True, "tokens generated to train on (thousands)", [0, 5]), (False, "round", [0, 1])],
+)
+def test_the_plots_axis(
+    runs: pathlib.Path, monkeypatch: pytest.MonkeyPatch, by_tokens: bool, name: str, xs: list[float]
+):
+    drawn = []
+    monkeypatch.setattr(arms.plots, "save", lambda figure, path: drawn.append(figure))
+    study = dataclasses.replace(STUDY, by_tokens=by_tokens)
+    arms.draw(study, arms.load(runs, STUDY.arms), pathlib.Path())
+    (axes,) = drawn[0].axes
+    assert axes.get_xlabel() == name
+    star = axes.lines[0]
+    assert [list(values) for values in star.get_data()] == [xs, [2.0, 90.0]]
 
 
 def test_columns_of_test_and_of_classes_out_of_distribution(tmp_path: pathlib.Path):
