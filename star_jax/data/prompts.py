@@ -1,7 +1,7 @@
 """Writes prompts and training examples as token ids: problem, hint and few-shot prompt.
 
 Text prompts: a document is bos + prompt + completion + eos. Few-shot examples stand at the head of
-a document, divided by the task's separator; a task without a separator has them as whole documents.
+a document, divided by `Prompter.separator`; without a separator they are whole documents.
 Chat prompts: a question is a user's message in the tokenizer's own format, and the completion is
 the assistant's reply. In both cases the whole text is tokenized, and its ids are cut where any
 question may follow: these ids are the few-shot prompt.
@@ -100,7 +100,20 @@ class Prompter:
     @property
     def stop(self) -> str:
         """The text that ends a completion, as `end` does; "" for none."""
-        return self._chat.reply_stop if self.chat else self.task.separator
+        return self._chat.reply_stop if self.chat else self.separator
+
+    @property
+    def separator(self) -> str:
+        """The text between few-shot examples; "" if each is a document of its own.
+
+        A task without a separator was made for a model that is pretrained on its documents. A
+        language model takes up a pattern within a text: there a blank line divides the examples.
+        """
+        return self.task.separator or ("\n\n" if self._is_language_model else "")
+
+    @property
+    def _is_language_model(self) -> bool:
+        return isinstance(self.tokenizer, HuggingFaceTokenizer)
 
     def check(self, rows: int) -> None:
         """Checks that an embedding with `rows` rows has one for every token that prompts need.
@@ -266,7 +279,7 @@ class Prompter:
         if self.chat:
             turns = self._turns(hint)
             return _common(*(self._chat.chat([*turns, _say("user", text)]) for text in _NEXT))
-        if self.task.separator:
+        if self.separator:
             return self._head_ids(self._text(self.examples, hint))
         return [
             id_
@@ -276,7 +289,7 @@ class Prompter:
 
     def _text(self, examples: Sequence[Problem], hint: bool) -> str:
         worked = [self.task.prompt(problem, hint) + self._worked(problem) for problem in examples]
-        return "".join(text + self.task.separator for text in worked)
+        return "".join(text + self.separator for text in worked)
 
     def _head_ids(self, text: str) -> list[int]:
         """Returns the ids that are common to all texts that begin with `text`."""
@@ -302,7 +315,7 @@ class Prompter:
     @property
     def _joined(self) -> bool:
         """True if the question continues the few-shot prompt's text, in the same document."""
-        return bool(self.examples and self.task.separator and not self.chat)
+        return bool(self.examples and self.separator and not self.chat)
 
     @property
     def _chat(self) -> HuggingFaceTokenizer:

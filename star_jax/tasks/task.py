@@ -46,7 +46,8 @@ class Task(Protocol):
     separator: ClassVar[str]
     """The text between few-shot examples, which also ends a completion without another end.
 
-    Empty: every example is a document of its own, with the tokens that begin and end one.
+    Empty: every example is a document of its own, with the tokens that begin and end one, as in the
+    task's own corpus; a pretrained language model sees a blank line between them instead.
     """
 
     def train(self, seed: int, round: int, count: int) -> list[Problem]:
