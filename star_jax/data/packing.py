@@ -102,6 +102,22 @@ def join(examples: Sequence[Example]) -> Example:
     )
 
 
+def documents(tokenizer: Tokenizer, corpus: Sequence[tuple[str, str]], shots: int) -> list[Example]:
+    """Returns pretraining documents, each of 1 to `shots` (prompt, completion) pairs in a row.
+
+    Sizes alternate (1, 2, ..., `shots`, 1, ...), so the model meets a question both first and after
+    worked examples.
+    """
+    examples = [encode(tokenizer, *pair) for pair in corpus]
+    joined: list[Example] = []
+    first = 0
+    while first < len(examples):
+        size = 1 + len(joined) % shots
+        joined.append(join(examples[first : first + size]))
+        first += size
+    return joined
+
+
 def check_ids(documents: Iterable[Sequence[int] | NDArray[np.int32]], rows: int) -> None:
     """Refuses token ids outside of an embedding with `rows` rows.
 

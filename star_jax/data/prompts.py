@@ -109,11 +109,9 @@ class Prompter:
         A task without a separator was made for a model that is pretrained on its documents. A
         language model takes up a pattern within a text: there a blank line divides the examples.
         """
-        return self.task.separator or ("\n\n" if self._is_language_model else "")
-
-    @property
-    def _is_language_model(self) -> bool:
-        return isinstance(self.tokenizer, HuggingFaceTokenizer)
+        return self.task.separator or (
+            "\n\n" if isinstance(self.tokenizer, HuggingFaceTokenizer) else ""
+        )
 
     def check(self, rows: int) -> None:
         """Checks that an embedding with `rows` rows has one for every token that prompts need.
@@ -327,24 +325,6 @@ class Prompter:
 def rehearsed_indices(count: int, share: float) -> list[int]:
     """Returns the indices of a share of `count` examples, evenly spread, to train on with hints."""
     return [i for i in range(count) if int((i + 1) * share) > int(i * share)]
-
-
-def documents(
-    tokenizer: Tokenizer, corpus: Sequence[tuple[str, str]], shots: int
-) -> list[packing.Example]:
-    """Returns pretraining documents, each of 1 to `shots` (prompt, completion) pairs in a row.
-
-    Sizes alternate (1, 2, ..., `shots`, 1, ...), so the model meets a question both first and after
-    worked examples.
-    """
-    examples = [packing.encode(tokenizer, *pair) for pair in corpus]
-    joined: list[packing.Example] = []
-    first = 0
-    while first < len(examples):
-        size = 1 + len(joined) % shots
-        joined.append(packing.join(examples[first : first + size]))
-        first += size
-    return joined
 
 
 def _common(one: list[int], other: list[int]) -> list[int]:

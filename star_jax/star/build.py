@@ -10,9 +10,9 @@ from star_jax import tasks
 from star_jax.config import schema
 from star_jax.config.validation import Settings, SettingsError, differences, to_dict
 from star_jax.conversion import load, run_checkpoint
-from star_jax.data import tokenizer_loading
+from star_jax.data import packing, tokenizer_loading
 from star_jax.data.problems import FILE, Problems, describe_change, gather_problems
-from star_jax.data.prompts import Prompter, documents, rehearsed_indices
+from star_jax.data.prompts import Prompter, rehearsed_indices
 from star_jax.data.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 from star_jax.inference.buckets import Bucket
 from star_jax.inference.programs import SamplingPrograms
@@ -307,7 +307,7 @@ def _check_corpus(settings: Settings, prompter: Prompter) -> None:
             f"config.model.source = '': must name a pretrained model: task {prompter.task.name} "
             "has no corpus to make one from"
         )
-    examples = documents(prompter.tokenizer, corpus, cfg.shots)
+    examples = packing.documents(prompter.tokenizer, corpus, cfg.shots)
     longest = max(len(document.tokens) for document in examples)
     if longest > cfg.length:
         raise SettingsError(

@@ -8,7 +8,7 @@ from etils import epath
 from rich.console import Console
 
 from star_jax.config import schema
-from star_jax.data import prompts
+from star_jax.data import packing
 from star_jax.data.packing import Example
 from star_jax.models.params import Params
 from star_jax.reporting import console, metrics
@@ -36,7 +36,7 @@ def pretrain(run: Run, start: Callable[[], Params]) -> Params:
         raise ValueError("this run makes no base model")
     corpus = run.task.corpus(run.settings.seed, cfg.examples, cfg.hinted, cfg.easy)
     plan = TrainPlan(
-        examples=prompts.documents(run.tokenizer, corpus, cfg.shots),
+        examples=packing.documents(run.tokenizer, corpus, cfg.shots),
         steps=cfg.steps,
         seed=run.settings.seed,
         schedule=optimizer.cosine(cfg.learning_rate, cfg.warmup_steps, cfg.steps),

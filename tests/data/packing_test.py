@@ -57,6 +57,28 @@ def test_join_is_one_document_with_the_loss_on_all_completions():
     assert packing.pack([joined], 8).segments.tolist() == [[1] * 7 + [0]]
 
 
+CORPUS = [("Q1 ", "A1"), ("Q2 ", "A2"), ("Q3 ", "A3"), ("Q4 ", "A4"), ("Q5 ", "A5")]
+
+
+@pytest.mark.parametrize(
+    ("shots", "sizes"), [(1, [1, 1, 1, 1, 1]), (2, [1, 2, 1, 1]), (3, [1, 2, 2]), (9, [1, 2, 2])]
+)
+def test_documents_hold_every_pair_once_in_turns_of_one_to_shots(shots: int, sizes: list[int]):
+    documents = packing.documents(TOKENIZER, CORPUS, shots)
+    assert [document.tokens.tolist().count(TOKENIZER.eos_id) for document in documents] == sizes
+    whole = packing.join(documents)
+    text = "".join(prompt + completion for prompt, completion in CORPUS)
+    assert TOKENIZER.decode(whole.tokens.tolist()) == text
+
+
+def test_all_completions_of_a_document_are_learned_and_no_prompt():
+    (*_, document) = packing.documents(TOKENIZER, CORPUS[:3], 2)
+    learnt = document.tokens[document.weights == 1].tolist()
+    expected = [TOKENIZER.encode(completion) + [TOKENIZER.eos_id] for _, completion in CORPUS[1:3]]
+    assert learnt == sum(expected, [])
+    assert TOKENIZER.decode(document.tokens[document.weights == 0].tolist()) == "Q2 Q3 "
+
+
 def test_pack_golden():
     packed = packing.pack([example([5, 6]), example([7, 8, 9], [0, 1, 1]), example([4, 4])], 5)
     assert packed.tokens.tolist() == [[7, 8, 9, 5, 6], [4, 4, 0, 0, 0]]

@@ -7,7 +7,7 @@ import pytest
 import sentencepiece_toys
 import smollm2
 from star_jax import tasks
-from star_jax.data import packing, prompts
+from star_jax.data import packing
 from star_jax.data.prompts import Prompter
 from star_jax.data.sample import Sample
 from star_jax.data.tokenizer import ByteTokenizer, HuggingFaceTokenizer
@@ -164,6 +164,17 @@ class TestPretrained:
             f"Q: How much is 7 + 2?{nine}\nA: 7 + 2 = <<7+2=9>>9\n#### 9\n\n"
             f"Q: How much is 4 + 1?{five}\nA:"
         )
+
+    @pytest.mark.parametrize("hint", [False, True])
+    def test_scratchpads_are_one_text_too(self, hint: bool):
+        *shown, asked = PROBLEMS[:3]
+        prompter = Prompter(smollm2.tokenizer(), TASK, shown)
+        text = "".join(
+            TASK.prompt(p, hint) + TASK.completion(p.rationale, p.answer) + "\n\n" for p in shown
+        )
+        ids = prompter.few_shot(hint) + prompter.prompt_ids(asked, hint, with_few_shot=True)
+        assert smollm2.tokenizer().decode(ids) == text + TASK.prompt(asked, hint)
+        assert prompter.stop == "\n\n" and PROMPTER.stop == ""
 
     def test_training_ends_with_the_end_of_the_text(self):
         gold = self.TASK.completion("4 + 1 = 5", "5")
@@ -332,28 +343,6 @@ def test_the_longest_prompt_of_a_problem_counts():
     prompter = Prompter(tokenizer, Bare("nowhere"), [problem])
     rows = [prompter.prompt_ids(problem, hint=True, with_few_shot=shown) for shown in (False, True)]
     assert prompter.length(problem) == max(map(len, rows))
-
-
-CORPUS = [("Q1 ", "A1"), ("Q2 ", "A2"), ("Q3 ", "A3"), ("Q4 ", "A4"), ("Q5 ", "A5")]
-
-
-@pytest.mark.parametrize(
-    ("shots", "sizes"), [(1, [1, 1, 1, 1, 1]), (2, [1, 2, 1, 1]), (3, [1, 2, 2]), (9, [1, 2, 2])]
-)
-def test_documents_hold_every_pair_once_in_turns_of_one_to_shots(shots: int, sizes: list[int]):
-    documents = prompts.documents(TOKENIZER, CORPUS, shots)
-    assert [document.tokens.tolist().count(TOKENIZER.eos_id) for document in documents] == sizes
-    whole = packing.join(documents)
-    text = "".join(prompt + completion for prompt, completion in CORPUS)
-    assert TOKENIZER.decode(whole.tokens.tolist()) == text
-
-
-def test_all_completions_of_a_document_are_learned_and_no_prompt():
-    (*_, document) = prompts.documents(TOKENIZER, CORPUS[:3], 2)
-    learnt = document.tokens[document.weights == 1].tolist()
-    expected = [TOKENIZER.encode(completion) + EOS for _, completion in CORPUS[1:3]]
-    assert learnt == sum(expected, [])
-    assert TOKENIZER.decode(document.tokens[document.weights == 0].tolist()) == "Q2 Q3 "
 
 
 @pytest.mark.parametrize(("rehearsal", "again"), [(0.0, 0), (0.2, 2), (0.25, 2), (1.0, 10)])
