@@ -15,6 +15,7 @@ import sys
 
 from experiments import arms
 from experiments.arms import Arm, Study
+from experiments.gsm8k_smollm2.study import CHECKED
 
 HERE = pathlib.Path(__file__).resolve().parent
 _SAMPLED = (
@@ -22,7 +23,6 @@ _SAMPLED = (
     *("--config.sampler.temperature=0.7", "--config.rationalize.enabled=false"),
     "--config.rationalize.rehearsal=0",
 )
-_CHECKED = ("--config.filter.wrong_steps=true", "--config.filter.unchecked=true")
 
 STUDY = Study(
     HERE.parents[1] / "configs" / "jsonl.py",
@@ -30,9 +30,9 @@ STUDY = Study(
         "base": Arm("few-shot", "#8A8A8A", ("--config.rounds.count=0",)),
         "direct": Arm("direct answers", "#56B4E9", ("--config.method=direct",)),
         "star": Arm("STaR", "#0072B2"),
-        "star_checked": Arm("STaR, steps checked", "#000000", _CHECKED),
+        "star_checked": Arm("STaR, steps checked", "#000000", CHECKED),
         "rest_em": Arm("ReST-EM", "#D55E00", _SAMPLED),
-        "rest_em_checked": Arm("ReST-EM, steps checked", "#CC79A7", (*_SAMPLED, *_CHECKED)),
+        "rest_em_checked": Arm("ReST-EM, steps checked", "#CC79A7", (*_SAMPLED, *CHECKED)),
         "label_free": Arm("label-free", "#7A5A00", (*_SAMPLED, "--config.labels.source=majority")),
     },
     "School word problems, development set (%)",

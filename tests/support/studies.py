@@ -1,10 +1,9 @@
 """The settings that the command line of a study's arm comes to."""
 
-import importlib.util
-
 from experiments.arms import Study
 from star_jax.config import validation
 from star_jax.config.schema import Settings
+from tests.config.configs_test import load
 
 
 def settings_of(study: Study, arm: str, *more: str) -> Settings:
@@ -14,12 +13,8 @@ def settings_of(study: Study, arm: str, *more: str) -> Settings:
         SettingsError: they are not valid.
     """
     chosen = study.arms[arm]
-    spec = importlib.util.spec_from_file_location(study.config.stem, study.config)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    variant = chosen.variant or study.variant
-    config = module.get_config(variant) if variant else module.get_config()
+    get_config, variant = load(study.config).get_config, chosen.variant or study.variant
+    config = get_config(variant) if variant else get_config()
     for flag in (*study.settings, *chosen.settings, *more):
         path, _, value = flag.removeprefix("--config.").partition("=")
         section, _, name = path.rpartition(".")
