@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from experiments import runs as commands
 from star_jax.grading import ledger, statistics
@@ -161,8 +160,6 @@ def draw(study: Study, found: Sequence[Run], path: pathlib.Path) -> None:
     plots.label_ends(axes, labels)
     name = "tokens generated to train on (thousands)" if study.by_tokens else "round"
     axes.set_xlabel(name, color=plots.MUTED)
-    if not study.by_tokens:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     plots.save(figure, path)
 
 
