@@ -9,6 +9,7 @@ Half of all guesses are right. The steps tell a right answer from a lucky one.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +17,9 @@ import numpy as np
 
 from star_jax.tasks.symbolic import names
 from star_jax.tasks.symbolic.base import Symbolic
+from star_jax.tasks.task import Problem
 
+_PER_EXAMPLE = 16  # questions drawn to choose a worked example from
 _ACTIONS = ("does not flip", "flips")
 _SIDES = ("heads", "tails")
 _DONE = re.compile(r"(\w+) (flips|does not flip) the coin")
@@ -43,6 +46,19 @@ class CoinFlip(Symbolic):
             side ^= _ACTIONS.index(action)
             sentences.append(f"{person} {action} the coin, so it is {_SIDES[side]} up.")
         return " ".join(sentences), ("yes", "no")[side]
+
+    def few_shot(self, seed: int, count: int) -> list[Problem]:
+        """Returns `count` worked questions; one pattern of flips is as frequent as another.
+
+        Four that happen to be "does not flip, flips" teach a model to write nothing else.
+        """
+        seen, rank = Counter[tuple[str, ...]](), dict[str, int]()
+        problems = super().few_shot(seed, count * _PER_EXAMPLE)
+        for problem in problems:
+            pattern = tuple(action for _, action in _DONE.findall(problem.question))
+            rank[problem.id] = seen[pattern]
+            seen[pattern] += 1
+        return sorted(problems, key=lambda problem: rank[problem.id])[:count]
 
     def found_steps(self, completion: str) -> list[str]:
         """Returns each person with what they do and the side that is up then."""

@@ -43,3 +43,15 @@ def test_wrong_steps(rationale: str, wrong: bool | None):
 
 def test_steps():
     assert TASK.steps(PROBLEM, GOLD) == ("Amy, flips, tails", "Carl, does not flip, tails")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_worked_examples_show_every_pattern_of_flips_as_often(seed: int):
+    # Drawn freely, all four of seed 0 were "does not flip, flips".
+    patterns = [
+        tuple("does not" in action for action in problem.question.split(".")[1:3])
+        for problem in TASK.few_shot(seed, 8)
+    ]
+    assert all(patterns.count(pattern) == 2 for pattern in patterns)
+    assert len(set(patterns[:4])) == 4
+    assert TASK.few_shot(seed, 4) == TASK.few_shot(seed, 8)[:4]
