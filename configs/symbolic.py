@@ -40,4 +40,10 @@ def get_config(variant: str = "last_letters") -> ConfigDict:
     )
     config.train.update(first_steps=20, growth=1.25, save_every=100)
     config.rationalize.rehearsal = 1.0  # what it learns first is to follow the hint
+    if variant == "coin_flip":
+        # One pattern of flips is all that it writes without chance, and it then learns no other.
+        config.sampler.update(samples=4, temperature=0.8)
+        config.few_shot.examples = 8
+        config.rounds.problems = 192
+        config.train.update(first_steps=10, growth=1.4)
     return config

@@ -4,6 +4,7 @@ python -m experiments.coin_flip_smollm2.study --config.model.source="$(make -s s
     [--arms=A,B] [--seeds=3] [--config.NAME=VALUE ...]
 """
 
+import dataclasses
 import pathlib
 import sys
 
@@ -12,9 +13,11 @@ from experiments.arms import Study
 from experiments.last_letters_smollm2.study import ARMS
 
 HERE = pathlib.Path(__file__).resolve().parent
+DIRECT = ARMS["direct"]
+GREEDY = ("--config.sampler.samples=1", "--config.sampler.temperature=0")
 STUDY = Study(
     HERE.parents[1] / "configs" / "symbolic.py",
-    ARMS,
+    ARMS | {"direct": dataclasses.replace(DIRECT, settings=(*DIRECT.settings, *GREEDY))},
     "Coin flips of two people, held-out (%)",
     variant="coin_flip",
 )

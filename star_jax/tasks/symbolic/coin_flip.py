@@ -2,10 +2,11 @@
 
     Q: A coin is heads up. Amy flips the coin. Carl does not flip the coin. Is the coin still heads
     up?
-    A: Amy flips the coin, so it is tails up. Carl does not flip the coin, so it is tails up. The
-    answer is no
+    A: Amy flips the coin, so it is now tails up. Carl does not flip the coin, so it is still tails
+    up. The answer is no
 
-Half of all guesses are right. The steps tell a right answer from a lucky one.
+Half of all guesses are right. The steps tell a right answer from a lucky one. "now" and "still" are
+for small models: without them SmolLM2-135M writes heads and tails in turn, whoever flips.
 """
 
 import re
@@ -43,8 +44,10 @@ class CoinFlip(Symbolic):
         """Returns a sentence for each person, and whether the coin is heads up: "yes" or "no"."""
         side, sentences = 0, []
         for person, action in _DONE.findall(question):
-            side ^= _ACTIONS.index(action)
-            sentences.append(f"{person} {action} the coin, so it is {_SIDES[side]} up.")
+            flips = _ACTIONS.index(action)
+            side ^= flips
+            change = ("still", "now")[flips]
+            sentences.append(f"{person} {action} the coin, so it is {change} {_SIDES[side]} up.")
         return " ".join(sentences), ("yes", "no")[side]
 
     def few_shot(self, seed: int, count: int) -> list[Problem]:

@@ -8,7 +8,10 @@ ASKED = (
     "A coin is heads up. Amy flips the coin. Carl does not flip the coin. "
     "Is the coin still heads up?"
 )
-GOLD = "Amy flips the coin, so it is tails up. Carl does not flip the coin, so it is tails up."
+GOLD = (
+    "Amy flips the coin, so it is now tails up. "
+    "Carl does not flip the coin, so it is still tails up."
+)
 PROBLEM = Problem("1", ASKED, "no", "", "2")
 
 
@@ -30,7 +33,7 @@ def test_the_answer_is_the_parity_of_the_flips():
     ("rationale", "wrong"),
     [
         (GOLD, False),
-        (GOLD.replace("is tails up.", "is now tails up."), False),
+        (GOLD.replace("now ", "").replace("still ", ""), False),
         (GOLD.replace("tails", "heads"), True),  # the answer may be right by luck all the same
         (GOLD.replace("Carl does not flip", "Carl flips"), True),
         (GOLD.partition(". ")[0] + ".", True),
