@@ -5,8 +5,8 @@
         [--config.NAME=VALUE ...]
 
 FOLDER has train.jsonl and test.jsonl with "question" and "answer". Every arm but the first two
-writes some 3,000 rationales a round: STaR two for every training question at most, the others four
-for half of the questions. Few-shot prompts are there in round 1 only. The test set is used once, by
+writes some 3,000 rationales a round: STaR two for every training question at most, the others eight
+for a quarter of the questions. Few-shot prompts are there in round 1 only. The test set is used once, by
 the round that the development questions choose.
 """
 
@@ -19,7 +19,7 @@ from experiments.gsm8k_smollm2.study import CHECKED
 
 HERE = pathlib.Path(__file__).resolve().parent
 _SAMPLED = (
-    *("--config.rounds.problems=788", "--config.sampler.samples=4"),
+    *("--config.rounds.problems=394", "--config.sampler.samples=8"),
     *("--config.sampler.temperature=0.7", "--config.rationalize.enabled=false"),
     "--config.rationalize.rehearsal=0",
 )
