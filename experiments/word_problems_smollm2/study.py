@@ -6,8 +6,8 @@
 
 FOLDER has train.jsonl and test.jsonl with "question" and "answer". Every arm but the first two
 writes some 3,000 rationales a round: STaR two for every training question at most, the others eight
-for a quarter of the questions. Few-shot prompts are there in round 1 only. The test set is used once, by
-the round that the development questions choose.
+for a quarter of the questions. Few-shot prompts are there in round 1 only. The test set is used
+once, by the round that the development questions choose.
 """
 
 import pathlib
