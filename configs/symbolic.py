@@ -44,6 +44,6 @@ def get_config(variant: str = "last_letters") -> ConfigDict:
         # One pattern of flips is all that it writes without chance, and it then learns no other.
         config.sampler.update(samples=4, temperature=0.8)
         config.few_shot.examples = 8
-        config.rounds.problems = 192
+        config.rounds.update(problems=192, data="all")  # a round alone may lack a pattern
         config.train.update(first_steps=10, growth=1.4)
     return config
