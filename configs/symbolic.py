@@ -45,5 +45,5 @@ def get_config(variant: str = "last_letters") -> ConfigDict:
         config.sampler.update(samples=4, temperature=0.8)
         config.few_shot.examples = 8
         config.rounds.update(problems=192, data="all")  # a round alone may lack a pattern
-        config.train.update(first_steps=10, growth=1.4)
+        config.train.update(first_steps=16, growth=1.4)  # "tails" means "no": learned last
     return config
