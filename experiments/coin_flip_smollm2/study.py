@@ -14,7 +14,10 @@ from experiments.last_letters_smollm2.study import ARMS
 
 HERE = pathlib.Path(__file__).resolve().parent
 DIRECT = ARMS["direct"]
-GREEDY = ("--config.sampler.samples=1", "--config.sampler.temperature=0")
+GREEDY = (
+    *("--config.sampler.samples=1", "--config.sampler.temperature=0"),
+    "--config.rounds.data=round",
+)
 STUDY = Study(
     HERE.parents[1] / "configs" / "symbolic.py",
     ARMS | {"direct": dataclasses.replace(DIRECT, settings=(*DIRECT.settings, *GREEDY))},
